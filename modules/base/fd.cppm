@@ -1,0 +1,44 @@
+module;
+#include <compare>
+#include <utility>
+export module ringfort.base:fd;
+
+import :error;
+import :result;
+
+export namespace ringfort {
+
+/// A descriptor somebody else owns, valid for the duration of the call it is passed to.
+using RawFd = int;
+
+/// Owns a file descriptor and closes it. Moves, never copies.
+class Fd {
+public:
+    Fd() noexcept = default;
+    /// Takes ownership of `fd`; a negative one means none.
+    explicit Fd(RawFd fd) noexcept : fd_{fd} {}
+    Fd(Fd&& other) noexcept : fd_{std::exchange(other.fd_, -1)} {}
+    Fd& operator=(Fd&& other) noexcept {
+        if (this != &other) {
+            close();
+            fd_ = std::exchange(other.fd_, -1);
+        }
+        return *this;
+    }
+    ~Fd() { close(); }
+
+    [[nodiscard]] RawFd get() const noexcept { return fd_; }
+    explicit operator bool() const noexcept { return fd_ >= 0; }
+    /// Gives the descriptor away: the caller closes it.
+    [[nodiscard]] RawFd release() noexcept { return std::exchange(fd_, -1); }
+    /// Closes now; a second call does nothing. Errors of close(2) are not reported: the descriptor
+    /// is gone either way on Linux.
+    void close() noexcept;
+    /// Duplicates with close-on-exec. Errors: EMFILE.
+    [[nodiscard]] Result<Fd> duplicate() const;
+
+private:
+    RawFd fd_ = -1;
+};
+
+}  // namespace ringfort

@@ -1,0 +1,56 @@
+module;
+#include <cstddef>
+#include <cstdint>
+export module ringfort.base:limits;
+
+import :bytes;
+import :clock;
+
+/// Every default and every bound of Ringfort, in one table: name, unit, value. What a configuration
+/// may change takes its default here; docs/reference/limits.md says what happens when one is
+/// reached.
+export namespace ringfort::limits {
+
+// master
+inline constexpr std::uint32_t max_workers = 256;
+inline constexpr Milliseconds drain_timeout_ms{30'000};
+inline constexpr Milliseconds ready_timeout_ms{10'000};
+inline constexpr Milliseconds kill_timeout_ms{1'500};  ///< from terminate to SIGKILL
+inline constexpr Milliseconds respawn_backoff_min_ms{100};
+inline constexpr Milliseconds respawn_backoff_max_ms{30'000};
+inline constexpr Milliseconds respawn_healthy_ms{
+    10'000};                                         ///< alive this long: back-off starts anew
+inline constexpr std::uint32_t max_generations = 4;  ///< living at once, draining ones included
+
+// listeners
+inline constexpr std::uint32_t listen_backlog = 4'096;
+inline constexpr std::uint32_t max_listeners = 4'096;
+inline constexpr std::uint32_t bind_attempts = 5;
+inline constexpr Milliseconds bind_retry_ms{10};  ///< a dead ring holds its sockets up to 31 ms
+
+// worker
+inline constexpr std::uint32_t worker_connections = 10'000;
+inline constexpr Milliseconds accept_backoff_ms{100};  ///< after EMFILE, ENFILE, ENOBUFS, ENOMEM
+inline constexpr std::uint32_t resumptions_per_turn = 4'096;
+
+// ring
+inline constexpr std::uint32_t ring_submissions = 1'024;
+inline constexpr std::uint32_t ring_completions = 8'192;
+inline constexpr std::uint32_t receive_buffers = 512;  ///< a power of two
+inline constexpr Bytes receive_buffer_size{16 * 1024};
+
+// channel
+inline constexpr std::size_t max_message_bytes = 4'096;
+inline constexpr std::size_t max_message_fds = 8;
+inline constexpr std::size_t channel_queue_messages = 8'192;
+
+// shared memory
+inline constexpr Bytes min_zone_size{4 * 1024};
+inline constexpr Bytes max_zone_size{64ULL << 30};
+inline constexpr std::size_t max_zone_name_bytes = 63;
+
+// configuration and log
+inline constexpr Bytes max_config_size{16ULL << 20};
+inline constexpr std::size_t max_log_line_bytes = 8'192;
+
+}  // namespace ringfort::limits

@@ -1,0 +1,70 @@
+module;
+#include <fmt/format.h>
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+export module ringfort.base:log;
+
+import :fd;
+
+/// One log for the process: a line an event, written by one write(2), so that lines of several
+/// processes appending to one file do not mix. Not for use by several threads.
+export namespace ringfort::log {
+
+enum class Level : std::uint8_t { debug, info, warning, error };
+enum class Format : std::uint8_t { text, json };
+
+/// Says which process writes: shown on every line.
+struct Identity {
+    std::string_view role = "main";  ///< a literal: "master", "worker"
+    std::uint32_t generation = 0;    ///< 0 before the first cycle
+    std::optional<std::uint32_t> slot;
+};
+
+struct Options {
+    Level level = Level::info;
+    Format format = Format::text;
+};
+
+void configure(Options options) noexcept;
+[[nodiscard]] Options options() noexcept;
+void identify(Identity identity) noexcept;
+/// Sends lines to `target` from now on; an empty Fd means standard error. Takes ownership.
+void write_to(Fd target) noexcept;
+/// Counts lines that could not be written (disk full, closed pipe).
+[[nodiscard]] std::uint64_t lost_lines() noexcept;
+
+/// Formats a line, without the newline. Control characters are escaped, in both formats.
+[[nodiscard]] std::string line(Level level, std::string_view message);
+
+/// Writes one line, cut at `limits::max_log_line_bytes`. Blocks as long as write(2) does.
+void write(Level level, std::string_view message) noexcept;
+
+[[nodiscard]] inline bool enabled(Level level) noexcept {
+    return level >= options().level;
+}
+
+template <class... Args>
+void debug(fmt::format_string<Args...> format, Args&&... args) {
+    if (enabled(Level::debug))
+        write(Level::debug, fmt::format(format, std::forward<Args>(args)...));
+}
+template <class... Args>
+void info(fmt::format_string<Args...> format, Args&&... args) {
+    if (enabled(Level::info)) write(Level::info, fmt::format(format, std::forward<Args>(args)...));
+}
+template <class... Args>
+void warning(fmt::format_string<Args...> format, Args&&... args) {
+    if (enabled(Level::warning))
+        write(Level::warning, fmt::format(format, std::forward<Args>(args)...));
+}
+template <class... Args>
+void error(fmt::format_string<Args...> format, Args&&... args) {
+    if (enabled(Level::error))
+        write(Level::error, fmt::format(format, std::forward<Args>(args)...));
+}
+
+}  // namespace ringfort::log
