@@ -1,0 +1,53 @@
+module;
+#include <concepts>
+#include <coroutine>
+export module ringfort.coro:context;
+
+import :cancel;
+import :ready;
+
+export namespace ringfort::coro {
+
+/// What a task inherits from the one that awaits it: where to queue it, and who may cancel it.
+struct Context {
+    ReadyQueue* ready = nullptr;
+    CancelSource* cancel = nullptr;
+
+    [[nodiscard]] bool cancelled() const noexcept {
+        return cancel != nullptr && cancel->requested();
+    }
+};
+
+/// The base of every promise of this module: an awaitable finds its task's Context through it.
+class Promise {
+public:
+    [[nodiscard]] Context& context() noexcept { return context_; }
+
+private:
+    Context context_;
+};
+
+template <class P>
+concept TaskPromise = std::derived_from<P, Promise>;
+
+/// Awaited in a task, yields the task's Context without suspending it.
+class CurrentContext {
+public:
+    [[nodiscard]] bool await_ready() const noexcept { return false; }
+    template <TaskPromise P>
+    bool await_suspend(std::coroutine_handle<P> task) noexcept {
+        context_ = task.promise().context();
+        return false;
+    }
+    [[nodiscard]] Context await_resume() const noexcept { return context_; }
+
+private:
+    Context context_;
+};
+
+/// Returns the awaitable of the running task's Context: `co_await coro::current_context()`.
+[[nodiscard]] inline CurrentContext current_context() noexcept {
+    return {};
+}
+
+}  // namespace ringfort::coro

@@ -1,0 +1,49 @@
+/// Runs a task to its end on a bare ReadyQueue: the smallest loop there is.
+#pragma once
+#include <coroutine>
+#include <cstddef>
+#include <stdexcept>
+#include <utility>
+
+namespace testing {
+
+struct Driver {
+    struct promise_type : ringfort::coro::Promise {
+        Driver get_return_object() {
+            return {std::coroutine_handle<promise_type>::from_promise(*this)};
+        }
+        std::suspend_always initial_suspend() noexcept { return {}; }
+        std::suspend_always final_suspend() noexcept { return {}; }
+        void return_void() {}
+        void unhandled_exception() { throw; }
+    };
+    std::coroutine_handle<promise_type> frame;
+};
+
+template <class T>
+Driver drive(ringfort::coro::Task<T>& task) {
+    co_await std::move(task);
+}
+
+/// A running task, driven by hand.
+template <class T>
+class Running {
+public:
+    Running(ringfort::coro::ReadyQueue& ready, ringfort::coro::Task<T> task,
+            ringfort::coro::CancelSource* cancel = nullptr)
+        : task_{std::move(task)}, driver_{drive(task_)} {
+        driver_.frame.promise().context() = {&ready, cancel};
+        driver_.frame.resume();
+    }
+    Running(Running&&) = delete;
+    ~Running() { driver_.frame.destroy(); }
+    [[nodiscard]] bool done() const { return driver_.frame.done(); }
+
+private:
+    ringfort::coro::Task<T> task_;
+    Driver driver_;
+};
+
+constexpr std::size_t plenty = 1'000'000;
+
+}  // namespace testing
