@@ -36,8 +36,10 @@ inline constexpr std::uint32_t resumptions_per_turn = 4'096;
 // ring
 inline constexpr std::uint32_t ring_submissions = 1'024;
 inline constexpr std::uint32_t ring_completions = 8'192;
-inline constexpr std::uint32_t receive_buffers = 512;  ///< a power of two
-inline constexpr Bytes receive_buffer_size{16 * 1024};
+inline constexpr std::uint32_t receive_buffers = 256;  ///< per worker, at the start
+inline constexpr std::uint32_t max_receive_buffers =
+    32'768;  ///< the kernel's bound of a buffer ring
+inline constexpr Bytes receive_buffer_size{64 * 1024};
 
 // channel
 inline constexpr std::size_t max_message_bytes = 4'096;

@@ -14,7 +14,7 @@ namespace ringfort::coro {
 template <class T>
 class ResultSlot {
 public:
-    template <class U>
+    template <class U = T>
     void return_value(U&& value) {
         outcome_.template emplace<1>(std::forward<U>(value));
     }

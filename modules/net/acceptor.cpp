@@ -1,0 +1,54 @@
+module;
+#include <ringfort/try.h>
+#include <coroutine>
+#include <exception>
+#include <system_error>
+#include <utility>
+module ringfort.net;
+
+import ringfort.base;
+import ringfort.coro;
+import ringfort.uring;
+
+namespace ringfort::net {
+namespace {
+
+/// Errors of accept(2) that concern one connection, which is gone, and not the listener.
+bool skips_one(const Error& error) {
+    using enum std::errc;
+    for (const std::errc why : {connection_aborted, interrupted, protocol_error, no_protocol_option,
+                                network_down, network_unreachable, host_unreachable, timed_out,
+                                operation_not_supported, operation_not_permitted})
+        if (error.is(why)) return true;
+    return false;
+}
+
+bool is_exhaustion(const Error& error) {
+    using enum std::errc;
+    return error.is(too_many_files_open) || error.is(too_many_files_open_in_system) ||
+           error.is(no_buffer_space) || error.is(not_enough_memory);
+}
+
+}  // namespace
+
+coro::Task<Result<Stream>> Acceptor::accept() {
+    for (;;) {
+        auto socket = co_await loop_.accept(listener_);
+        if (socket) {
+            if (std::exchange(exhausted_, false)) log::info("accepting again");
+            co_return Stream{loop_, *std::move(socket)};
+        }
+        if (is_exhaustion(socket.error())) {
+            if (!std::exchange(exhausted_, true))
+                log::warning(
+                    "{}: no connection is accepted until resources are free; retrying every "
+                    "{} ms. Raise master.open_files or lower worker.connections.",
+                    socket.error().text(), backoff_.count());
+            RF_CO_TRY(co_await loop_.sleep(backoff_));
+        } else if (!skips_one(socket.error())) {
+            co_return socket.error();
+        }
+    }
+}
+
+}  // namespace ringfort::net

@@ -1,0 +1,36 @@
+module;
+#include <coroutine>
+#include <cstdint>
+#include <exception>
+export module ringfort.net:acceptor;
+
+import ringfort.base;
+import ringfort.coro;
+import ringfort.uring;
+import :stream;
+
+export namespace ringfort::net {
+
+/// Accepts connections of one listener, which may be shared with other processes: one accept at a
+/// time, so that the kernel hands connections round, and not accepting is the way to say "full".
+class Acceptor {
+public:
+    /// `listener` is borrowed, in blocking mode.
+    Acceptor(uring::Loop& loop, RawFd listener,
+             Milliseconds backoff = limits::accept_backoff_ms) noexcept
+        : loop_{loop}, listener_{listener}, backoff_{backoff} {}
+
+    /// Awaits the next connection. A connection that its peer gave up meanwhile is skipped; when
+    /// descriptors or memory have run out it logs once and tries again after the back-off, without
+    /// spinning. Suspends; cancellable: a connection accepted at that very moment is still
+    /// returned. Errors: ECANCELED; EINVAL and its like when the listener is no listener.
+    [[nodiscard]] coro::Task<Result<Stream>> accept();
+
+private:
+    uring::Loop& loop_;
+    RawFd listener_;
+    Milliseconds backoff_;
+    bool exhausted_ = false;
+};
+
+}  // namespace ringfort::net

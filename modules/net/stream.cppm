@@ -1,0 +1,65 @@
+module;
+#include <concepts>
+#include <cstddef>
+#include <optional>
+#include <span>
+#include <string_view>
+export module ringfort.net:stream;
+
+import ringfort.base;
+import ringfort.coro;
+import ringfort.uring;
+
+export namespace ringfort::net {
+
+/// Received bytes in a buffer of the worker's ring; gives it back when it ends.
+using Chunk = uring::Lease;
+
+/// A connected byte stream, TCP or unix: owns the socket. Moves, but not while an operation of it
+/// is in flight. One receive and one send may be in flight at a time.
+class Stream {
+public:
+    /// Takes over a connected socket in blocking mode.
+    Stream(uring::Loop& loop, Fd socket) noexcept;
+
+    /// Receives what is there, or waits for it; an empty chunk means that the peer has closed its
+    /// half. Suspends; cancellable. Errors: ECONNRESET and its like, ETIMEDOUT after `limit`.
+    [[nodiscard]] uring::ReceiveOperation receive(std::optional<Milliseconds> limit = {}) noexcept;
+    /// Sends every byte; `bytes` must live until then. Suspends; cancellable: then some bytes may
+    /// have gone. Errors: EPIPE, ECONNRESET, ETIMEDOUT after `limit`.
+    [[nodiscard]] uring::SendOperation send_all(std::span<const std::byte> bytes,
+                                                std::optional<Milliseconds> limit = {}) noexcept;
+    [[nodiscard]] uring::SendOperation send_all(const Chunk& chunk,
+                                                std::optional<Milliseconds> limit = {}) noexcept {
+        return send_all(chunk.bytes(), limit);
+    }
+    [[nodiscard]] uring::SendOperation send_all(std::string_view text,
+                                                std::optional<Milliseconds> limit = {}) noexcept {
+        return send_all(std::as_bytes(std::span{text}), limit);
+    }
+
+    /// Closes the sending half: the peer reads to the end. Does not block. Errors: ENOTCONN.
+    [[nodiscard]] Result<void> shutdown_write() noexcept;
+    /// Makes the coming close reset the connection instead of ending it in order: the peer learns
+    /// that not everything was relayed. TCP only; does nothing for unix sockets.
+    void reset_on_close() noexcept;
+
+    [[nodiscard]] RawFd fd() const noexcept { return socket_.get(); }
+    /// Asks who is at the other end. Errors: those of getpeername(2).
+    [[nodiscard]] Result<Address> peer() const;
+
+private:
+    uring::Loop* loop_;
+    Fd socket_;
+};
+
+/// What a service needs of the thing it talks through.
+template <class S>
+concept ByteStream = requires(S stream, std::span<const std::byte> bytes) {
+    { stream.receive().await_resume() } -> std::same_as<Result<Chunk>>;
+    { stream.send_all(bytes).await_resume() } -> std::same_as<Result<void>>;
+    { stream.shutdown_write() } -> std::same_as<Result<void>>;
+};
+static_assert(ByteStream<Stream>);
+
+}  // namespace ringfort::net

@@ -1,0 +1,122 @@
+module;
+#include <coroutine>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <type_traits>
+#include <utility>
+export module ringfort.uring:loop;
+
+import ringfort.base;
+import ringfort.coro;
+import :buffers;
+import :driver;
+import :operation;
+import :timer;
+
+export namespace ringfort::uring {
+
+struct LoopOptions {
+    std::uint32_t submissions = limits::ring_submissions;
+    std::uint32_t completions = limits::ring_completions;
+    std::uint32_t receive_buffers = limits::receive_buffers;          ///< at the start
+    std::uint32_t max_receive_buffers = limits::max_receive_buffers;  ///< at most 32768
+    Bytes receive_buffer_size = limits::receive_buffer_size;
+    RingMode best_mode = RingMode::deferred_no_array;
+};
+
+/// How much the loop has done: for benchmarks and the log.
+struct LoopStatistics {
+    std::uint64_t turns = 0;  ///< one system call each
+    std::uint64_t completions = 0;
+    std::uint64_t starved = 0;  ///< receives that had to wait for a buffer
+};
+
+/// The event loop of one thread. Make it in the process and thread that runs it; never fork with
+/// one.
+class Loop {
+public:
+    /// Makes ring, buffers and timers. Errors: those of io_uring_setup(2) and mmap(2); `explain`
+    /// says what they mean on this machine.
+    [[nodiscard]] static Result<std::unique_ptr<Loop>> open(const LoopOptions& options = {});
+    Loop(Loop&&) = delete;
+    ~Loop();
+
+    /// Runs until `task` has ended, and returns its value. Blocks. Not to be nested.
+    template <class T>
+    T run(coro::Task<T> task);
+
+    [[nodiscard]] coro::ReadyQueue& ready() noexcept { return ready_; }
+    [[nodiscard]] TimerQueue& timers() noexcept { return timers_; }
+    [[nodiscard]] const BufferPool& buffers() const noexcept { return buffers_; }
+    [[nodiscard]] RingMode mode() const noexcept { return driver_.mode(); }
+    [[nodiscard]] const LoopStatistics& statistics() const noexcept { return statistics_; }
+    /// Returns the time at which this turn began to run tasks.
+    [[nodiscard]] Instant time() const noexcept { return time_; }
+
+    /// Accepts one connection: an Fd, closed on exec. The listener must be in blocking mode.
+    [[nodiscard]] FdOperation accept(RawFd listener,
+                                     std::optional<Milliseconds> limit = {}) noexcept;
+    /// Connects `socket`, in blocking mode. `address` must live until completion.
+    [[nodiscard]] VoidOperation connect(RawFd socket, const Address& address,
+                                        std::optional<Milliseconds> limit = {}) noexcept;
+    /// Receives what is there, or waits for it. See ReceiveOperation.
+    [[nodiscard]] ReceiveOperation receive(RawFd socket,
+                                           std::optional<Milliseconds> limit = {}) noexcept;
+    /// Sends all of `bytes`, which must live until completion. Never raises SIGPIPE.
+    [[nodiscard]] SendOperation send_all(RawFd socket, std::span<const std::byte> bytes,
+                                         std::optional<Milliseconds> limit = {}) noexcept;
+    /// Waits until one of the poll(2) `events` holds; yields those that do.
+    [[nodiscard]] NumberOperation poll(RawFd fd, std::uint32_t events,
+                                       std::optional<Milliseconds> limit = {}) noexcept;
+    /// Reads at most `bytes.size()` bytes at the file's position, for pipes, signalfds and the
+    /// like.
+    [[nodiscard]] NumberOperation read(RawFd fd, std::span<std::byte> bytes,
+                                       std::optional<Milliseconds> limit = {}) noexcept;
+    [[nodiscard]] Sleep sleep(Milliseconds duration) noexcept { return {*this, duration}; }
+
+private:
+    friend class BufferPool;
+    friend class Operation;
+    Loop() noexcept = default;
+
+    void turn();
+    void submit(Operation& operation) noexcept;
+    void cancel(Operation& operation) noexcept;
+    void complete(const Completion& completion) noexcept;
+    void complete(Operation& operation, int result, std::uint32_t flags) noexcept;
+    void buffer_available() noexcept;
+    void retry_waiting() noexcept;
+    std::optional<std::int64_t> wait_ns() const noexcept;
+
+    Driver driver_;
+    BufferPool buffers_;
+    TimerQueue timers_;
+    coro::ReadyQueue ready_;
+    coro::List<Operation> room_waiting_;    ///< found the submission queue full
+    coro::List<Operation> buffer_waiting_;  ///< found the buffer pool empty
+    std::uint64_t in_flight_ = 0;
+    Instant time_ = now();
+    LoopStatistics statistics_;
+};
+
+template <class T>
+T Loop::run(coro::Task<T> task) {
+    coro::Scope scope{coro::Context{&ready_, nullptr}};
+    if constexpr (std::is_void_v<T>) {
+        scope.spawn(std::move(task));
+        while (scope.size() > 0) turn();
+    } else {
+        std::optional<T> value;
+        auto keep = [](coro::Task<T> inner, std::optional<T>& out) -> coro::Task<void> {
+            out.emplace(co_await std::move(inner));
+        };
+        scope.spawn(keep(std::move(task), value));
+        while (scope.size() > 0) turn();
+        return *std::move(value);
+    }
+}
+
+}  // namespace ringfort::uring

@@ -1,0 +1,113 @@
+#include <poll.h>
+#include <unistd.h>
+
+#include <catch2/catch_test_macros.hpp>
+#include <catch2/generators/catch_generators.hpp>
+#include <chrono>
+#include <coroutine>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+import ringfort.base;
+import ringfort.coro;
+import ringfort.uring;
+
+#include "sockets.h"
+
+using namespace ringfort;
+using coro::Task;
+using uring::Loop;
+using uring::RingMode;
+
+namespace {
+
+Task<Result<std::string>> echo_once(Loop& loop, RawFd socket) {
+    auto chunk = co_await loop.receive(socket);
+    if (!chunk) co_return chunk.error();
+    const auto sent = co_await loop.send_all(socket, chunk->bytes());
+    if (!sent) co_return sent.error();
+    co_return std::string{chunk->text()};
+}
+
+}  // namespace
+
+TEST_CASE("a loop echoes in every mode this kernel has") {
+    const auto mode =
+        GENERATE(RingMode::deferred_no_array, RingMode::deferred, RingMode::cooperative);
+    auto loop = Loop::open({.best_mode = mode}).value();
+    CHECK(loop->mode() >= mode);
+    auto [near, far] = testing::socket_pair();
+    REQUIRE(::write(far.get(), "hello", 5) == 5);
+    const auto text = loop->run(echo_once(*loop, near.get()));
+    REQUIRE(text);
+    CHECK(*text == "hello");
+    char answer[16] = "";
+    REQUIRE(::read(far.get(), answer, sizeof answer) == 5);
+    CHECK(std::string{answer} == "hello");
+    CHECK_FALSE(uring::consequence(loop->mode()).empty());
+}
+
+TEST_CASE("a loop returns the value of its task") {
+    auto loop = Loop::open().value();
+    auto body = []() -> Task<int> { co_return 42; };
+    CHECK(loop->run(body()) == 42);
+    auto nothing = []() -> Task<> { co_return; };
+    loop->run(nothing());
+}
+
+TEST_CASE("sleeping takes at least as long as asked and leaves the order of sleepers") {
+    auto loop = Loop::open().value();
+    auto sleeper = [](Loop& on, int ms, std::vector<int>& order) -> Task<> {
+        (void)co_await on.sleep(Milliseconds{ms});
+        order.push_back(ms);
+    };
+    auto body = [&sleeper](Loop& on, std::vector<int>& order) -> Task<> {
+        coro::Scope scope{co_await coro::current_context()};
+        for (const int ms : {30, 10, 20}) scope.spawn(sleeper(on, ms, order));
+        co_await scope.join();
+    };
+    std::vector<int> order;
+    const Instant begin = now();
+    loop->run(body(*loop, order));
+    CHECK(now() - begin >= Milliseconds{29});
+    CHECK(order == std::vector{10, 20, 30});
+}
+
+TEST_CASE("more operations than the submission queue holds all complete") {
+    auto loop = Loop::open({.submissions = 8, .completions = 16}).value();
+    std::vector<std::pair<Fd, Fd>> pairs;
+    for (int i = 0; i < 200; ++i) pairs.push_back(testing::socket_pair());
+    auto body = [](Loop& on, std::vector<std::pair<Fd, Fd>>& sockets, int& echoed) -> Task<> {
+        coro::Scope scope{co_await coro::current_context()};
+        auto one = [](Loop& ring, RawFd socket, int& count) -> Task<> {
+            if (co_await echo_once(ring, socket)) ++count;
+        };
+        for (auto& [near, far] : sockets) scope.spawn(one(on, near.get(), echoed));
+        for (auto& [near, far] : sockets)
+            (void)co_await on.send_all(far.get(), std::as_bytes(std::span{"x", 1}));
+        co_await scope.join();
+    };
+    int echoed = 0;
+    loop->run(body(*loop, pairs, echoed));
+    CHECK(echoed == 200);
+}
+
+TEST_CASE("polling tells which event holds") {
+    auto loop = Loop::open().value();
+    auto [near, far] = testing::socket_pair();
+    auto body = [](Loop& on, RawFd fd) -> Task<Result<std::uint32_t>> {
+        co_return co_await on.poll(fd, POLLIN);
+    };
+    far.close();
+    const auto events = loop->run(body(*loop, near.get()));
+    REQUIRE(events);
+    CHECK((*events & POLLIN) != 0);
+}

@@ -1,0 +1,15 @@
+/// Connected socket pairs for tests.
+#pragma once
+#include <sys/socket.h>
+
+#include <utility>
+
+namespace testing {
+
+inline std::pair<ringfort::Fd, ringfort::Fd> socket_pair() {
+    int ends[2] = {-1, -1};
+    ringfort::ensure(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0, "socketpair");
+    return {ringfort::Fd{ends[0]}, ringfort::Fd{ends[1]}};
+}
+
+}  // namespace testing
