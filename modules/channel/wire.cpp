@@ -29,7 +29,7 @@ struct Header {
 };
 static_assert(sizeof(Header) == 12);
 
-constexpr std::uint32_t magic = 0x52466368;        // "RFch"
+constexpr std::uint32_t magic = 0x6863'6672;       // "rfch"
 constexpr std::uint32_t max_error_number = 4'095;  // MAX_ERRNO of the kernel
 
 // Writer and Reader have the same operations, so that the fields and the ranges of a message are
