@@ -169,6 +169,19 @@ TEST_CASE("a descriptor queued behind a full socket arrives and works") {
     REQUIRE(connected(pipe.read, received.fds[0]));
 }
 
+TEST_CASE("a message sent while others wait does not overtake them when there is room again") {
+    auto [here, there] = Channel::pair().value();
+    const std::uint32_t before = fill(here);
+    std::uint32_t expected = 0;
+    for (; expected + 1 < before; ++expected)
+        REQUIRE(generation_of(must_receive(there).message) == expected);
+    REQUIRE_FALSE(*there.receive());
+    REQUIRE(here.send(Ready{0, before}));
+    REQUIRE(here.flush());
+    for (; expected <= before; ++expected)
+        REQUIRE(generation_of(must_receive(there).message) == expected);
+}
+
 TEST_CASE("poll says when a full channel can be flushed") {
     auto [here, there] = Channel::pair().value();
     fill(here);

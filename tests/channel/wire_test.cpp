@@ -161,6 +161,18 @@ TEST_CASE("fields that a peer forged out of range are refused") {
     REQUIRE(refusal(listener, family - 2, u16{0xffff}) == std::errc::bad_message);
 }
 
+TEST_CASE("a string over its bound is refused though its packet is consistent") {
+    const std::string longest(limits::max_service_name_bytes, 's');
+    Packet packet = encode(AddListener{1, longest, samples::address("127.0.0.1:80")}).value();
+    constexpr std::size_t length = header_bytes + 4;
+    packet.insert(packet.begin() + length + 2, std::byte{'s'});
+    const auto longer = static_cast<std::uint16_t>(longest.size() + 1);
+    std::memcpy(packet.data() + length, &longer, sizeof longer);
+    const auto payload = static_cast<std::uint32_t>(packet.size() - header_bytes);
+    std::memcpy(packet.data() + 8, &payload, sizeof payload);
+    REQUIRE(decode(packet, 1).error().is(std::errc::bad_message));
+}
+
 TEST_CASE("an unnamed or overlong unix address is refused") {
     sockaddr_storage storage{};
     storage.ss_family = AF_UNIX;

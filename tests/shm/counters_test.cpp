@@ -209,6 +209,29 @@ TEST_CASE("random damage to the counters' header is refused") {
     }
 }
 
+TEST_CASE("forged dimensions are refused though their checksum is right") {
+    Zone zone = zone_of(Bytes{1 << 20});
+    const std::span header = zone.payload().first(zone_alignment);
+    const auto forge = [&](std::uint32_t slots, std::uint32_t columns) {
+        REQUIRE(Counters::format(zone, 8, 8));
+        const std::uint32_t row_bytes = (columns * 8 + 127) / 128 * 128;
+        const std::array dimensions{slots, columns, row_bytes};
+        std::memcpy(header.data() + 12, dimensions.data(), sizeof dimensions);
+        std::memset(header.data() + 24, 0, 8);
+        std::uint64_t hash = 0xcbf2'9ce4'8422'2325;  // FNV-1a
+        for (const std::byte byte : header)
+            hash = (hash ^ static_cast<std::uint64_t>(byte)) * 0x100'0000'01b3;
+        std::memcpy(header.data() + 24, &hash, sizeof hash);
+        return Counters::attach(zone);
+    };
+    REQUIRE(forge(9, 16));
+    for (const auto& [slots, columns] :
+         {std::pair{0U, 8U}, std::pair{8U, 0U}, std::pair{limits::max_workers + 1, 1U},
+          std::pair{1U, limits::max_counter_columns + 1}, std::pair{~0U, ~0U},
+          std::pair{limits::max_workers, limits::max_counter_columns}})
+        REQUIRE(forge(slots, columns).error().is(std::errc::bad_message));
+}
+
 TEST_CASE("damage done after attaching leads no access astray") {
     Zone zone = zone_of(Metrics::zone_size(2));
     const Metrics metrics = Metrics::format(zone, 2).value();
