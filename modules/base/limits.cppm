@@ -45,11 +45,16 @@ inline constexpr Bytes receive_buffer_size{64 * 1024};
 inline constexpr std::size_t max_message_bytes = 4'096;
 inline constexpr std::size_t max_message_fds = 8;
 inline constexpr std::size_t channel_queue_messages = 8'192;
+inline constexpr Milliseconds channel_retry_ms{10};  ///< after ENOBUFS, ENOMEM, ETOOMANYREFS
+inline constexpr std::size_t max_service_name_bytes = 63;
+inline constexpr std::size_t max_failure_text_bytes = 1'024;
 
 // shared memory
 inline constexpr Bytes min_zone_size{4 * 1024};
 inline constexpr Bytes max_zone_size{64ULL << 30};
 inline constexpr std::size_t max_zone_name_bytes = 63;
+inline constexpr std::size_t max_zone_tag_bytes = 63;
+inline constexpr std::uint32_t max_counter_columns = 1'024;
 
 // configuration and log
 inline constexpr Bytes max_config_size{16ULL << 20};

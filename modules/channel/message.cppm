@@ -1,0 +1,136 @@
+module;
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <variant>
+export module ringfort.channel:message;
+
+import ringfort.base;
+
+export namespace ringfort::channel {
+
+/// Describes a type of message: its name for logs and how many descriptors it carries.
+struct Kind {
+    std::string_view name;
+    std::size_t min_fds = 0;
+    std::size_t max_fds = 0;
+};
+
+// Master to worker.
+
+/// Gives a worker a listener to accept from: at start before `Start`, or at any time later.
+/// Carries 1 fd: the listening socket, which the master keeps a copy of.
+struct AddListener {
+    static constexpr Kind kind{"add_listener", 1, 1};
+    std::uint32_t id = 0;  ///< names the listener in later messages of this generation
+    std::string service;   ///< 1 to `limits::max_service_name_bytes` bytes, no NUL
+    Address address;       ///< what the socket is bound to: IPv4, IPv6 or a named unix address
+    friend bool operator==(const AddListener&, const AddListener&) = default;
+};
+
+/// Gives a worker a shared-memory zone, before `Start`. Carries 1 fd: the zone's sealed memfd.
+struct AddZone {
+    static constexpr Kind kind{"add_zone", 1, 1};
+    std::string name;  ///< 1 to `limits::max_zone_name_bytes` bytes, no NUL
+    std::string tag;   ///< 0 to `limits::max_zone_tag_bytes` bytes, no NUL
+    Bytes size;        ///< `limits::min_zone_size` to `limits::max_zone_size`
+    friend bool operator==(const AddZone&, const AddZone&) = default;
+};
+
+/// Says that everything is set up: begin to serve, then answer `Ready` or `Failed`. No fds.
+struct Start {
+    static constexpr Kind kind{"start"};
+    std::uint32_t slot = 0;  ///< below `limits::max_workers`, as every slot
+    std::uint32_t generation = 0;
+    Milliseconds drain_timeout{0};  ///< used when the worker drains because the master has gone
+    friend bool operator==(const Start&, const Start&) = default;
+};
+
+/// Ends a worker gracefully: stop accepting, finish the connections within `timeout`, exit 0.
+/// Sent at a reload, an upgrade or a shutdown; answered by `Draining`. No fds.
+struct Drain {
+    static constexpr Kind kind{"drain"};
+    Milliseconds timeout{0};  ///< 0 to 2^32 - 1 ms, as every duration in a message
+    friend bool operator==(const Drain&, const Drain&) = default;
+};
+
+/// Ends a worker at once, its connections cut: the fast shutdown. No fds.
+struct Terminate {
+    static constexpr Kind kind{"terminate"};
+    friend bool operator==(const Terminate&, const Terminate&) = default;
+};
+
+/// Replaces the worker's log. Carries 0 or 1 fd: the new log file; none means standard error.
+struct ReopenLogs {
+    static constexpr Kind kind{"reopen_logs", 0, 1};
+    friend bool operator==(const ReopenLogs&, const ReopenLogs&) = default;
+};
+
+/// Opens a channel to another worker. Carries 1 fd: this worker's end; the other end went to the
+/// worker in `slot` the same way. Both send `Hello` first.
+struct OpenPeer {
+    static constexpr Kind kind{"open_peer", 1, 1};
+    std::uint32_t slot = 0;
+    std::uint32_t generation = 0;
+    friend bool operator==(const OpenPeer&, const OpenPeer&) = default;
+};
+
+/// Closes the channel to another worker, which has gone or will. No fds.
+struct ClosePeer {
+    static constexpr Kind kind{"close_peer"};
+    std::uint32_t slot = 0;
+    std::uint32_t generation = 0;
+    friend bool operator==(const ClosePeer&, const ClosePeer&) = default;
+};
+
+// Worker to master.
+
+/// Answers `Start`: the worker serves. No fds.
+struct Ready {
+    static constexpr Kind kind{"ready"};
+    std::uint32_t slot = 0;
+    std::uint32_t generation = 0;
+    friend bool operator==(const Ready&, const Ready&) = default;
+};
+
+/// Says why a worker could not start; it exits after sending this. No fds.
+struct Failed {
+    static constexpr Kind kind{"failed"};
+    std::uint32_t slot = 0;
+    std::uint32_t generation = 0;
+    int error_number = 0;  ///< an errno value, 0 to 4095
+    std::string text;  ///< for people; cut at `limits::max_failure_text_bytes` when encoded. What
+                       ///< is received may hold any bytes: escape it, as the log does
+    friend bool operator==(const Failed&, const Failed&) = default;
+};
+
+/// Answers `Drain`: the worker accepts no more. No fds.
+struct Draining {
+    static constexpr Kind kind{"draining"};
+    std::uint32_t slot = 0;
+    std::uint32_t generation = 0;
+    std::uint32_t connections = 0;  ///< still open
+    friend bool operator==(const Draining&, const Draining&) = default;
+};
+
+// Worker to worker.
+
+/// Says who is at this end of a channel between workers: the first message on it. No fds.
+struct Hello {
+    static constexpr Kind kind{"hello"};
+    std::uint32_t slot = 0;
+    std::uint32_t generation = 0;
+    friend bool operator==(const Hello&, const Hello&) = default;
+};
+
+/// Everything one process may tell another. The position of a type is its number on the wire:
+/// append only; any other change to types or fields raises `protocol_version`.
+using Message = std::variant<AddListener, AddZone, Start, Drain, Terminate, ReopenLogs, OpenPeer,
+                             ClosePeer, Ready, Failed, Draining, Hello>;
+
+/// Describes the type of `message`.
+[[nodiscard]] Kind kind(const Message& message) noexcept;
+
+}  // namespace ringfort::channel

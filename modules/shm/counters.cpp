@@ -1,0 +1,120 @@
+module;
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <span>
+#include <system_error>
+
+#include "ringfort/try.h"
+module ringfort.shm;
+
+namespace ringfort::shm {
+namespace {
+
+struct Header {
+    std::uint64_t magic;
+    std::uint32_t layout_version;
+    std::uint32_t slots;
+    std::uint32_t columns;
+    std::uint32_t row_bytes;
+    std::uint64_t checksum;  // of this header with the checksum 0: slots and columns have no twin
+    std::array<std::byte, zone_alignment - 32> reserved;  // zero
+};
+static_assert(sizeof(Header) == zone_alignment);
+
+constexpr std::uint64_t magic = 0x7374'6e75'6f63'6672;  // "rfcounts"
+constexpr std::uint32_t layout_version = 1;
+
+constexpr std::size_t row_bytes_of(std::uint32_t columns) {
+    const std::size_t used = std::size_t{columns} * sizeof(std::uint64_t);
+    return (used + zone_alignment - 1) / zone_alignment * zone_alignment;
+}
+
+constexpr std::size_t payload_bytes(std::uint32_t slots, std::uint32_t columns) {
+    return sizeof(Header) + slots * row_bytes_of(columns);
+}
+
+// FNV-1a, 64 bits.
+std::uint64_t checksum(Header header) {
+    header.checksum = 0;
+    std::array<unsigned char, sizeof header> bytes{};
+    std::memcpy(bytes.data(), &header, sizeof header);
+    std::uint64_t hash = 0xcbf2'9ce4'8422'2325;
+    for (const unsigned char byte : bytes) hash = (hash ^ byte) * 0x100'0000'01b3;
+    return hash;
+}
+
+bool valid_dimensions(std::uint32_t slots, std::uint32_t columns) {
+    return slots > 0 && slots <= limits::max_workers && columns > 0 &&
+           columns <= limits::max_counter_columns;
+}
+
+Header header_of(std::uint32_t slots, std::uint32_t columns) {
+    Header header{};
+    header.magic = magic;
+    header.layout_version = layout_version;
+    header.slots = slots;
+    header.columns = columns;
+    header.row_bytes = static_cast<std::uint32_t>(row_bytes_of(columns));
+    header.checksum = checksum(header);
+    return header;
+}
+
+std::uint64_t* cells_of(std::span<std::byte> payload) {
+    return reinterpret_cast<std::uint64_t*>(payload.data() + sizeof(Header));
+}
+
+}  // namespace
+
+Bytes Counters::zone_size(std::uint32_t slots, std::uint32_t columns) noexcept {
+    return std::max(limits::min_zone_size,
+                    Bytes{Zone::header_bytes + payload_bytes(slots, columns)});
+}
+
+Counters::Counters(std::uint64_t* cells, std::uint32_t slots, std::uint32_t columns) noexcept
+    : cells_{cells},
+      slots_{slots},
+      columns_{columns},
+      row_cells_{row_bytes_of(columns) / sizeof(std::uint64_t)} {}
+
+Result<Counters> Counters::format(Zone& zone, std::uint32_t slots, std::uint32_t columns) {
+    if (!valid_dimensions(slots, columns))
+        return Error{"lay out counters", std::errc::invalid_argument};
+    const std::span<std::byte> payload = zone.payload();
+    const std::size_t needed = payload_bytes(slots, columns);
+    if (needed > payload.size()) return Error{"lay out counters", std::errc::no_space_on_device};
+    std::fill_n(payload.begin(), needed, std::byte{0});
+    const Header header = header_of(slots, columns);
+    std::memcpy(payload.data(), &header, sizeof header);
+    return Counters{cells_of(payload), slots, columns};
+}
+
+Result<Counters> Counters::attach(Zone& zone) {
+    const std::span<std::byte> payload = zone.payload();
+    // Copied first: another process may change it while it is checked.
+    Header found{};
+    if (payload.size() < sizeof found)
+        return Error{"attach counters: size", std::errc::bad_message};
+    std::memcpy(&found, payload.data(), sizeof found);
+    if (found.magic != magic) return Error{"attach counters: magic", std::errc::bad_message};
+    if (found.layout_version != layout_version)
+        return Error{"attach counters: layout version", std::errc::protocol_error};
+    if (!valid_dimensions(found.slots, found.columns) ||
+        payload_bytes(found.slots, found.columns) > payload.size())
+        return Error{"attach counters: slots and columns", std::errc::bad_message};
+    const Header expected = header_of(found.slots, found.columns);
+    if (std::memcmp(&found, &expected, sizeof found) != 0)
+        return Error{"attach counters: header", std::errc::bad_message};
+    return Counters{cells_of(payload), found.slots, found.columns};
+}
+
+std::uint64_t Counters::sum(std::uint32_t column) const noexcept {
+    std::uint64_t total = 0;
+    for (std::uint32_t slot = 0; slot < slots_; ++slot) total += get(slot, column);
+    return total;
+}
+
+}  // namespace ringfort::shm

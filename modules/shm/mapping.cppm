@@ -1,0 +1,47 @@
+module;
+#include <cstddef>
+#include <span>
+#include <string_view>
+#include <utility>
+export module ringfort.shm:mapping;
+
+import ringfort.base;
+
+export namespace ringfort::shm {
+
+/// Owns a memfd and its shared mapping; unmaps and closes. Moves, never copies; a move does not
+/// change where the bytes are mapped.
+class Mapping {
+public:
+    /// Makes a memfd of `size` zero bytes that nobody can resize, and maps it. `name` is what
+    /// /proc/PID/maps shows. Pages are taken on first touch: memory that runs out later is the
+    /// kernel's out-of-memory condition. Errors: EINVAL for a size of 0 or a name over 249 bytes or
+    /// with a NUL; EFBIG past `limits::max_zone_size`; EMFILE, ENFILE, ENOMEM.
+    [[nodiscard]] static Result<Mapping> create(std::string_view name, Bytes size);
+
+    /// Maps a memfd made by `create`, here or in another process. Takes `memfd`, which is closed on
+    /// error. Errors: EINVAL for anything but a memfd, EPERM for one that is not sealed against
+    /// shrinking, growing and further seals, EFBIG, EMFILE, ENOMEM, others of mmap(2).
+    [[nodiscard]] static Result<Mapping> attach(Fd memfd);
+
+    Mapping(Mapping&& other) noexcept
+        : memfd_{std::move(other.memfd_)}, bytes_{std::exchange(other.bytes_, {})} {}
+    Mapping& operator=(Mapping&& other) noexcept;
+    ~Mapping() { unmap(); }
+
+    /// Returns the mapped bytes: exactly the size asked for, page aligned.
+    [[nodiscard]] std::span<std::byte> bytes() const noexcept { return bytes_; }
+    /// Returns the memfd, to duplicate and pass on.
+    [[nodiscard]] RawFd fd() const noexcept { return memfd_.get(); }
+
+private:
+    Mapping(Fd memfd, std::span<std::byte> bytes) noexcept
+        : memfd_{std::move(memfd)}, bytes_{bytes} {}
+    static Result<Mapping> map(Fd memfd, Bytes size);
+    void unmap() noexcept;
+
+    Fd memfd_;
+    std::span<std::byte> bytes_;
+};
+
+}  // namespace ringfort::shm

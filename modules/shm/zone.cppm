@@ -1,0 +1,62 @@
+module;
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+export module ringfort.shm:zone;
+
+import ringfort.base;
+import :mapping;
+
+export namespace ringfort::shm {
+
+/// The version of what a zone's first bytes mean. Two builds share zones during a binary upgrade.
+inline constexpr std::uint32_t zone_layout_version = 1;
+
+/// What a zone's payload is aligned to, in every process: two cache lines, since processors fetch
+/// them in pairs.
+inline constexpr std::size_t zone_alignment = 128;
+
+/// Owns a named piece of shared memory: a mapping that begins with a header {magic, layout version,
+/// size, name, tag}. The tag says what kind of content the payload has ("counters/1"): name, size
+/// and tag together decide whether a reload keeps the zone. Moves, never copies.
+class Zone {
+public:
+    /// What the header takes of a zone's size.
+    static constexpr std::size_t header_bytes = 256;
+
+    /// Makes a zone with a zeroed payload. Errors: EINVAL for a name that is empty, over
+    /// `limits::max_zone_name_bytes` or with a NUL, or a tag over `limits::max_zone_tag_bytes` or
+    /// with a NUL, or a size under `limits::min_zone_size`; those of `Mapping::create`.
+    [[nodiscard]] static Result<Zone> create(std::string_view name, std::string_view tag,
+                                             Bytes size);
+
+    /// Maps a zone made elsewhere and validates every byte of its header. Takes `memfd`, which is
+    /// closed on error. Errors: EBADMSG for a corrupted header, EPROTO for another layout version,
+    /// EINVAL for a zone with another name or tag or under `limits::min_zone_size`; those of
+    /// `Mapping::attach`.
+    [[nodiscard]] static Result<Zone> attach(Fd memfd, std::string_view name, std::string_view tag);
+
+    /// These are this process's copies: no other process can change them.
+    [[nodiscard]] const std::string& name() const noexcept { return name_; }
+    [[nodiscard]] const std::string& tag() const noexcept { return tag_; }
+    /// Returns the whole size, header included: what `create` was asked for.
+    [[nodiscard]] Bytes size() const noexcept { return {mapping_.bytes().size()}; }
+    /// Returns the memfd, to duplicate and pass on.
+    [[nodiscard]] RawFd fd() const noexcept { return mapping_.fd(); }
+    /// Returns what follows the header, aligned to `zone_alignment`; other processes read and write
+    /// it at any time. Valid as long as the zone lives, across moves of it.
+    [[nodiscard]] std::span<std::byte> payload() const noexcept;
+
+private:
+    Zone(Mapping mapping, std::string_view name, std::string_view tag)
+        : mapping_{std::move(mapping)}, name_{name}, tag_{tag} {}
+
+    Mapping mapping_;
+    std::string name_;
+    std::string tag_;
+};
+
+}  // namespace ringfort::shm
