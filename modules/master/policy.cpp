@@ -1,0 +1,317 @@
+module;
+#include <algorithm>
+#include <chrono>
+#include <compare>
+#include <cstdint>
+#include <optional>
+#include <utility>
+#include <variant>
+#include <vector>
+module ringfort.master;
+
+import ringfort.base;
+
+namespace ringfort::master {
+
+Actions Policy::step(const Event& event, Instant time) {
+    time_ = time;
+    if (!exited_) {
+        std::visit([this](const auto& one) { on(one); }, event);
+        settle();
+    }
+    return std::exchange(actions_, {});
+}
+
+void Policy::on(const event::CycleBuilt& event) {
+    building_ = false;
+    if (stopping()) {
+        actions_.push_back(action::Abandon{event.generation, Obstacle::stopping});
+        actions_.push_back(action::Release{event.generation});
+        return;
+    }
+    hurry_oldest();
+    generations_.push_back({.number = event.generation,
+                            .phase = Phase::starting,
+                            .timing = event.timing,
+                            .workers = std::vector<Worker>(event.workers)});
+    for (std::uint32_t slot = 0; slot < event.workers; ++slot) spawn(generations_.back(), slot);
+}
+
+void Policy::on(const event::CycleFailed&) {
+    building_ = false;
+    if (!ever_served_) stop(Stopping::terminating);
+    next_reload();
+}
+
+void Policy::on(const event::SpawnFailed& event) {
+    Generation* generation = find(event.worker.generation);
+    Worker* worker = find(event.worker);
+    if (worker == nullptr || worker->state != State::starting) return;
+    worker->state = State::none;
+    worker->deadline.reset();
+    if (generation->phase == Phase::starting)
+        abandon(*generation, Obstacle::spawn);
+    else if (generation->phase == Phase::current)
+        postpone(*generation, event.worker.slot);
+}
+
+void Policy::on(const event::WorkerReady& event) {
+    Generation* generation = find(event.worker.generation);
+    Worker* worker = find(event.worker);
+    if (worker == nullptr || worker->state != State::starting) return;
+    worker->state = State::ready;
+    worker->since = time_;
+    worker->deadline.reset();
+    for (std::uint32_t slot = 0; slot < generation->workers.size(); ++slot)
+        if (slot != event.worker.slot && generation->workers[slot].state == State::ready)
+            actions_.push_back(action::Introduce{event.worker, {generation->number, slot}});
+    const bool complete = std::ranges::all_of(
+        generation->workers, [](const Worker& one) { return one.state == State::ready; });
+    if (generation->phase == Phase::starting && complete) commit(*generation);
+}
+
+void Policy::on(const event::WorkerExited& event) {
+    Generation* generation = find(event.worker.generation);
+    Worker* worker = find(event.worker);
+    if (worker == nullptr || !worker->alive()) return;
+    const bool introduced = worker->state != State::starting;
+    const bool wanted = worker->state == State::ready || worker->state == State::starting;
+    if (wanted && worker->state == State::ready &&
+        time_ - worker->since >= generation->timing.healthy)
+        worker->failures = 0;
+    worker->state = State::none;
+    worker->deadline.reset();
+    for (std::uint32_t slot = 0; introduced && slot < generation->workers.size(); ++slot)
+        if (generation->workers[slot].state == State::ready ||
+            generation->workers[slot].state == State::draining)
+            actions_.push_back(action::Part{{generation->number, slot}, event.worker});
+    if (generation->phase == Phase::starting)
+        abandon(*generation, Obstacle::worker_exited);
+    else if (generation->phase == Phase::current)
+        postpone(*generation, event.worker.slot);
+}
+
+void Policy::on(const event::Reload&) {
+    if (stopping())
+        actions_.push_back(action::Refuse{});
+    else if (building_ || in_phase(Phase::starting) != nullptr)
+        reload_again_ = true;  // any number of requests meanwhile make one more reload
+    else {
+        building_ = true;
+        actions_.push_back(action::BuildCycle{});
+    }
+}
+
+void Policy::on(const event::Reopen&) {
+    actions_.push_back(action::ReopenLogs{});
+}
+
+void Policy::on(const event::Drain&) {
+    stop(stopping_ == Stopping::no ? Stopping::draining : Stopping::terminating);
+}
+
+void Policy::on(const event::Terminate&) {
+    stop(Stopping::terminating);
+}
+
+void Policy::on(const event::Tick&) {
+    for (Generation& generation : generations_)
+        for (std::uint32_t slot = 0; slot < generation.workers.size(); ++slot)
+            if (const auto deadline = generation.workers[slot].deadline;
+                deadline && *deadline <= time_)
+                expire(generation, slot);
+}
+
+std::optional<Instant> Policy::next_deadline() const {
+    std::optional<Instant> next;
+    for (const Generation& generation : generations_)
+        for (const Worker& worker : generation.workers)
+            if (worker.deadline && (!next || *worker.deadline < *next)) next = worker.deadline;
+    return next;
+}
+
+std::optional<std::uint32_t> Policy::current_generation() const {
+    for (const Generation& generation : generations_)
+        if (generation.phase == Phase::current) return generation.number;
+    return std::nullopt;
+}
+
+std::uint32_t Policy::serving() const {
+    std::uint32_t count = 0;
+    for (const Generation& generation : generations_)
+        for (const Worker& worker : generation.workers)
+            count += worker.state == State::ready ? 1 : 0;
+    return count;
+}
+
+Policy::Generation* Policy::find(std::uint32_t number) {
+    const auto found = std::ranges::find(generations_, number, &Generation::number);
+    return found == generations_.end() ? nullptr : &*found;
+}
+
+Policy::Worker* Policy::find(WorkerId id) {
+    Generation* generation = find(id.generation);
+    return generation != nullptr && id.slot < generation->workers.size()
+               ? &generation->workers[id.slot]
+               : nullptr;
+}
+
+Policy::Generation* Policy::in_phase(Phase phase) {
+    const auto found = std::ranges::find(generations_, phase, &Generation::phase);
+    return found == generations_.end() ? nullptr : &*found;
+}
+
+void Policy::spawn(Generation& generation, std::uint32_t slot) {
+    Worker& worker = generation.workers[slot];
+    worker.state = State::starting;
+    worker.since = time_;
+    worker.deadline = time_ + generation.timing.ready_timeout;
+    actions_.push_back(action::Spawn{{generation.number, slot}});
+}
+
+/// Starts the slot again after a delay that doubles with every failure in a row. The first one
+/// after a healthy life costs the shortest delay.
+void Policy::postpone(Generation& generation, std::uint32_t slot) {
+    Worker& worker = generation.workers[slot];
+    const Timing& timing = generation.timing;
+    Milliseconds delay = timing.backoff_min;
+    for (std::uint32_t i = 0; i < worker.failures && delay < timing.backoff_max; ++i) delay *= 2;
+    delay = std::min(delay, timing.backoff_max);
+    ++worker.failures;
+    worker.state = State::backing_off;
+    worker.since = time_;
+    worker.deadline = time_ + delay;
+    actions_.push_back(action::Postpone{{generation.number, slot}, delay, worker.failures});
+}
+
+void Policy::abandon(Generation& generation, Obstacle obstacle) {
+    actions_.push_back(action::Abandon{generation.number, obstacle});
+    generation.phase = Phase::leaving;
+    terminate(generation);
+    if (!ever_served_) stop(Stopping::terminating);
+    next_reload();
+}
+
+void Policy::commit(Generation& generation) {
+    if (Generation* old = in_phase(Phase::current)) {
+        old->phase = Phase::leaving;
+        actions_.push_back(action::Commit{generation.number});
+        drain(*old);
+    } else {
+        actions_.push_back(action::Commit{generation.number});
+    }
+    generation.phase = Phase::current;
+    ever_served_ = true;
+    next_reload();
+}
+
+void Policy::drain(Generation& generation) {
+    const Timing& timing = generation.timing;
+    for (std::uint32_t slot = 0; slot < generation.workers.size(); ++slot) {
+        Worker& worker = generation.workers[slot];
+        if (worker.state == State::ready) {
+            worker.state = State::draining;
+            // The worker keeps the time limit itself; this is for one that does not.
+            worker.deadline = time_ + timing.drain_timeout + timing.kill_timeout;
+            actions_.push_back(
+                action::DrainWorker{{generation.number, slot}, timing.drain_timeout});
+        } else if (worker.state == State::starting || worker.state == State::backing_off) {
+            terminate(generation, slot);
+        }
+    }
+}
+
+void Policy::terminate(Generation& generation) {
+    for (std::uint32_t slot = 0; slot < generation.workers.size(); ++slot)
+        terminate(generation, slot);
+}
+
+void Policy::terminate(Generation& generation, std::uint32_t slot) {
+    Worker& worker = generation.workers[slot];
+    if (!worker.alive()) {
+        worker.state = State::none;
+        worker.deadline.reset();
+    } else if (worker.state < State::terminating) {
+        worker.state = State::terminating;
+        worker.deadline = time_ + generation.timing.kill_timeout;
+        actions_.push_back(action::TerminateWorker{{generation.number, slot}});
+    }
+}
+
+/// Acts on a worker whose deadline has passed.
+void Policy::expire(Generation& generation, std::uint32_t slot) {
+    Worker& worker = generation.workers[slot];
+    worker.deadline.reset();
+    switch (worker.state) {
+        case State::backing_off:
+            spawn(generation, slot);
+            break;
+        case State::starting:
+            if (generation.phase == Phase::starting) {
+                abandon(generation, Obstacle::ready_timeout);
+                break;
+            }
+            [[fallthrough]];  // a respawned worker that hangs: it goes, and its exit respawns it
+        case State::draining:
+            terminate(generation, slot);
+            break;
+        case State::terminating:
+            worker.state = State::killed;
+            actions_.push_back(action::KillWorker{{generation.number, slot}});
+            break;
+        case State::none:
+        case State::ready:
+        case State::killed:
+            break;
+    }
+}
+
+/// Makes room for one more generation: the oldest one that drains is ended at once.
+void Policy::hurry_oldest() {
+    if (generations_.size() < limits::max_generations) return;
+    for (Generation& generation : generations_) {
+        const bool waits = std::ranges::any_of(
+            generation.workers, [](const Worker& one) { return one.state == State::draining; });
+        if (generation.phase == Phase::leaving && waits) return terminate(generation);
+    }
+}
+
+void Policy::stop(Stopping how) {
+    if (how <= stopping_) return;
+    stopping_ = how;
+    reload_again_ = false;
+    for (Generation& generation : generations_) {
+        if (generation.phase == Phase::starting) {
+            actions_.push_back(action::Abandon{generation.number, Obstacle::stopping});
+            generation.phase = Phase::leaving;
+            terminate(generation);
+        } else if (how == Stopping::terminating) {
+            generation.phase = Phase::leaving;
+            terminate(generation);
+        } else if (generation.phase == Phase::current) {
+            generation.phase = Phase::leaving;
+            drain(generation);
+        }
+    }
+}
+
+void Policy::next_reload() {
+    if (std::exchange(reload_again_, false)) on(event::Reload{});
+}
+
+/// Drops generations without processes, and ends when stopping has nothing left to wait for.
+void Policy::settle() {
+    std::erase_if(generations_, [this](const Generation& generation) {
+        const bool empty =
+            std::ranges::none_of(generation.workers, [](const Worker& one) { return one.alive(); });
+        if (generation.phase != Phase::leaving || !empty) return false;
+        actions_.push_back(action::Release{generation.number});
+        return true;
+    });
+    if (stopping() && generations_.empty() && !building_) {
+        exited_ = true;
+        actions_.push_back(action::Exit{ever_served_ ? 0 : 1});
+    }
+}
+
+}  // namespace ringfort::master

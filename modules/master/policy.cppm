@@ -1,0 +1,198 @@
+module;
+#include <compare>
+#include <cstdint>
+#include <optional>
+#include <variant>
+#include <vector>
+export module ringfort.master:policy;
+
+import ringfort.base;
+
+export namespace ringfort::master {
+
+/// A worker process: its place among the workers of one generation.
+struct WorkerId {
+    std::uint32_t generation = 0;
+    std::uint32_t slot = 0;
+    friend auto operator<=>(const WorkerId&, const WorkerId&) = default;
+};
+
+/// The time limits of one generation; they come from its settings.
+struct Timing {
+    Milliseconds ready_timeout = limits::ready_timeout_ms;
+    Milliseconds drain_timeout = limits::drain_timeout_ms;
+    Milliseconds kill_timeout = limits::kill_timeout_ms;
+    Milliseconds backoff_min = limits::respawn_backoff_min_ms;
+    Milliseconds backoff_max = limits::respawn_backoff_max_ms;
+    Milliseconds healthy = limits::respawn_healthy_ms;
+};
+
+/// What has happened. The loop turns signals, messages and exits into these.
+namespace event {
+struct CycleBuilt {  ///< a snapshot is complete: the answer to action::BuildCycle, or the first one
+    std::uint32_t generation;
+    std::uint32_t workers;
+    Timing timing;
+};
+struct CycleFailed {};  ///< the other answer: nothing was changed
+struct SpawnFailed {
+    WorkerId worker;
+};
+struct WorkerReady {
+    WorkerId worker;
+};
+struct WorkerExited {  ///< reaped, for whatever reason
+    WorkerId worker;
+};
+struct Reload {};
+struct Reopen {};
+struct Drain {};      ///< stop when the connections have ended; a second one stops at once
+struct Terminate {};  ///< stop at once
+struct Tick {};       ///< `next_deadline` may have passed
+}  // namespace event
+using Event = std::variant<event::CycleBuilt, event::CycleFailed, event::SpawnFailed,
+                           event::WorkerReady, event::WorkerExited, event::Reload, event::Reopen,
+                           event::Drain, event::Terminate, event::Tick>;
+
+/// Why a generation did not become current.
+enum class Obstacle : std::uint8_t { none, cycle, spawn, worker_exited, ready_timeout, stopping };
+
+/// What is to be done about it, in order.
+namespace action {
+struct BuildCycle {};  ///< answered by CycleBuilt or CycleFailed
+struct Spawn {         ///< answered by SpawnFailed, or in time by WorkerReady or WorkerExited
+    WorkerId worker;
+};
+struct Introduce {  ///< opens a channel between two workers
+    WorkerId worker;
+    WorkerId peer;
+};
+struct Part {  ///< tells `worker` that `peer` has gone
+    WorkerId worker;
+    WorkerId peer;
+};
+struct DrainWorker {
+    WorkerId worker;
+    Milliseconds timeout;
+};
+struct TerminateWorker {
+    WorkerId worker;
+};
+struct KillWorker {  ///< it did not answer
+    WorkerId worker;
+};
+struct Commit {  ///< the generation serves; the one before it drains
+    std::uint32_t generation;
+};
+struct Abandon {  ///< the generation will not serve
+    std::uint32_t generation;
+    Obstacle obstacle;
+};
+struct Release {  ///< no process of the generation is left: its cycle may go
+    std::uint32_t generation;
+};
+struct Postpone {  ///< the worker is respawned after `delay`
+    WorkerId worker;
+    Milliseconds delay;
+    std::uint32_t failures;
+};
+struct ReopenLogs {};
+struct Refuse {};  ///< a reload was asked for while stopping
+struct Exit {
+    int code;
+};
+}  // namespace action
+using Action = std::variant<action::BuildCycle, action::Spawn, action::Introduce, action::Part,
+                            action::DrainWorker, action::TerminateWorker, action::KillWorker,
+                            action::Commit, action::Abandon, action::Release, action::Postpone,
+                            action::ReopenLogs, action::Refuse, action::Exit>;
+using Actions = std::vector<Action>;
+
+/// Every decision of the master, as a state machine without a kernel: events and the time go in,
+/// actions come out. The same events at the same times give the same actions.
+///
+/// Invariants: at most one generation is current and at most one is starting; a generation becomes
+/// current only when all its workers are ready, and only then does its predecessor drain; a worker
+/// of the current generation that ends is started again; every worker is given a deadline to end by
+/// and is killed after it; nothing is spawned once stopping has begun. Source: nginx
+/// src/os/unix/ngx_process_cycle.c, whose flags and 100 ms sleep this replaces.
+class Policy {
+public:
+    Policy() = default;
+
+    /// Decides. `time` never goes back from one call to the next.
+    [[nodiscard]] Actions step(const Event& event, Instant time);
+    /// Returns when to call again with a Tick; nothing when there is no need.
+    [[nodiscard]] std::optional<Instant> next_deadline() const;
+
+    [[nodiscard]] std::optional<std::uint32_t> current_generation() const;
+    /// Counts the generations that have processes.
+    [[nodiscard]] std::size_t living_generations() const noexcept { return generations_.size(); }
+    /// Counts the workers that serve.
+    [[nodiscard]] std::uint32_t serving() const;
+    [[nodiscard]] bool stopping() const noexcept { return stopping_ != Stopping::no; }
+
+private:
+    enum class State : std::uint8_t {
+        none,
+        backing_off,
+        starting,
+        ready,
+        draining,
+        terminating,
+        killed
+    };
+    struct Worker {
+        State state = State::none;
+        Instant since{};
+        std::optional<Instant> deadline;
+        std::uint32_t failures = 0;
+        [[nodiscard]] bool alive() const noexcept { return state >= State::starting; }
+    };
+    enum class Phase : std::uint8_t { starting, current, leaving };
+    struct Generation {
+        std::uint32_t number = 0;
+        Phase phase = Phase::starting;
+        Timing timing;
+        std::vector<Worker> workers;
+    };
+    enum class Stopping : std::uint8_t { no, draining, terminating };
+
+    void on(const event::CycleBuilt& event);
+    void on(const event::CycleFailed& event);
+    void on(const event::SpawnFailed& event);
+    void on(const event::WorkerReady& event);
+    void on(const event::WorkerExited& event);
+    void on(const event::Reload& event);
+    void on(const event::Reopen& event);
+    void on(const event::Drain& event);
+    void on(const event::Terminate& event);
+    void on(const event::Tick& event);
+
+    Generation* find(std::uint32_t number);
+    Worker* find(WorkerId id);
+    Generation* in_phase(Phase phase);
+    void spawn(Generation& generation, std::uint32_t slot);
+    void postpone(Generation& generation, std::uint32_t slot);
+    void abandon(Generation& generation, Obstacle obstacle);
+    void commit(Generation& generation);
+    void drain(Generation& generation);
+    void terminate(Generation& generation);
+    void terminate(Generation& generation, std::uint32_t slot);
+    void expire(Generation& generation, std::uint32_t slot);
+    void hurry_oldest();
+    void stop(Stopping how);
+    void next_reload();
+    void settle();
+
+    std::vector<Generation> generations_;  ///< oldest first
+    Stopping stopping_ = Stopping::no;
+    bool building_ = true;  ///< the first cycle is on its way
+    bool reload_again_ = false;
+    bool ever_served_ = false;
+    bool exited_ = false;
+    Instant time_{};
+    Actions actions_;
+};
+
+}  // namespace ringfort::master
