@@ -19,13 +19,14 @@ export namespace ringfort::process {
 /// The kernel drops the locks with the process: kill -9 leaves the file, but stale.
 class PidFile {
 public:
-    /// Writes this process's pid to `path` and holds the lock. A stale file is replaced.
+    /// Writes this process's pid to `path` and holds the lock. A stale file is replaced. A relative
+    /// path binds the caller to its working directory. The mode is 0644, less the umask.
     /// Errors: EBUSY when another living process holds the file or is just claiming it
     /// (`running_pid` tells which); ELOOP for a symbolic link, EINVAL for anything else that is not
     /// a regular file; those of open(2), write(2), rename(2). Nothing is left behind then.
     [[nodiscard]] static Result<PidFile> create(const std::string& path);
 
-    PidFile(PidFile&& other) noexcept;
+    PidFile(PidFile&& other) noexcept = default;
     PidFile& operator=(PidFile&& other) noexcept;
     /// Removes the file and drops the lock, if this is the process that created it and the file
     /// under the name still is that file. In a forked child it removes nothing.
@@ -38,10 +39,9 @@ public:
     [[nodiscard]] const std::string& path() const noexcept { return path_; }
 
 private:
-    PidFile(std::string path, Fd file) noexcept;
+    PidFile(std::string path, Fd file, dev_t device, ino_t inode) noexcept;
 
     [[nodiscard]] static Result<PidFile> replace(const std::string& path);
-    [[nodiscard]] bool is_still_ours() const noexcept;
     void remove() noexcept;
 
     std::string path_;

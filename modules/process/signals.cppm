@@ -24,7 +24,6 @@ class SignalFd {
 public:
     /// Blocks `signals` for the process, in addition to those blocked already, and opens the
     /// descriptor (non-blocking, close-on-exec). They stay blocked when the SignalFd is destroyed.
-    /// A signal that is ignored is never received, so their dispositions are made the default.
     /// Errors: EINVAL for a number that is no signal; EMFILE, ENFILE, ENOMEM.
     /// Source: signalfd(2), sigprocmask(2).
     [[nodiscard]] static Result<SignalFd> open(std::initializer_list<int> signals);

@@ -28,10 +28,10 @@ struct SpawnOptions {
     std::string_view name = "worker";
     /// Descriptors that stay open in the child, under the same numbers, beside 0, 1, 2 and the
     /// log's. Those that are not open are skipped.
-    std::span<const RawFd> keep;
+    std::span<const RawFd> keep{};
     /// Signals that are blocked when the entry begins, so that none sent early is lost or kills
     /// the child before it has its own SignalFd. All others are unblocked.
-    std::span<const int> blocked;
+    std::span<const int> blocked{};
 };
 
 /// Runs in the child; what it returns is the exit code (its low 8 bits). The child has a copy of
@@ -48,10 +48,11 @@ using Entry = std::function<int()>;
 /// exception that escapes is logged; the code is then `exit_exception`.
 ///
 /// Errors, leaving neither a process nor a descriptor behind: EAGAIN (RLIMIT_NPROC, pids cgroup),
-/// ENOMEM, EMFILE, ENFILE, those of open(2) for /dev/null. Requires that SIGCHLD is not ignored and
-/// that nobody else reaps this process's children. Does not block, but for the copying of page
-/// tables; after a failed pidfd_open(2) it waits for the end of the child it has killed.
-/// Source: fork(2), pidfd_open(2), close_range(2); nginx ngx_spawn_process.
+/// ENOMEM, EMFILE, ENFILE, those of open(2) for /dev/null. Nobody else may reap this process's
+/// children; an ignored SIGCHLD, with which the kernel would do so, is made the default. Does not
+/// block, but for the copying of page tables; after a failed pidfd_open(2) it waits for the end of
+/// the child it has killed. Source: fork(2), pidfd_open(2), close_range(2); nginx
+/// ngx_spawn_process.
 [[nodiscard]] Result<Child> spawn(const SpawnOptions& options, const Entry& entry);
 
 }  // namespace ringfort::process
