@@ -143,7 +143,8 @@ Quota cgroup_cpu_quota(std::string_view self_cgroup, const ReadFile& read) {
 std::uint32_t available_cpus() {
     const auto cgroup = read_small_file("/proc/self/cgroup");
     const Quota quota = cgroup ? cgroup_cpu_quota(*cgroup, read_small_file) : std::nullopt;
-    return std::max(1U, std::min(affinity_count(), quota.value_or(affinity_count())));
+    const std::uint32_t count = affinity_count();
+    return std::max(1U, std::min(count, quota.value_or(count)));
 }
 
 }  // namespace ringfort::process

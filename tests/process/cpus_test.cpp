@@ -48,6 +48,7 @@ TEST_CASE("no quota and malformed quotas do not limit") {
 TEST_CASE("the tightest quota on the way up to the root counts") {
     const Files files{{"/sys/fs/cgroup/a/b/cpu.max", "max 100000\n"},
                       {"/sys/fs/cgroup/a/cpu.max", "300000 100000\n"},
+                      {"/sys/fs/cgroup/../elsewhere/cpu.max", "100000 100000\n"},
                       {"/sys/fs/cgroup/cpu.max", "700000 100000\n"}};
     CHECK(quota_in(files, "0::/a/b\n") == 3);
     CHECK(quota_in(files, "0::/a\n") == 3);

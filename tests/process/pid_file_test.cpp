@@ -63,6 +63,7 @@ public:
         pid_ = ::fork();
         if (pid_ == 0) {
             ::alarm(deadline_seconds);
+            ::signal(SIGTERM, SIG_DFL);  // not Catch2's report of a test that crashed
             const auto file = PidFile::create(path);
             write_all(ready[1], file ? "y" : "n");
             while (file) ::pause();
@@ -343,4 +344,34 @@ TEST_CASE("of many masters that start at once on a stale file exactly one gets i
         for (const int fd : {start[0], start[1], verdict[0], verdict[1], stop[0], stop[1]})
             ::close(fd);
     }
+}
+
+TEST_CASE("masters that come and go never hold the file together") {
+    const Directory directory;
+    std::vector<pid_t> pids;
+    for (int i = 0; i < 4; ++i) {
+        const pid_t pid = ::fork();
+        if (pid == 0) {
+            ::alarm(deadline_seconds);
+            const std::string inside = directory.file() + ".inside";
+            for (int round = 0; round < 500; ++round) {
+                const auto file = PidFile::create(directory.file());
+                if (!file) continue;
+                // Created by whoever is inside: it must not be there for the next one.
+                const int fd = ::open(inside.c_str(), O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+                const auto running = running_pid(directory.file());
+                if (fd < 0 || !running || *running != ::getpid()) ::_exit(1);
+                ::unlink(inside.c_str());
+                ::close(fd);
+            }
+            ::_exit(0);
+        }
+        pids.push_back(pid);
+    }
+    for (const pid_t pid : pids) {
+        int status = -1;
+        ::waitpid(pid, &status, 0);
+        CHECK(status == 0);
+    }
+    CHECK(directory.entries() == 0);
 }

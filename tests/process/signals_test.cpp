@@ -42,6 +42,17 @@ TEST_CASE("signals are received as events, with their sender, and only those ask
     CHECK(text == "none, SIGHUP from me, SIGTERM from me, none");
 }
 
+TEST_CASE("signals that were blocked before stay blocked") {
+    const std::string text = in_child([]() -> std::string {
+        auto first = SignalFd::open({SIGUSR1});
+        const auto second = SignalFd::open({SIGUSR2});
+        if (!first || !second) return "not opened";
+        ::kill(::getpid(), SIGUSR1);
+        return describe(*first);
+    });
+    CHECK(text == "SIGUSR1 from me");
+}
+
 TEST_CASE("a signalfd is non-blocking and close-on-exec") {
     const std::string text = in_child([]() -> std::string {
         const auto signals = SignalFd::open({SIGUSR1});

@@ -118,7 +118,12 @@ TEST_CASE("a spawned child has no descriptor but the three standard ones and tho
 }
 
 TEST_CASE("a spawned child reads nothing: its standard input is /dev/null") {
-    CHECK(spawned([] { return link_of("/proc/self/fd/0"); }) == "/dev/null");
+    const std::string text = in_child([] {
+        const Pipe pipe = Pipe::open();
+        ::dup2(pipe.reader.get(), STDIN_FILENO);
+        return spawned([] { return link_of("/proc/self/fd/0"); });
+    });
+    CHECK(text == "/dev/null");
 }
 
 TEST_CASE("a spawned child keeps the log's descriptor") {
