@@ -83,6 +83,9 @@ void identify(Identity identity) noexcept {
 void write_to(Fd target) noexcept {
     state().target = std::move(target);
 }
+RawFd target() noexcept {
+    return state().target ? state().target.get() : STDERR_FILENO;
+}
 std::uint64_t lost_lines() noexcept {
     return state().lost;
 }
@@ -101,7 +104,7 @@ std::string line(Level level, std::string_view message) {
 
 void write(Level level, std::string_view message) noexcept {
     const int saved = errno;
-    const int fd = state().target ? state().target.get() : STDERR_FILENO;
+    const RawFd fd = target();
     const std::string text = line(level, message) + "\n";
     ssize_t written = -1;
     do {

@@ -34,6 +34,8 @@ void configure(Options options) noexcept;
 void identify(Identity identity) noexcept;
 /// Sends lines to `target` from now on; an empty Fd means standard error. Takes ownership.
 void write_to(Fd target) noexcept;
+/// Returns the descriptor lines go to. It stays the log's: for those who close all others.
+[[nodiscard]] RawFd target() noexcept;
 /// Counts lines that could not be written (disk full, closed pipe).
 [[nodiscard]] std::uint64_t lost_lines() noexcept;
 

@@ -1,0 +1,63 @@
+#include <catch2/catch_test_macros.hpp>
+
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <cstdint>
+#include <string>
+
+#include "in_child.h"
+
+import ringfort.base;
+import ringfort.process;
+
+namespace {
+
+using namespace ringfort::process;
+
+std::string raised(std::uint64_t wanted) {
+    const auto result = raise_open_files(wanted);
+    rlimit limit{};
+    ::getrlimit(RLIMIT_NOFILE, &limit);
+    if (!result) return result.error().text();
+    return std::to_string(*result) + (*result == limit.rlim_cur ? " " : " (not in force) ");
+}
+
+void set_limits(rlim_t soft, rlim_t hard) {
+    const rlimit limit{soft, hard};
+    if (::setrlimit(RLIMIT_NOFILE, &limit) != 0) ::_exit(99);
+}
+
+}  // namespace
+
+TEST_CASE("the number of open files is raised to what is wanted, and never lowered") {
+    CHECK(in_child([] {
+              set_limits(64, 256);
+              return raised(100) + raised(80) + raised(0) + raised(1);
+          }) == "100 100 256 256 ");
+}
+
+TEST_CASE("more files than the hard limit need a privilege; without it the hard limit is given") {
+    CHECK(in_child([]() -> std::string {
+              if (::geteuid() == 0 && ::setresuid(54'321, 54'321, 54'321) != 0) return "still root";
+              set_limits(64, 256);
+              return raised(1'000);
+          }) == "256 ");
+}
+
+TEST_CASE("a process with the privilege raises the hard limit") {
+    constexpr std::uint64_t cap_sys_resource = 1U << 24;
+    if ((std::stoull(status_line("CapEff"), nullptr, 16) & cap_sys_resource) == 0)
+        SKIP("no CAP_SYS_RESOURCE here, not even for root");
+    CHECK(in_child([] {
+              set_limits(64, 256);
+              return raised(1'000);
+          }) == "1000 ");
+}
+
+TEST_CASE("a number past the system's own bound gives the hard limit") {
+    CHECK(in_child([] {
+              set_limits(64, 256);
+              return raised(std::uint64_t{1} << 40);  // fs.nr_open is at most 2^31
+          }) == "256 ");
+}
