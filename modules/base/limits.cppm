@@ -50,6 +50,7 @@ inline constexpr std::size_t max_service_name_bytes = 63;
 inline constexpr std::size_t max_failure_text_bytes = 1'024;
 
 // shared memory
+inline constexpr std::uint32_t max_counter_rows = max_workers * max_generations;
 inline constexpr Bytes min_zone_size{4 * 1024};
 inline constexpr Bytes max_zone_size{64ULL << 30};
 inline constexpr std::size_t max_zone_name_bytes = 63;

@@ -44,6 +44,7 @@ struct Start {
     static constexpr Kind kind{"start"};
     std::uint32_t slot = 0;  ///< below `limits::max_workers`, as every slot
     std::uint32_t generation = 0;
+    std::uint32_t row = 0;          ///< of the zone of counters, below `limits::max_counter_rows`
     Milliseconds drain_timeout{0};  ///< used when the worker drains because the master has gone
     friend bool operator==(const Start&, const Start&) = default;
 };

@@ -181,6 +181,8 @@ void fields(A& archive, typename A::template Of<AddZone> message) {
 template <class A>
 void fields(A& archive, typename A::template Of<Start> message) {
     worker(archive, message);
+    archive.number(message.row);
+    archive.check(message.row < limits::max_counter_rows);
     archive.duration(message.drain_timeout);
 }
 

@@ -48,7 +48,7 @@ std::uint64_t checksum(Header header) {
 }
 
 bool valid_dimensions(std::uint32_t slots, std::uint32_t columns) {
-    return slots > 0 && slots <= limits::max_workers && columns > 0 &&
+    return slots > 0 && slots <= limits::max_counter_rows && columns > 0 &&
            columns <= limits::max_counter_columns;
 }
 

@@ -25,7 +25,7 @@ public:
     [[nodiscard]] static Bytes zone_size(std::uint32_t slots, std::uint32_t columns) noexcept;
 
     /// Lays the zone out, all counters 0. Done once, by the zone's creator, before others attach.
-    /// Errors: EINVAL for no slots or columns, or more than `limits::max_workers` or
+    /// Errors: EINVAL for no slots or columns, or more than `limits::max_counter_rows` or
     /// `limits::max_counter_columns`; ENOSPC for a zone under `zone_size`.
     [[nodiscard]] static Result<Counters> format(Zone& zone, std::uint32_t slots,
                                                  std::uint32_t columns);

@@ -24,7 +24,7 @@ inline std::vector<ringfort::channel::Message> messages() {
     return {
         AddListener{7, "echo", address("127.0.0.1:7000")},
         AddZone{"limits", "counters/1", ringfort::Bytes{4 << 20}},
-        Start{255, 3, ringfort::Milliseconds{30'000}},
+        Start{255, 3, 1'023, ringfort::Milliseconds{30'000}},
         Drain{ringfort::Milliseconds{1'500}},
         Terminate{},
         ReopenLogs{},

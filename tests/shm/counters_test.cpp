@@ -153,10 +153,10 @@ TEST_CASE("a zone that is too small or dimensions out of range are refused") {
     Zone small = zone_of(Bytes{needed.count - 1});
     REQUIRE(Counters::format(small, 64, 8).error().is(std::errc::no_space_on_device));
     for (const auto& [slots, columns] :
-         {std::pair{0U, 1U}, std::pair{1U, 0U}, std::pair{limits::max_workers + 1, 1U},
+         {std::pair{0U, 1U}, std::pair{1U, 0U}, std::pair{limits::max_counter_rows + 1, 1U},
           std::pair{1U, limits::max_counter_columns + 1}, std::pair{~0U, ~0U}})
         REQUIRE(Counters::format(exact, slots, columns).error().is(std::errc::invalid_argument));
-    const std::uint32_t slots = limits::max_workers;
+    const std::uint32_t slots = limits::max_counter_rows;
     const std::uint32_t columns = limits::max_counter_columns;
     Zone largest = zone_of(Counters::zone_size(slots, columns));
     const Counters counters = Counters::format(largest, slots, columns).value();
@@ -226,9 +226,9 @@ TEST_CASE("forged dimensions are refused though their checksum is right") {
     };
     REQUIRE(forge(9, 16));
     for (const auto& [slots, columns] :
-         {std::pair{0U, 8U}, std::pair{8U, 0U}, std::pair{limits::max_workers + 1, 1U},
+         {std::pair{0U, 8U}, std::pair{8U, 0U}, std::pair{limits::max_counter_rows + 1, 1U},
           std::pair{1U, limits::max_counter_columns + 1}, std::pair{~0U, ~0U},
-          std::pair{limits::max_workers, limits::max_counter_columns}})
+          std::pair{limits::max_counter_rows, limits::max_counter_columns}})
         REQUIRE(forge(slots, columns).error().is(std::errc::bad_message));
 }
 

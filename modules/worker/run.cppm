@@ -1,0 +1,41 @@
+module;
+#include <coroutine>
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+export module ringfort.worker:run;
+
+import ringfort.base;
+import ringfort.channel;
+import ringfort.coro;
+import ringfort.net;
+import ringfort.shm;
+import ringfort.uring;
+import :context;
+import :peers;
+import :service;
+
+export namespace ringfort::worker {
+
+/// What a worker is given by the process that makes it, not by message.
+struct Options {
+    uring::LoopOptions loop;
+    std::uint32_t connections = limits::worker_connections;  ///< at once; more wait in the kernel
+    Milliseconds accept_backoff = limits::accept_backoff_ms;
+    std::map<std::string, ServiceFactory> services;
+    /// Runs when the ring exists and before anything is served: drops privileges.
+    std::function<Result<void>()> ring_made = {};
+    /// A signalfd(2), borrowed: TERM and QUIT on it drain. -1 for none.
+    RawFd signals = -1;
+};
+
+/// Runs a worker to its end: makes the loop, obeys the channel, serves. Blocks. Returns the exit
+/// code: 0 after draining or terminating, 1 when it could not start or lost touch with the master.
+[[nodiscard]] int run(channel::Channel to_master, Options options);
+
+}  // namespace ringfort::worker

@@ -1,0 +1,53 @@
+module;
+#include <concepts>
+#include <coroutine>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <utility>
+export module ringfort.worker:service;
+
+import ringfort.base;
+import ringfort.coro;
+import ringfort.net;
+import :context;
+
+export namespace ringfort::worker {
+
+/// What answers the connections of a listener. One object per worker; its tasks all run on the
+/// worker's one thread.
+class Service {
+public:
+    Service() = default;
+    Service(Service&&) = delete;
+    virtual ~Service() = default;
+
+    /// Serves one connection from beginning to end. Owns `peer`. An error is counted and logged at
+    /// level debug. When the worker's drain time is over, the task is cancelled.
+    [[nodiscard]] virtual coro::Task<Result<void>> serve(net::Stream peer, Context& context) = 0;
+};
+
+/// Makes the service object of a worker; runs in the worker, before it is ready.
+using ServiceFactory = std::function<std::unique_ptr<Service>()>;
+
+/// A type that can be a service without deriving from Service.
+template <class S>
+concept Serves = requires(S service, net::Stream peer, Context& context) {
+    { service.serve(std::move(peer), context) } -> std::same_as<coro::Task<Result<void>>>;
+};
+
+/// Lets such a type be one.
+template <Serves S>
+class ServiceOf final : public Service {
+public:
+    explicit ServiceOf(S service) : service_{std::move(service)} {}
+    [[clang::coro_wrapper]] coro::Task<Result<void>> serve(net::Stream peer,
+                                                           Context& context) override {
+        return service_.serve(std::move(peer), context);
+    }
+
+private:
+    S service_;
+};
+
+}  // namespace ringfort::worker
