@@ -1,0 +1,44 @@
+module;
+#include <sys/types.h>
+
+#include <cstdint>
+#include <memory>
+#include <string>
+export module ringfort.cycle:listener;
+
+import ringfort.base;
+import ringfort.config;
+
+export namespace ringfort::cycle {
+
+/// A listening socket: shared by the cycles that have it, closed with the last of them. The socket
+/// file of a unix listener is removed then too, but only by the process that made it.
+class Listener {
+public:
+    /// Opens, binds and listens. A stale socket file, whose server has died, is replaced. Blocks
+    /// for at most `limits::bind_attempts` times `limits::bind_retry_ms`, because the socket of a
+    /// killed ring is released a little late. Errors: EADDRINUSE when somebody listens there,
+    /// EACCES, EADDRNOTAVAIL and the others of bind(2) and listen(2).
+    [[nodiscard]] static Result<std::shared_ptr<Listener>> open(const config::Listener& settings);
+    Listener(Listener&&) = delete;
+    ~Listener();
+
+    /// Returns the address as it was configured: what a later configuration is compared with.
+    [[nodiscard]] const Address& configured() const noexcept { return configured_; }
+    /// Returns the address with the port that the kernel picked.
+    [[nodiscard]] const Address& bound() const noexcept { return bound_; }
+    [[nodiscard]] const Fd& socket() const noexcept { return socket_; }
+    /// Applies what may change while the socket stays: the backlog and the mode of the file.
+    /// What fails is logged and left as it was.
+    void update(const config::Listener& settings) const;
+
+private:
+    Listener(Fd socket, const Address& configured, const Address& bound) noexcept;
+
+    Fd socket_;
+    Address configured_;
+    Address bound_;
+    pid_t owner_;
+};
+
+}  // namespace ringfort::cycle

@@ -1,0 +1,111 @@
+module;
+#include <ringfort/try.h>
+#include <algorithm>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+#include <vector>
+module ringfort.cycle;
+
+import ringfort.base;
+import ringfort.config;
+import ringfort.shm;
+
+namespace ringfort::cycle {
+namespace {
+
+std::string_view remedy(const Error& error) {
+    if (error.is(std::errc::address_in_use))
+        return " Another program listens there: stop it or choose another address.";
+    if (error.is(std::errc::permission_denied))
+        return " Ports below 1024 need root or CAP_NET_BIND_SERVICE; a socket file needs a "
+               "directory that "
+               "this user may write to.";
+    if (error.is(std::errc::address_not_available))
+        return " This machine has no interface with that address.";
+    if (error.is(std::errc::no_such_file_or_directory)) return " The directory does not exist.";
+    if (error.is(std::errc::too_many_files_open))
+        return " Raise master.open_files or the hard limit of open files.";
+    return "";
+}
+
+std::string obstacle(std::string_view what, const Error& error) {
+    return std::string{what} + ": " + error.text() + "." + std::string{remedy(error)};
+}
+
+}  // namespace
+
+Built Cycle::build(config::Settings settings, std::uint32_t generation, const Cycle* old,
+                   const std::vector<ZoneRequest>& requests) {
+    Built built;
+    std::unique_ptr<Cycle> cycle{new Cycle{std::move(settings), generation}};
+    if (auto file = open_log(cycle->settings_.log.target); file)
+        cycle->log_file_ = *std::move(file);
+    else
+        built.obstacles.push_back(obstacle("log " + cycle->settings_.log.target, file.error()));
+    cycle->take_zones(old, requests, built.obstacles);
+    cycle->take_listeners(old, built.obstacles);
+    if (built.obstacles.empty()) built.cycle = std::move(cycle);
+    return built;
+}
+
+void Cycle::take_listeners(const Cycle* old, std::vector<std::string>& obstacles) {
+    // Each old listener serves once: port 0 may be configured several times.
+    std::vector<std::shared_ptr<Listener>> available;
+    if (old != nullptr)
+        for (const Binding& binding : old->bindings_) available.push_back(binding.listener);
+    for (const config::Listener& wanted : settings_.listeners) {
+        const auto same = std::ranges::find_if(available, [&](const auto& candidate) {
+            return candidate->configured() == wanted.address ||
+                   candidate->bound() == wanted.address;
+        });
+        if (same != available.end()) {
+            bindings_.push_back({.listener = *same, .settings = wanted, .carried_over = true});
+            available.erase(same);
+            continue;
+        }
+        auto opened = Listener::open(wanted);
+        if (opened)
+            bindings_.push_back({.listener = *std::move(opened), .settings = wanted});
+        else
+            obstacles.push_back(obstacle("listener " + wanted.address.text(), opened.error()));
+    }
+}
+
+void Cycle::take_zones(const Cycle* old, const std::vector<ZoneRequest>& requests,
+                       std::vector<std::string>& obstacles) {
+    std::vector<ZoneRequest> wanted = requests;
+    for (const config::Zone& zone : settings_.zones)
+        wanted.push_back({.name = zone.name, .tag = "", .size = zone.size});
+    for (const ZoneRequest& request : wanted) {
+        const auto fitting = [&](const SharedZone& zone) { return fits(*zone, request); };
+        if (old != nullptr) {
+            const auto found = std::ranges::find_if(old->zones_, fitting);
+            if (found != old->zones_.end()) {
+                zones_.push_back(*found);
+                continue;
+            }
+        }
+        auto made = make_zone(request);
+        if (made)
+            zones_.push_back(*std::move(made));
+        else
+            obstacles.push_back(obstacle("zone " + request.name, made.error()));
+    }
+}
+
+void Cycle::update_listeners() const {
+    for (const Binding& binding : bindings_)
+        if (binding.carried_over) binding.listener->update(binding.settings);
+}
+
+Result<void> Cycle::reopen_log() {
+    RF_LET(log_file_, open_log(settings_.log.target));
+    return {};
+}
+
+}  // namespace ringfort::cycle
