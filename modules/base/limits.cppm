@@ -24,12 +24,15 @@ inline constexpr std::uint32_t max_generations = 4;  ///< living at once, draini
 
 // listeners
 inline constexpr std::uint32_t listen_backlog = 4'096;
+inline constexpr std::uint32_t max_listen_backlog = 65'535;
 inline constexpr std::uint32_t max_listeners = 4'096;
 inline constexpr std::uint32_t bind_attempts = 5;
 inline constexpr Milliseconds bind_retry_ms{10};  ///< a dead ring holds its sockets up to 31 ms
 
 // worker
 inline constexpr std::uint32_t worker_connections = 10'000;
+inline constexpr std::uint32_t max_worker_connections = 10'000'000;
+inline constexpr std::uint32_t max_open_files = 1U << 30;  ///< the kernel's highest fs.nr_open
 inline constexpr Milliseconds accept_backoff_ms{100};  ///< after EMFILE, ENFILE, ENOBUFS, ENOMEM
 inline constexpr std::uint32_t resumptions_per_turn = 4'096;
 
@@ -37,9 +40,12 @@ inline constexpr std::uint32_t resumptions_per_turn = 4'096;
 inline constexpr std::uint32_t ring_submissions = 1'024;
 inline constexpr std::uint32_t ring_completions = 8'192;
 inline constexpr std::uint32_t receive_buffers = 256;  ///< per worker, at the start
-inline constexpr std::uint32_t max_receive_buffers =
-    32'768;  ///< the kernel's bound of a buffer ring
 inline constexpr Bytes receive_buffer_size{64 * 1024};
+inline constexpr std::uint32_t max_ring_submissions = 32'768;  ///< IORING_MAX_ENTRIES
+inline constexpr std::uint32_t max_ring_completions = 65'536;  ///< IORING_MAX_CQ_ENTRIES
+inline constexpr std::uint32_t max_receive_buffers = 32'768;   ///< of a buffer ring
+inline constexpr Bytes min_receive_buffer_size{256};
+inline constexpr Bytes max_receive_buffer_size{16ULL << 20};
 
 // channel
 inline constexpr std::size_t max_message_bytes = 4'096;
@@ -51,6 +57,7 @@ inline constexpr std::size_t max_failure_text_bytes = 1'024;
 
 // shared memory
 inline constexpr std::uint32_t max_counter_rows = max_workers * max_generations;
+inline constexpr std::uint32_t max_zones = 256;
 inline constexpr Bytes min_zone_size{4 * 1024};
 inline constexpr Bytes max_zone_size{64ULL << 30};
 inline constexpr std::size_t max_zone_name_bytes = 63;
@@ -59,6 +66,11 @@ inline constexpr std::uint32_t max_counter_columns = 1'024;
 
 // configuration and log
 inline constexpr Bytes max_config_size{16ULL << 20};
+inline constexpr std::size_t max_config_key_parts = 16;      ///< of a dotted key
+inline constexpr std::size_t max_config_items = 4'096;       ///< of an array
+inline constexpr std::size_t max_config_problems = 100;      ///< told of one file
+inline constexpr std::size_t max_config_syntax_errors = 20;  ///< looked for behind the first
+inline constexpr Milliseconds max_duration_ms{30LL * 24 * 3'600 * 1'000};  ///< of any timeout; fits 32 bits
 inline constexpr std::size_t max_log_line_bytes = 8'192;
 
 }  // namespace ringfort::limits

@@ -1,0 +1,19 @@
+module;
+#include <string>
+export module ringfort.config:print;
+
+import :registry;
+import :settings;
+
+export namespace ringfort::config {
+
+/// Prints a configuration as TOML with every key, and each key's meaning where it first stands.
+/// Reading it with the same registry gives equal settings. Optional keys without a value become
+/// comments.
+[[nodiscard]] std::string effective(const Settings& settings, const Registry& registry);
+
+/// Writes the reference of all keys in Markdown: name, type, default, range, meaning. The core
+/// first, then each registered service.
+[[nodiscard]] std::string reference(const Registry& registry);
+
+}  // namespace ringfort::config

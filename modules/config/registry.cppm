@@ -1,0 +1,42 @@
+module;
+#include <concepts>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <typeinfo>
+#include <utility>
+#include <vector>
+export module ringfort.config:registry;
+
+import ringfort.base;
+import :schema;
+
+export namespace ringfort::config {
+
+/// The services an application has, and the schema of each one's [service.NAME] table.
+class Registry {
+public:
+    struct Service {
+        TableSchema schema;
+        const std::type_info* type;
+    };
+    using Services = std::map<std::string, Service, std::less<>>;
+
+    /// Adds a service. Aborts on a name that is there already or is not made of a-z, 0-9, _ and -.
+    template <std::default_initializable Config>
+    void add(std::string name, Table<Config> schema) {
+        insert(std::move(name), {std::move(schema).schema(), &typeid(Config)});
+    }
+
+    [[nodiscard]] const Services& services() const { return services_; }
+    [[nodiscard]] const Service* find(std::string_view name) const;
+    [[nodiscard]] std::vector<std::string> names() const;
+
+private:
+    void insert(std::string name, Service service);
+    Services services_;
+};
+
+}  // namespace ringfort::config

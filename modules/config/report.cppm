@@ -1,0 +1,89 @@
+module;
+#include <cstddef>
+#include <initializer_list>
+#include <map>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+export module ringfort.config:report;
+
+import :node;
+import :problem;
+import :source;
+
+export namespace ringfort::config {
+
+/// Collects the problems of one text while its values are read. Borrows the source.
+class Report {
+public:
+    explicit Report(const Source& source);
+    Report(const Report&) = delete;
+    Report& operator=(const Report&) = delete;
+
+    /// Adds a problem at `where`; a span of line 0 means the text as a whole. Returns it, so that
+    /// notes can be added; valid until the next call.
+    Problem& add(Span where, std::string message, std::string help = {});
+    /// Cuts the underlined part out of the text.
+    [[nodiscard]] Snippet snippet(Span where) const;
+    /// Returns what is written at `where`, on its first line.
+    [[nodiscard]] std::string_view text(Span where) const { return lines_.text(where); }
+    [[nodiscard]] std::string_view file() const { return source_.name; }
+
+    /// Remembers that parts of the text could not be read: what is missing may be there.
+    void mark_incomplete() { incomplete_ = true; }
+    [[nodiscard]] bool incomplete() const { return incomplete_; }
+    [[nodiscard]] std::size_t count() const { return problems_.size(); }
+
+    /// Tells in which table a key belongs, for those who wrote it into another one.
+    void add_home(std::string key, std::string table);
+    /// Returns the table that `key` belongs in, empty if there is none.
+    [[nodiscard]] std::string_view home(std::string_view key) const;
+
+    /// Gives away the problems found, in the order of the text.
+    [[nodiscard]] Problems take();
+
+private:
+    const Source& source_;
+    Lines lines_;
+    std::vector<Problem> problems_;
+    std::map<std::string, std::string, std::less<>> homes_;
+    bool incomplete_ = false;
+};
+
+/// A key, or an index into an array.
+using PathPart = std::variant<std::string, std::size_t>;
+/// The way from a table to a value in it: {"listener", 2, "address"}.
+using Path = std::vector<PathPart>;
+
+/// What a check over several keys found.
+struct Fault {
+    Path at;  ///< underlines this value, or the nearest one above it that is in the text
+    std::string message;
+    std::string help = {};
+    Path see = {};          ///< a second value, shown below; empty: none
+    std::string note = {};  ///< what is to be seen there
+};
+
+/// Lets a table's check report what is wrong with values that are right one by one.
+class Faults {
+public:
+    Faults(const Node& table, Report& report) : table_{table}, report_{report} {}
+    void add(const Fault& fault);
+    /// Says whether the text has a value at `path`, as opposed to its default.
+    [[nodiscard]] bool has(const Path& path) const;
+
+private:
+    const Node& table_;
+    Report& report_;
+};
+
+/// Returns the candidate that `name` was most probably meant to be; empty if none is near. Counts
+/// letters inserted, left out, replaced or swapped; a third of the letters may be wrong.
+[[nodiscard]] std::string nearest(std::string_view name,
+                                  const std::vector<std::string>& candidates);
+
+/// Joins names for a message: "`a`, `b` and `c`".
+[[nodiscard]] std::string enumerate(const std::vector<std::string>& names);
+
+}  // namespace ringfort::config

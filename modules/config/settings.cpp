@@ -1,0 +1,273 @@
+module;
+#include <fmt/format.h>
+
+#include <bit>
+#include <charconv>
+#include <cstddef>
+#include <chrono>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+#include <vector>
+module ringfort.config;
+
+namespace ringfort::config {
+namespace {
+
+constexpr std::int64_t max_path = 4'095;  // PATH_MAX without its NUL
+constexpr std::int64_t max_name = 255;
+
+std::int64_t number(std::size_t value) {
+    return static_cast<std::int64_t>(value);
+}
+
+std::optional<Complaint> power_of_two(const std::uint32_t& value) {
+    if (std::has_single_bit(value)) return std::nullopt;
+    return Complaint{
+        "must be a power of two",
+        fmt::format("the nearest ones are {} and {}", std::bit_floor(value), std::bit_ceil(value))};
+}
+
+std::optional<Complaint> zone_name(const std::string& name) {
+    constexpr std::string_view allowed = "abcdefghijklmnopqrstuvwxyz0123456789_.-";
+    if (name.find_first_not_of(allowed) != name.npos)
+        return Complaint{"may be made of a-z, 0-9, `_`, `.` and `-` only"};
+    if (name.starts_with("ringfort."))
+        return Complaint{"must not begin with `ringfort.`", "such names are Ringfort's own"};
+    return std::nullopt;
+}
+
+void check_backoff(const Master& master, Faults& faults) {
+    if (master.respawn_backoff_min <= master.respawn_backoff_max) return;
+    const bool min_written = faults.has({"respawn_backoff_min_ms"});
+    const bool both = min_written && faults.has({"respawn_backoff_max_ms"});
+    Fault fault{{min_written ? "respawn_backoff_min_ms" : "respawn_backoff_max_ms"},
+                fmt::format("`respawn_backoff_min_ms` ({}) is more than "
+                            "`respawn_backoff_max_ms` ({}{})",
+                            grouped(master.respawn_backoff_min.count()),
+                            grouped(master.respawn_backoff_max.count()),
+                            both || !min_written ? "" : " by default")};
+    if (both) {
+        fault.see = {"respawn_backoff_max_ms"};
+        fault.note = "the maximum is set here";
+    }
+    faults.add(fault);
+}
+
+void check_ring(const Worker& worker, Faults& faults) {
+    if (worker.ring_submissions <= worker.ring_completions) return;
+    const bool written = faults.has({"ring_submissions"});
+    faults.add({{written ? "ring_submissions" : "ring_completions"},
+                fmt::format("`ring_submissions` ({}) is more than `ring_completions` ({})",
+                            grouped(worker.ring_submissions), grouped(worker.ring_completions)),
+                "the kernel wants at least as many completions as submissions"});
+}
+
+void check_listener(const Listener& listener, Faults& faults) {
+    if (!listener.mode || !listener.address.path().empty()) return;
+    faults.add({{"mode"},
+                fmt::format("`mode` does not apply to {}", listener.address.text()),
+                "only a unix socket with a path has permissions",
+                {"address"},
+                "the address"});
+}
+
+void check_addresses(const std::vector<Listener>& listeners, Faults& faults) {
+    for (std::size_t i = 0; i < listeners.size(); ++i) {
+        const Address& address = listeners[i].address;
+        if (address.family() == 0) continue;                      // could not be read
+        if (!address.is_unix() && address.port() == 0) continue;  // each gets a port of its own
+        for (std::size_t j = 0; j < i; ++j) {
+            if (!(listeners[j].address == address)) continue;
+            faults.add({{"listener", i, "address"},
+                        fmt::format("two listeners have the address {}", address.text()),
+                        "one listener is shared by all workers: remove one of the two",
+                        {"listener", j, "address"},
+                        "the first one is here"});
+            break;
+        }
+    }
+}
+
+void check_zone_names(const std::vector<Zone>& zones, Faults& faults) {
+    for (std::size_t i = 0; i < zones.size(); ++i) {
+        for (std::size_t j = 0; j < i; ++j) {
+            if (zones[i].name.empty() || zones[j].name != zones[i].name) continue;
+            faults.add({{"zone", i, "name"},
+                        fmt::format("two zones have the name `{}`", zones[i].name),
+                        "",
+                        {"zone", j, "name"},
+                        "the first one is here"});
+            break;
+        }
+    }
+}
+
+void check_settings(const Settings& settings, Faults& faults) {
+    if (settings.listeners.empty() && !faults.has({"listener"}))
+        faults.add({{"listener"},
+                    "there is no listener: nothing would be served",
+                    "add [[listener]] with an address and a service"});
+    check_addresses(settings.listeners, faults);
+    check_zone_names(settings.zones, faults);
+}
+
+Table<Master> master_schema() {
+    constexpr std::int64_t max_files = limits::max_open_files;
+    return table<Master>("Processes and their times.")
+        .field("workers", &Master::workers,
+               "worker processes; \"auto\": as many as the processors this process may use")
+        .field("drain_timeout_ms", &Master::drain_timeout,
+               "how long a draining worker may finish what it serves; then it is terminated")
+        .field("ready_timeout_ms", &Master::ready_timeout,
+               "how long new workers may take to report ready; then a reload is given up",
+               {.min = 1})
+        .field("kill_timeout_ms", &Master::kill_timeout,
+               "from telling a worker to terminate to killing it")
+        .field("respawn_backoff_min_ms", &Master::respawn_backoff_min,
+               "wait before the first respawn of a worker that died; doubles every time",
+               {.min = 1})
+        .field("respawn_backoff_max_ms", &Master::respawn_backoff_max, "the longest such wait",
+               {.min = 1})
+        .field("respawn_healthy_ms", &Master::respawn_healthy,
+               "a worker that lived this long is respawned without delay", {.min = 1})
+        .field("pid_file", &Master::pid_file, "holds the master's process id; \"\": none",
+               {.max = max_path})
+        .field("user", &Master::user, "the workers' user, by name; \"\": the master's",
+               {.max = max_name})
+        .field("group", &Master::group, "the workers' group, by name; \"\": the user's",
+               {.max = max_name})
+        .field("open_files", &Master::open_files,
+               "RLIMIT_NOFILE of every process; 0: the soft limit is raised to the hard one",
+               {.min = 0, .max = max_files})
+        .check(check_backoff);
+}
+
+Table<Worker> worker_schema() {
+    const auto size = [](Bytes bytes) { return static_cast<std::int64_t>(bytes.count); };
+    return table<Worker>("What one worker may use.")
+        .field("connections", &Worker::connections,
+               "connections at a time; at the limit the worker stops accepting",
+               {.min = 1, .max = limits::max_worker_connections})
+        .field("accept_backoff_ms", &Worker::accept_backoff,
+               "pause after accept fails for lack of descriptors or memory", {.min = 1})
+        .field("receive_buffers", &Worker::receive_buffers,
+               "buffers the kernel fills, a power of two",
+               {.min = 1, .max = limits::max_receive_buffers}, power_of_two)
+        .field("receive_buffer_size", &Worker::receive_buffer_size, "size of each of them",
+               {.min = size(limits::min_receive_buffer_size),
+                .max = size(limits::max_receive_buffer_size)})
+        .field("ring_submissions", &Worker::ring_submissions,
+               "submission queue entries; the kernel rounds up to a power of two",
+               {.min = 1, .max = limits::max_ring_submissions})
+        .field("ring_completions", &Worker::ring_completions,
+               "completion queue entries, at least as many as ring_submissions",
+               {.min = 1, .max = limits::max_ring_completions})
+        .check(check_ring);
+}
+
+Table<Log> log_schema() {
+    using enum log::Level;
+    return table<Log>("Where log lines go and how they look.")
+        .field("target", &Log::target, "\"stderr\", or the path of a file to append to",
+               {.min = 1, .max = max_path})
+        .field("level", &Log::level, "the least important lines to write",
+               Names<log::Level>{
+                   {"debug", debug}, {"info", info}, {"warning", warning}, {"error", error}})
+        .field("format", &Log::format, "lines for people, or a JSON object a line",
+               Names<log::Format>{{"text", log::Format::text}, {"json", log::Format::json}});
+}
+
+Table<Listener> listener_schema() {
+    return table<Listener>("An address, and the service that gets its connections.")
+        .field("address", &Listener::address,
+               "\"127.0.0.1:7000\", \"[::1]:7000\", \"*:7000\", \"unix:/path\" or \"unix:@name\"; "
+               "port 0: the kernel picks",
+               {.required = true})
+        .field("service", &Listener::service, "the name of a service of the application",
+               {.required = true, .min = 1, .max = max_name})
+        .field("backlog", &Listener::backlog,
+               "connections waiting to be accepted; the kernel caps it at net.core.somaxconn",
+               {.min = 1, .max = limits::max_listen_backlog})
+        .field("mode", &Listener::mode,
+               "permissions of a unix socket's file; not set: what the umask leaves")
+        .check(check_listener);
+}
+
+Table<Zone> zone_schema() {
+    const auto size = [](Bytes bytes) { return static_cast<std::int64_t>(bytes.count); };
+    return table<Zone>("Shared memory that all workers see, kept across reloads.")
+        .field("name", &Zone::name,
+               "unique; made of a-z, 0-9, `_`, `.` and `-`; `ringfort.` in front is reserved",
+               {.required = true, .min = 1, .max = number(limits::max_zone_name_bytes)}, zone_name)
+        .field("size", &Zone::size, "size of the memory",
+               {.required = true,
+                .min = size(limits::min_zone_size),
+                .max = size(limits::max_zone_size)});
+}
+
+}  // namespace
+
+bool Codec<WorkerCount>::read(const Input& input, WorkerCount& out) const {
+    if (input.node.kind == Node::Kind::string) {
+        if (input.node.string == "auto") {
+            out.number.reset();
+            return true;
+        }
+        std::int64_t meant = 0;
+        const std::string& text = input.node.string;
+        const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), meant);
+        const bool quoted = failure == std::errc{} && end == text.data() + text.size();
+        return input.fail("must be \"auto\" or an integer",
+                          input.write(quoted ? grouped(meant) : "\"auto\""));
+    }
+    if (input.node.kind != Node::Kind::integer)
+        return input.wrong_type("\"auto\" or an integer", input.write("\"auto\""));
+    std::int64_t value = 0;
+    if (!read_integer(input, 1, limits::max_workers, value)) return false;
+    out.number = static_cast<std::uint32_t>(value);
+    return true;
+}
+
+bool Codec<FileMode>::read(const Input& input, FileMode& out) const {
+    const std::string written{input.report.text(input.node.span)};
+    const bool string = input.node.kind == Node::Kind::string;
+    if (!string && input.node.kind != Node::Kind::integer)
+        return input.wrong_type("octal permissions", input.write("\"0660\""));
+    if (!string && !written.starts_with("0o"))  // 666 would be 0o1232, which nobody means
+        return input.fail("must be written in octal", input.write("\"0" + written + "\""));
+    std::string_view digits = string ? std::string_view{input.node.string} : written;
+    if (digits.starts_with("0o")) digits.remove_prefix(2);
+    std::uint32_t bits = 0;
+    const char* const last = digits.data() + digits.size();
+    const auto [end, failure] = std::from_chars(digits.data(), last, bits, 8);
+    if (failure != std::errc{} || end != last || bits > 0777)
+        return input.fail("must be octal permissions from \"0000\" to \"0777\"",
+                          input.write("\"0660\""));
+    out.bits = bits;
+    return true;
+}
+
+std::optional<std::string> Codec<FileMode>::write(const FileMode& value) const {
+    return fmt::format("\"{:04o}\"", value.bits);
+}
+
+const TableSchema& core_schema() {
+    static const TableSchema schema =
+        table<Settings>("The whole configuration.")
+            .table("master", &Settings::master, master_schema())
+            .table("worker", &Settings::worker, worker_schema())
+            .table("log", &Settings::log, log_schema())
+            .tables("listener", &Settings::listeners, listener_schema(),
+                    {.min_items = 1, .max_items = limits::max_listeners})
+            .tables("zone", &Settings::zones, zone_schema(), {.max_items = limits::max_zones})
+            .foreign("service")
+            .check(check_settings)
+            .schema();
+    return schema;
+}
+
+}  // namespace ringfort::config

@@ -1,0 +1,133 @@
+module;
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <typeinfo>
+#include <vector>
+export module ringfort.config:settings;
+
+import ringfort.base;
+import :codec;
+import :schema;
+
+export namespace ringfort::config {
+
+/// How many workers to run. "auto" leaves it to the master: it knows the machine.
+struct WorkerCount {
+    std::optional<std::uint32_t> number;  ///< absent: auto
+    friend bool operator==(const WorkerCount&, const WorkerCount&) = default;
+};
+
+/// Permission bits of a file, written in octal: "0660" or 0o660.
+struct FileMode {
+    std::uint32_t bits = 0;
+    friend bool operator==(const FileMode&, const FileMode&) = default;
+};
+
+template <>
+struct Codec<WorkerCount> {
+    [[nodiscard]] std::string type() const { return "\"auto\" or integer"; }
+    [[nodiscard]] std::string range(const Options&) const {
+        return range_text(1, limits::max_workers, "");
+    }
+    bool read(const Input& input, WorkerCount& out) const;
+    [[nodiscard]] std::optional<std::string> write(const WorkerCount& value) const {
+        return value.number ? grouped(*value.number) : quote("auto");
+    }
+};
+
+template <>
+struct Codec<FileMode> {
+    [[nodiscard]] std::string type() const { return "octal permissions"; }
+    [[nodiscard]] std::string range(const Options&) const { return "\"0000\" to \"0777\""; }
+    bool read(const Input& input, FileMode& out) const;
+    [[nodiscard]] std::optional<std::string> write(const FileMode& value) const;
+};
+
+/// [master]: processes and their times.
+struct Master {
+    WorkerCount workers;
+    Milliseconds drain_timeout = limits::drain_timeout_ms;
+    Milliseconds ready_timeout = limits::ready_timeout_ms;
+    Milliseconds kill_timeout = limits::kill_timeout_ms;
+    Milliseconds respawn_backoff_min = limits::respawn_backoff_min_ms;
+    Milliseconds respawn_backoff_max = limits::respawn_backoff_max_ms;
+    Milliseconds respawn_healthy = limits::respawn_healthy_ms;
+    std::string pid_file;          ///< empty: none; as written, relative to the working directory
+    std::string user;              ///< empty: stay who we are
+    std::string group;             ///< empty: the user's own, or stay
+    std::uint64_t open_files = 0;  ///< 0: raise the soft limit to the hard one
+    friend bool operator==(const Master&, const Master&) = default;
+};
+
+/// [worker]: what one worker may use.
+struct Worker {
+    std::uint32_t connections = limits::worker_connections;
+    Milliseconds accept_backoff = limits::accept_backoff_ms;
+    std::uint32_t receive_buffers = limits::receive_buffers;  ///< a power of two
+    Bytes receive_buffer_size = limits::receive_buffer_size;
+    std::uint32_t ring_submissions = limits::ring_submissions;
+    std::uint32_t ring_completions = limits::ring_completions;
+    friend bool operator==(const Worker&, const Worker&) = default;
+};
+
+/// [log]: where lines go and how they look.
+struct Log {
+    std::string target = "stderr";  ///< "stderr" or a path, as written
+    log::Level level = log::Level::info;
+    log::Format format = log::Format::text;
+    friend bool operator==(const Log&, const Log&) = default;
+};
+
+/// [[listener]]: an address, and the service that gets its connections.
+struct Listener {
+    Address address;
+    std::string service;
+    std::uint32_t backlog = limits::listen_backlog;
+    std::optional<FileMode> mode;  ///< only of a unix socket with a path; absent: by the umask
+    friend bool operator==(const Listener&, const Listener&) = default;
+};
+
+/// [[zone]]: named shared memory.
+struct Zone {
+    std::string name;
+    Bytes size;
+    friend bool operator==(const Zone&, const Zone&) = default;
+};
+
+/// A service's configuration, its type erased. Immutable and shared.
+struct ServiceValue {
+    std::shared_ptr<const void> value;
+    const std::type_info* type = nullptr;
+};
+
+/// A whole configuration, checked. A value: copies share the services' parts, which nobody
+/// changes.
+struct Settings {
+    Master master;
+    Worker worker;
+    Log log;
+    std::vector<Listener> listeners;
+    std::vector<Zone> zones;
+    std::map<std::string, ServiceValue, std::less<>> services;  ///< every registered one
+
+    /// Returns a service's configuration. Aborts when no such service was registered, or with
+    /// another type. Lives as long as any copy of these settings.
+    template <class Config>
+    [[nodiscard]] const Config& service(std::string_view name) const {
+        const auto found = services.find(name);
+        ensure(found != services.end(), "settings of a service that was never registered");
+        ensure(*found->second.type == typeid(Config), "settings of a service as another type");
+        return *static_cast<const Config*>(found->second.value.get());
+    }
+};
+
+/// Returns the schema of everything but [service.NAME].
+[[nodiscard]] const TableSchema& core_schema();
+
+}  // namespace ringfort::config
