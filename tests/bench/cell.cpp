@@ -1,6 +1,7 @@
 #include "cell.hpp"
 
 #include <fmt/format.h>
+#include <time.h>
 
 #include <algorithm>
 #include <iterator>
@@ -35,6 +36,21 @@ Spread spread_of(const std::vector<Slice>& slices, Figure figure) {
     return spread_of(std::move(values));
 }
 
+/// The clocks, read together when a window begins and when it ends.
+struct Reading {
+    CpuTime server;
+    std::uint64_t load_ns = 0;
+    std::uint64_t idle_ns = 0;
+};
+
+Reading read_clocks(const Contestant& server, const Cores& cores) {
+    timespec own{};
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &own);
+    const auto own_ns = static_cast<std::uint64_t>(own.tv_sec) * 1'000'000'000U +
+                        static_cast<std::uint64_t>(own.tv_nsec);
+    return {server.cpu(), own_ns, idle_ns(cores)};
+}
+
 CpuTime operator-(const CpuTime& end, const CpuTime& begin) {
     return {end.total_ns - begin.total_ns, end.leader_ns - begin.leader_ns,
             end.user_ticks - begin.user_ticks, end.system_ticks - begin.system_ticks};
@@ -43,8 +59,8 @@ CpuTime operator-(const CpuTime& end, const CpuTime& begin) {
 /// Loads one server once. The CPU clocks are read when the counting begins and when it ends, so
 /// connecting, warming up and closing are in neither figure.
 void run_slice(const CellOptions& options, const Contestant& server, Series& series) {
-    CpuTime begin;
-    CpuTime end;
+    Reading begin;
+    Reading end;
     LoadOptions load;
     load.port = server.port();
     load.connections = options.connections;
@@ -52,8 +68,8 @@ void run_slice(const CellOptions& options, const Contestant& server, Series& ser
     load.depth = options.depth;
     load.warmup = warmup;
     load.duration = options.slice;
-    load.window_begins = [&] { begin = server.cpu(); };
-    load.window_ends = [&] { end = server.cpu(); };
+    load.window_begins = [&] { begin = read_clocks(server, options.cores); };
+    load.window_ends = [&] { end = read_clocks(server, options.cores); };
     load.interrupted = options.interrupted;
     const LoadReport report = run_load(load);
     if (report.interrupted) throw std::runtime_error("interrupted");
@@ -63,7 +79,12 @@ void run_slice(const CellOptions& options, const Contestant& server, Series& ser
                                              options.payload_bytes, describe(report)));
     }
     server.require_same_processes();
-    series.slices.push_back({report.seconds, report.requests, end - begin});
+    const CpuTime cpu = end.server - begin.server;
+    const double cores = options.cores.server == options.cores.load ? 1 : 2;
+    const std::uint64_t known_ns =
+        cpu.total_ns + (end.load_ns - begin.load_ns) + (end.idle_ns - begin.idle_ns);
+    const double others_s = cores * report.seconds - static_cast<double>(known_ns) / 1e9;
+    series.slices.push_back({report.seconds, report.requests, cpu, std::max(0.0, others_s)});
     series.latency.merge(report.latency);
 }
 
@@ -116,6 +137,23 @@ std::string master_sentence(const Series& series) {
     return fmt::format("{}: {:.2f} % of the CPU is the master's\n", series.server, 100 * share);
 }
 
+/// Whatever else ran on the two cores spoils the figures; say so next to them.
+std::string others_sentence(const CellOptions& options, const Cell& cell) {
+    constexpr double tolerated = 0.03;
+    double others_s = 0;
+    double seconds = 0;
+    for (const Series* series : {&cell.ours, &cell.yardstick}) {
+        for (const Slice& slice : series->slices) {
+            others_s += slice.others_s;
+            seconds += slice.seconds;
+        }
+    }
+    const double cores = options.cores.server == options.cores.load ? 1 : 2;
+    const double share = others_s / (cores * seconds);
+    return fmt::format("{}other programs and the hypervisor took {:.1f} % of the cores used\n",
+                       share > tolerated ? "DISTURBED: " : "", 100 * share);
+}
+
 }  // namespace
 
 Cell run_cell(const CellOptions& options, const Contestant& ours, const Contestant& yardstick) {
@@ -139,6 +177,7 @@ std::string to_table(const CellOptions& options, const Cell& cell) {
         options.connections, options.connections == 1 ? "" : "s", options.payload_bytes,
         options.depth);
     text += row(cell.ours) + row(cell.yardstick) + "\n" + ratio_sentence(cell);
+    text += others_sentence(options, cell);
     if (cell.ours.processes > 1) text += master_sentence(cell.ours);
     return text;
 }

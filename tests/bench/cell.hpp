@@ -9,6 +9,7 @@
 
 #include "contestant.hpp"
 #include "histogram.hpp"
+#include "surroundings.hpp"
 
 namespace bench {
 
@@ -19,6 +20,7 @@ struct CellOptions {
     std::uint32_t depth = 1;
     std::uint32_t pairs = 10;
     std::chrono::milliseconds slice{2000};
+    Cores cores;  ///< where server and load run, to see who else does
     std::function<bool()> interrupted;
 };
 
@@ -26,7 +28,8 @@ struct CellOptions {
 struct Slice {
     double seconds = 0;
     std::uint64_t requests = 0;
-    CpuTime cpu;  ///< used inside the slice
+    CpuTime cpu;          ///< used inside the slice
+    double others_s = 0;  ///< of the two cores' time, used by neither the server nor the load
     [[nodiscard]] double krps() const { return static_cast<double>(requests) / seconds / 1e3; }
     [[nodiscard]] double cpu_us_per_request() const {
         return static_cast<double>(cpu.total_ns) / 1e3 / static_cast<double>(requests);

@@ -83,13 +83,6 @@ std::vector<pid_t> family_of(pid_t leader) {
     return family;
 }
 
-std::uint64_t read_clock(clockid_t clock) {
-    timespec time{};
-    if (clock_gettime(clock, &time) != 0) throw std::runtime_error("a process of it is gone");
-    return static_cast<std::uint64_t>(time.tv_sec) * 1'000'000'000U +
-           static_cast<std::uint64_t>(time.tv_nsec);
-}
-
 bool contains_word(std::string_view text, std::string_view word) {
     const auto is_letter = [&](std::size_t at) {
         return at < text.size() && std::isalnum(static_cast<unsigned char>(text[at])) != 0;
@@ -196,7 +189,7 @@ void Contestant::await_port() {
     }
 }
 
-void Contestant::give_up(const std::string& reason) {
+void Contestant::give_up(const std::string& reason) const {
     throw std::runtime_error(fmt::format("{}: {}; its log {} says:\n{}", launch_.name, reason,
                                          launch_.log_file, last_lines(launch_.log_file)));
 }
@@ -216,11 +209,15 @@ void Contestant::end() {
 CpuTime Contestant::cpu() const {
     CpuTime sum;
     for (const Member& member : members_) {
-        const std::uint64_t used_ns = read_clock(member.clock);
+        timespec used{};
+        const auto fields = stat_fields(member.pid);
+        if (clock_gettime(member.clock, &used) != 0 || fields.size() < fields_needed) {
+            give_up("one of its processes is gone");
+        }
+        const auto used_ns = static_cast<std::uint64_t>(used.tv_sec) * 1'000'000'000U +
+                             static_cast<std::uint64_t>(used.tv_nsec);
         sum.total_ns += used_ns;
         if (member.pid == pid_) sum.leader_ns = used_ns;
-        const auto fields = stat_fields(member.pid);
-        if (fields.size() < fields_needed) throw std::runtime_error("a process of it is gone");
         sum.user_ticks += std::stoull(fields[field_utime]);
         sum.system_ticks += std::stoull(fields[field_stime]);
     }
@@ -231,11 +228,7 @@ void Contestant::require_same_processes() const {
     const std::vector<pid_t> now = family_of(pid_);
     const bool same = std::equal(now.begin(), now.end(), members_.begin(), members_.end(),
                                  [](pid_t pid, const Member& member) { return pid == member.pid; });
-    if (!same) {
-        throw std::runtime_error(
-            fmt::format("{}: a process was replaced while it was measured; its log {} says:\n{}",
-                        launch_.name, launch_.log_file, last_lines(launch_.log_file)));
-    }
+    if (!same) give_up("its processes are not those it had at the start");
 }
 
 }  // namespace bench

@@ -17,7 +17,7 @@ struct Launch {
     std::string log_file;              ///< gets its stdout and stderr; overwritten
     std::string port_follows;          ///< the port stands in the output right after this text
     std::string ready_word;            ///< wait for this word too, unless empty
-    int core = -1;                     ///< where it is pinned; -1: nowhere
+    int core = -1;                     ///< where it is pinned; -1: nowhere in particular
 };
 
 /// CPU time used by a server since it was started.
@@ -60,7 +60,7 @@ private:
     void spawn();
     void await_port();
     void end();
-    [[noreturn]] void give_up(const std::string& reason);
+    [[noreturn]] void give_up(const std::string& reason) const;
 
     Launch launch_;
     pid_t pid_ = -1;

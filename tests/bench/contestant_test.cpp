@@ -167,7 +167,7 @@ TEST_CASE("a contestant that loses a process is noticed") {
         try {
             server.require_same_processes();
         } catch (const std::runtime_error& error) {
-            noticed = std::string(error.what()).find("replaced") != std::string::npos;
+            noticed = std::string(error.what()).find("not those") != std::string::npos;
         }
     }
     CHECK(noticed);

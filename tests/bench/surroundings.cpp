@@ -10,8 +10,10 @@
 #include <cerrno>
 #include <cstring>
 #include <fstream>
+#include <sstream>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 namespace bench {
 namespace {
@@ -58,27 +60,39 @@ std::string enter_own_network() {
 Cores pick_cores() {
     cpu_set_t allowed;
     CPU_ZERO(&allowed);
-    if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) return {};
-    Cores cores;
-    for (int core = 0; core < CPU_SETSIZE; ++core) {
-        if (!CPU_ISSET(static_cast<std::size_t>(core), &allowed)) continue;
-        if (cores.server >= 0) {
-            cores.load = core;
-            return cores;
-        }
-        cores.server = core;
+    if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) {
+        throw std::runtime_error(fmt::format("sched_getaffinity: {}", strerror(errno)));
     }
-    return {};
+    std::vector<int> cores;
+    for (int core = 0; core < CPU_SETSIZE; ++core) {
+        if (CPU_ISSET(static_cast<std::size_t>(core), &allowed)) cores.push_back(core);
+    }
+    return {cores.front(), cores.size() > 1 ? cores[1] : cores.front()};
 }
 
 void pin_to(int core) {
-    if (core < 0) return;
     cpu_set_t cores;
     CPU_ZERO(&cores);
     CPU_SET(static_cast<std::size_t>(core), &cores);
     if (sched_setaffinity(0, sizeof cores, &cores) != 0) {
         throw std::runtime_error(fmt::format("cannot pin to core {}: {}", core, strerror(errno)));
     }
+}
+
+std::uint64_t idle_ns(const Cores& cores) {
+    const auto ns_per_tick = 1'000'000'000U / static_cast<std::uint64_t>(sysconf(_SC_CLK_TCK));
+    const std::string server = fmt::format("cpu{}", cores.server);
+    const std::string load = fmt::format("cpu{}", cores.load);
+    std::uint64_t sum = 0;
+    std::ifstream stat("/proc/stat");
+    for (std::string line; std::getline(stat, line);) {
+        std::istringstream fields(line);
+        std::string name;
+        std::uint64_t user = 0, nice = 0, system = 0, idle = 0, iowait = 0;
+        fields >> name >> user >> nice >> system >> idle >> iowait;
+        if (name == server || name == load) sum += (idle + iowait) * ns_per_tick;
+    }
+    return sum;
 }
 
 }  // namespace bench
