@@ -1,0 +1,98 @@
+#include "surroundings.hpp"
+
+#include <fmt/format.h>
+#include <net/if.h>
+#include <sched.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <sstream>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+namespace bench {
+namespace {
+
+constexpr const char* congestion_file = "/proc/sys/net/ipv4/tcp_congestion_control";
+
+void raise_loopback() {
+    const int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    ifreq request{};
+    std::strcpy(request.ifr_name, "lo");
+    request.ifr_flags = IFF_UP | IFF_RUNNING;
+    const bool up = fd >= 0 && ioctl(fd, SIOCSIFFLAGS, &request) == 0;
+    const int error = errno;
+    if (fd >= 0) close(fd);
+    if (!up) {
+        throw std::runtime_error(fmt::format(
+            "cannot raise the loopback of the new network namespace: {}", strerror(error)));
+    }
+}
+
+std::string congestion_control() {
+    std::string name;
+    std::ifstream(congestion_file) >> name;
+    return name.empty() ? "unknown" : name;
+}
+
+}  // namespace
+
+std::string enter_own_network() {
+    if (unshare(CLONE_NEWNET) != 0) {
+        return fmt::format(
+            "shared with the machine ({}; run as root for a namespace of its own), "
+            "congestion control {}",
+            strerror(errno), congestion_control());
+    }
+    raise_loopback();
+    // Linux keeps this setting per namespace: the machine's own is not touched.
+    std::ofstream(congestion_file) << "reno" << std::flush;
+    const std::string control = congestion_control();
+    return fmt::format("a namespace of its own, congestion control {}{}", control,
+                       control == "reno" ? "" : " (reno could not be set)");
+}
+
+Cores pick_cores() {
+    cpu_set_t allowed;
+    CPU_ZERO(&allowed);
+    if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) {
+        throw std::runtime_error(fmt::format("sched_getaffinity: {}", strerror(errno)));
+    }
+    std::vector<int> cores;
+    for (int core = 0; core < CPU_SETSIZE; ++core) {
+        if (CPU_ISSET(static_cast<std::size_t>(core), &allowed)) cores.push_back(core);
+    }
+    return {cores.front(), cores.size() > 1 ? cores[1] : cores.front()};
+}
+
+void pin_to(int core) {
+    cpu_set_t cores;
+    CPU_ZERO(&cores);
+    CPU_SET(static_cast<std::size_t>(core), &cores);
+    if (sched_setaffinity(0, sizeof cores, &cores) != 0) {
+        throw std::runtime_error(fmt::format("cannot pin to core {}: {}", core, strerror(errno)));
+    }
+}
+
+std::uint64_t idle_ns(const Cores& cores) {
+    const auto ns_per_tick = 1'000'000'000U / static_cast<std::uint64_t>(sysconf(_SC_CLK_TCK));
+    const std::string server = fmt::format("cpu{}", cores.server);
+    const std::string load = fmt::format("cpu{}", cores.load);
+    std::uint64_t sum = 0;
+    std::ifstream stat("/proc/stat");
+    for (std::string line; std::getline(stat, line);) {
+        std::istringstream fields(line);
+        std::string name;
+        std::uint64_t user = 0, nice = 0, system = 0, idle = 0, iowait = 0;
+        fields >> name >> user >> nice >> system >> idle >> iowait;
+        if (name == server || name == load) sum += (idle + iowait) * ns_per_tick;
+    }
+    return sum;
+}
+
+}  // namespace bench
