@@ -12,7 +12,11 @@ void Fd::close() noexcept {
 }
 
 Result<Fd> Fd::duplicate() const {
-    const int copy = ::fcntl(fd_, F_DUPFD_CLOEXEC, 0);
+    return ringfort::duplicate(fd_);
+}
+
+Result<Fd> duplicate(RawFd fd) {
+    const int copy = ::fcntl(fd, F_DUPFD_CLOEXEC, 0);
     if (copy < 0) return Error::last("fcntl(F_DUPFD_CLOEXEC)");
     return Fd{copy};
 }

@@ -41,4 +41,7 @@ private:
     RawFd fd_ = -1;
 };
 
+/// Duplicates a borrowed descriptor with close-on-exec. Errors: EMFILE, EBADF.
+[[nodiscard]] Result<Fd> duplicate(RawFd fd);
+
 }  // namespace ringfort

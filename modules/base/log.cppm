@@ -21,7 +21,7 @@ enum class Format : std::uint8_t { text, json };
 struct Identity {
     std::string_view role = "main";  ///< a literal: "master", "worker"
     std::uint32_t generation = 0;    ///< 0 before the first cycle
-    std::optional<std::uint32_t> slot;
+    std::optional<std::uint32_t> slot = {};
 };
 
 struct Options {
@@ -49,6 +49,11 @@ void write(Level level, std::string_view message) noexcept;
     return level >= options().level;
 }
 
+/// Formats and writes at a level known only at run time. The functions below name it.
+template <class... Args>
+void write_at(Level level, fmt::format_string<Args...> format, Args&&... args) {
+    if (enabled(level)) write(level, fmt::format(format, std::forward<Args>(args)...));
+}
 template <class... Args>
 void debug(fmt::format_string<Args...> format, Args&&... args) {
     if (enabled(Level::debug))

@@ -3,8 +3,8 @@ module;
 
 #include <bit>
 #include <charconv>
-#include <cstddef>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>

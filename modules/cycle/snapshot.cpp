@@ -40,7 +40,7 @@ std::string obstacle(std::string_view what, const Error& error) {
 }  // namespace
 
 Built Cycle::build(config::Settings settings, std::uint32_t generation, const Cycle* old,
-                   const std::vector<ZoneRequest>& requests) {
+                   const std::vector<ZoneRequest>& requests, AddressInUse in_use) {
     Built built;
     std::unique_ptr<Cycle> cycle{new Cycle{std::move(settings), generation}};
     if (auto file = open_log(cycle->settings_.log.target); file)
@@ -48,12 +48,13 @@ Built Cycle::build(config::Settings settings, std::uint32_t generation, const Cy
     else
         built.obstacles.push_back(obstacle("log " + cycle->settings_.log.target, file.error()));
     cycle->take_zones(old, requests, built.obstacles);
-    cycle->take_listeners(old, built.obstacles);
+    cycle->take_listeners(old, in_use, built.obstacles);
     if (built.obstacles.empty()) built.cycle = std::move(cycle);
     return built;
 }
 
-void Cycle::take_listeners(const Cycle* old, std::vector<std::string>& obstacles) {
+void Cycle::take_listeners(const Cycle* old, AddressInUse in_use,
+                           std::vector<std::string>& obstacles) {
     // Each old listener serves once: port 0 may be configured several times.
     std::vector<std::shared_ptr<Listener>> available;
     if (old != nullptr)
@@ -71,7 +72,8 @@ void Cycle::take_listeners(const Cycle* old, std::vector<std::string>& obstacles
         auto opened = Listener::open(wanted);
         if (opened)
             bindings_.push_back({.listener = *std::move(opened), .settings = wanted});
-        else
+        else if (in_use != AddressInUse::is_allowed ||
+                 !opened.error().is(std::errc::address_in_use))
             obstacles.push_back(obstacle("listener " + wanted.address.text(), opened.error()));
     }
 }

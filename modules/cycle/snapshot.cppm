@@ -22,6 +22,10 @@ struct Binding {
 
 class Cycle;
 
+/// What an address that somebody listens on already means for a build: a test of the configuration
+/// of a running server finds that server there.
+enum class AddressInUse { is_an_obstacle, is_allowed };
+
 /// What a build came to: a cycle, or at least one obstacle, each a sentence for people.
 struct Built {
     std::unique_ptr<Cycle> cycle;
@@ -36,7 +40,8 @@ public:
     /// `requests` are the zones needed beside the configured ones. With obstacles, everything
     /// opened is closed again.
     [[nodiscard]] static Built build(config::Settings settings, std::uint32_t generation,
-                                     const Cycle* old, const std::vector<ZoneRequest>& requests);
+                                     const Cycle* old, const std::vector<ZoneRequest>& requests,
+                                     AddressInUse in_use = AddressInUse::is_an_obstacle);
     Cycle(Cycle&&) = delete;
 
     [[nodiscard]] std::uint32_t generation() const noexcept { return generation_; }
@@ -59,7 +64,7 @@ private:
     Cycle(config::Settings settings, std::uint32_t generation)
         : settings_{std::move(settings)}, generation_{generation} {}
 
-    void take_listeners(const Cycle* old, std::vector<std::string>& obstacles);
+    void take_listeners(const Cycle* old, AddressInUse in_use, std::vector<std::string>& obstacles);
     void take_zones(const Cycle* old, const std::vector<ZoneRequest>& requests,
                     std::vector<std::string>& obstacles);
 

@@ -1,10 +1,13 @@
 /// The master: decides about workers and generations (policy) and carries the decisions out (loop).
 ///
-/// Invariants: reads no byte of a client, never blocks, runs no coroutine, has no ring; `policy` is
-/// pure and knows no kernel.
-/// Diagnostics: what goes wrong with one worker is logged and answered by policy; only a broken
-/// invariant ends the master.
+/// Invariants: reads no byte of a client, runs no coroutine, has no ring; `policy` is pure and
+/// knows no kernel; a worker gets its listeners and zones by message, never by inheritance; what a
+/// worker sends is validated, and one that sends garbage is killed. Diagnostics: what goes wrong
+/// with one worker is logged and answered by policy; only a broken invariant ends the master.
 /// Source: nginx src/os/unix/ngx_process_cycle.c; docs/reference/signals.md.
 export module ringfort.master;
 
+export import :loop;
 export import :policy;
+export import :roster;
+export import :state;

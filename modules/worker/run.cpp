@@ -48,7 +48,7 @@ private:
 
     coro::Task<void> obey();
     coro::Task<void> watch_signals();
-    coro::Task<void> accept_from(const Listener& listener);
+    coro::Task<void> accept_from(const Listener& listener, Service& service);
     coro::Task<void> serve(Service& service, net::Stream peer);
     coro::Task<void> watch_peer(Peers::Key peer);
     coro::Task<void> limit_drain(Milliseconds timeout);
@@ -79,7 +79,7 @@ private:
     Peers peers_;
     std::optional<Counters> counters_;
     std::uint32_t row_ = 0;
-    std::map<std::string, std::unique_ptr<Service>> services_;
+    std::map<std::string, std::unique_ptr<Service>> services_;  ///< those with a listener
     std::map<std::uint32_t, Listener> listeners_;
     std::optional<coro::Scope> commands_;
     std::optional<coro::Scope> acceptors_;
@@ -156,9 +156,8 @@ coro::Task<void> Worker::watch_signals() {
     }
 }
 
-coro::Task<void> Worker::accept_from(const Listener& listener) {
+coro::Task<void> Worker::accept_from(const Listener& listener, Service& service) {
     net::Acceptor acceptor{loop_, listener.socket.get(), options_.accept_backoff};
-    Service& service = *services_.at(listener.service);
     for (;;) {
         while (connections_->size() >= options_.connections) {
             room_.reset();
@@ -274,13 +273,15 @@ Result<void> Worker::start(const channel::Start& message) {
     if (row_ >= counters_->slots())
         return Error{"find the counters", std::errc::argument_out_of_domain};
     counters_->set(row_, Counter::active, 0);  // what a killed predecessor left there
-    for (const auto& [name, factory] : options_.services) services_.emplace(name, factory());
     started_ = true;
     return {};
 }
 
 void Worker::begin_accepting(const Listener& listener) {
-    if (!stop_.is_set()) acceptors_->spawn(accept_from(listener));
+    if (stop_.is_set()) return;
+    std::unique_ptr<Service>& service = services_[listener.service];
+    if (!service) service = options_.services.at(listener.service)();
+    acceptors_->spawn(accept_from(listener, *service));
 }
 
 void Worker::stop(Milliseconds drain_timeout) {

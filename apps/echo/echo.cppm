@@ -1,0 +1,34 @@
+module;
+#include <ringfort/try.h>
+#include <chrono>
+#include <coroutine>
+#include <exception>
+#include <optional>
+#include <string_view>
+/// The echo service: sends back what it receives (RFC 862), over TCP and unix sockets.
+export module echo;
+
+import ringfort;
+namespace rf = ringfort;
+
+export struct Echo {
+    static constexpr std::string_view name = "echo";
+    struct Config {
+        rf::Milliseconds idle_timeout{60'000};
+    };
+    static auto schema() {
+        return rf::config::table<Config>("The echo service: sends back what it receives.")
+            .field("idle_timeout_ms", &Config::idle_timeout, "close after this long without a byte",
+                   {.min = 1});
+    }
+
+    Config config;
+
+    rf::Task<rf::Result<void>> serve(rf::net::Stream peer, rf::worker::Context&) {
+        for (;;) {
+            RF_CO_LET(const auto chunk, co_await peer.receive(config.idle_timeout));
+            if (chunk.empty()) co_return {};  // the peer has closed its half
+            RF_CO_TRY(co_await peer.send_all(chunk, config.idle_timeout));
+        }
+    }
+};

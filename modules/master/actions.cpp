@@ -1,0 +1,262 @@
+module;
+#include <ringfort/try.h>
+#include <array>
+#include <csignal>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+#include <variant>
+#include <vector>
+module ringfort.master;
+
+import ringfort.base;
+import ringfort.channel;
+import ringfort.config;
+import ringfort.cycle;
+import ringfort.process;
+import ringfort.shm;
+
+namespace ringfort::master {
+namespace {
+
+std::string_view text_of(Obstacle obstacle) {
+    switch (obstacle) {
+        case Obstacle::none:
+        case Obstacle::cycle:
+            return "its cycle could not be built";
+        case Obstacle::spawn:
+            return "a worker could not be spawned";
+        case Obstacle::worker_exited:
+            return "a worker ended before it was ready";
+        case Obstacle::ready_timeout:
+            return "a worker was not ready within master.ready_timeout_ms";
+        case Obstacle::stopping:
+            return "the master is stopping";
+    }
+    return "";
+}
+
+/// What the child is told before any message reaches it: how to log, and as whom.
+void become_worker(WorkerId id, const cycle::Cycle& cycle) {
+    const config::Log& log = cycle.settings().log;
+    log::configure({.level = log.level, .format = log.format});
+    log::identify({.role = "worker", .generation = id.generation, .slot = id.slot});
+    if (!cycle.log_file()) return log::write_to(Fd{});
+    if (auto file = cycle.log_file().duplicate()) log::write_to(*std::move(file));
+}
+
+}  // namespace
+
+void Master::carry_out(const action::BuildCycle&) {
+    log::info("reload: reading the configuration");
+    auto parsed = application_.load();
+    if (parsed) return build(*std::move(parsed));
+    std::vector<std::string> obstacles;
+    for (const config::Problem& problem : parsed.problems().list)
+        obstacles.push_back(problem.headline() +
+                            (problem.help.empty() ? "" : " (" + problem.help + ")"));
+    build_failed(obstacles);
+}
+
+void Master::carry_out(const action::Spawn& action) {
+    const auto spawned = spawn(action.worker, generations_.at(action.worker.generation));
+    if (spawned) return;
+    log::error("worker slot {} of generation {} cannot be spawned: {}", action.worker.slot,
+               action.worker.generation, spawned.error().text());
+    raise(event::SpawnFailed{action.worker});
+}
+
+Result<void> Master::spawn(WorkerId id, const Generation& generation) {
+    const auto row = roster_.free_row();
+    if (!row) return Error{"find a row of counters", std::errc::resource_unavailable_try_again};
+    RF_LET(auto ends, channel::Channel::pair());
+    auto& [mine, theirs] = ends;
+    const cycle::Cycle& cycle = *generation.cycle;
+    const std::array keep{theirs.fd(), cycle.log_file().get()};
+    const std::string title = application_.name + ": worker " + std::to_string(id.slot) +
+                              " (generation " + std::to_string(id.generation) + ")";
+    RF_LET(auto child,
+           process::spawn({.name = title, .keep = keep, .blocked = handled_signals}, [&] {
+               become_worker(id, cycle);
+               return application_.worker({.to_master = std::move(theirs),
+                                           .settings = cycle.settings(),
+                                           .credentials = generation.credentials});
+           }));
+    log::debug("worker slot {} of generation {} is process {}", id.slot, id.generation, child.pid);
+    WorkerProcess& worker = roster_.add(
+        {.id = id, .process = std::move(child), .channel = std::move(mine), .row = *row});
+    if (const auto equipped = equip(worker, generation); !equipped) {
+        log::error("worker slot {} of generation {} cannot be equipped: {}", id.slot, id.generation,
+                   equipped.error().text());
+        (void)process::send_signal(worker.process.pidfd, SIGKILL);  // its exit goes the usual way
+    }
+    return {};
+}
+
+/// Sends a new worker all it needs, and the order to start.
+Result<void> Master::equip(WorkerProcess& worker, const Generation& generation) {
+    const cycle::Cycle& cycle = *generation.cycle;
+    for (const cycle::SharedZone& zone : cycle.zones()) {
+        RF_LET(Fd memfd, duplicate(zone->fd()));
+        RF_TRY(worker.channel.send(
+            channel::AddZone{.name = zone->name(), .tag = zone->tag(), .size = zone->size()},
+            std::move(memfd)));
+    }
+    std::uint32_t number = 0;
+    for (const cycle::Binding& binding : cycle.bindings()) {
+        RF_LET(Fd socket, binding.listener->socket().duplicate());
+        RF_TRY(worker.channel.send(channel::AddListener{.id = number++,
+                                                        .service = binding.settings.service,
+                                                        .address = binding.listener->bound()},
+                                   std::move(socket)));
+    }
+    return worker.channel.send(
+        channel::Start{.slot = worker.id.slot,
+                       .generation = worker.id.generation,
+                       .row = worker.row,
+                       .drain_timeout = cycle.settings().master.drain_timeout});
+}
+
+void Master::carry_out(const action::Introduce& action) {
+    WorkerProcess* worker = roster_.find(action.worker);
+    WorkerProcess* peer = roster_.find(action.peer);
+    if (worker == nullptr || peer == nullptr) return;
+    auto ends = channel::Channel::pair();
+    if (!ends)
+        return log::warning("workers {} and {} get no channel: {}", action.worker.slot,
+                            action.peer.slot, ends.error().text());
+    send(*worker, channel::OpenPeer{.slot = peer->id.slot, .generation = peer->id.generation},
+         std::move(ends->first).release());
+    send(*peer, channel::OpenPeer{.slot = worker->id.slot, .generation = worker->id.generation},
+         std::move(ends->second).release());
+}
+
+void Master::carry_out(const action::Part& action) {
+    if (WorkerProcess* worker = roster_.find(action.worker))
+        send(*worker,
+             channel::ClosePeer{.slot = action.peer.slot, .generation = action.peer.generation});
+}
+
+void Master::carry_out(const action::DrainWorker& action) {
+    WorkerProcess* worker = roster_.find(action.worker);
+    if (worker == nullptr) return;
+    worker->told_to_end = true;
+    send(*worker, channel::Drain{action.timeout});
+}
+
+void Master::carry_out(const action::TerminateWorker& action) {
+    WorkerProcess* worker = roster_.find(action.worker);
+    if (worker == nullptr) return;
+    worker->told_to_end = true;
+    send(*worker, channel::Terminate{});
+}
+
+void Master::carry_out(const action::KillWorker& action) {
+    WorkerProcess* worker = roster_.find(action.worker);
+    if (worker == nullptr) return;
+    log::warning("worker slot {} (pid {}) of generation {} did not end in time: killed",
+                 worker->id.slot, worker->process.pid, worker->id.generation);
+    (void)process::send_signal(worker->process.pidfd, SIGKILL);
+}
+
+void Master::carry_out(const action::Commit& action) {
+    Generation& generation = generations_.at(action.generation);
+    const cycle::Cycle& cycle = *generation.cycle;
+    cycle.update_listeners();
+    use_log(cycle);
+    if (generation.new_pid_file)
+        pid_file_ = std::exchange(generation.new_pid_file, std::nullopt);
+    else if (cycle.settings().master.pid_file.empty())
+        pid_file_.reset();
+    log::identify({.role = "master", .generation = action.generation});
+    for (const cycle::Binding& binding : cycle.bindings())
+        if (!binding.carried_over)
+            log::info("listening on {} (service {})", binding.listener->bound().text(),
+                      binding.settings.service);
+    for (auto& [number, other] : generations_)
+        if (number < action.generation) other.cycle->close_listeners();
+    const std::uint32_t workers = worker_count(cycle.settings());
+    if (std::exchange(served_, true)) {
+        log::info("reload: generation {} serves, {} workers", action.generation, workers);
+        return;
+    }
+    log::info("ready: generation {}, {} workers", action.generation, workers);
+    if (application_.serving) application_.serving(cycle);
+}
+
+void Master::carry_out(const action::Abandon& action) {
+    log::error("{}: {}", served_ ? "reload failed" : "start failed", text_of(action.obstacle));
+    generations_.at(action.generation).cycle->close_listeners();
+}
+
+void Master::carry_out(const action::Release& action) {
+    generations_.erase(action.generation);
+}
+
+void Master::carry_out(const action::Postpone& action) {
+    log::warning("worker slot {} of generation {} is respawned in {} ms (failure {} in a row)",
+                 action.worker.slot, action.worker.generation, action.delay.count(),
+                 action.failures);
+}
+
+void Master::carry_out(const action::ReopenLogs&) {
+    for (auto& [number, generation] : generations_) {
+        const auto reopened = generation.cycle->reopen_log();
+        if (!reopened)
+            log::error("the log {} stays as it is: {}", generation.cycle->settings().log.target,
+                       reopened.error().text());
+    }
+    if (const auto current = policy_.current_generation())
+        use_log(*generations_.at(*current).cycle);
+    for (const auto& worker : roster_.workers()) {
+        const Fd& file = generations_.at(worker->id.generation).cycle->log_file();
+        auto copy = file ? file.duplicate() : Result<Fd>{Fd{}};
+        if (copy)
+            send(*worker, channel::ReopenLogs{}, *std::move(copy));
+        else
+            log::error("worker slot {} keeps its old log: {}", worker->id.slot,
+                       copy.error().text());
+    }
+    log::info("logs reopened");
+}
+
+void Master::carry_out(const action::Refuse&) {
+    log::warning("reload refused: the master is stopping");
+}
+
+void Master::carry_out(const action::Exit& action) {
+    pid_file_.reset();
+    exit_code_ = action.code;
+}
+
+void Master::send(WorkerProcess& worker, const channel::Message& message, channel::Fds fds) {
+    const auto sent = worker.channel.send(message, std::move(fds));
+    if (!sent)
+        log::debug("{} to worker slot {}: {}", channel::kind(message).name, worker.id.slot,
+                   sent.error().text());
+}
+
+/// Stops the kernel from taking connections that nobody will accept.
+void Master::close_all_listeners() {
+    if (std::exchange(listeners_closed_, true)) return;
+    for (auto& [number, generation] : generations_) generation.cycle->close_listeners();
+}
+
+void Master::use_log(const cycle::Cycle& cycle) {
+    const config::Log& settings = cycle.settings().log;
+    log::configure({.level = settings.level, .format = settings.format});
+    if (!cycle.log_file()) return log::write_to(Fd{});
+    if (auto file = cycle.log_file().duplicate())
+        log::write_to(*std::move(file));
+    else
+        log::error("the log stays as it is: {}", file.error().text());
+}
+
+}  // namespace ringfort::master

@@ -1,0 +1,131 @@
+module;
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <system_error>
+#include <utility>
+#include <vector>
+module ringfort.master;
+
+import ringfort.base;
+import ringfort.config;
+import ringfort.cycle;
+import ringfort.process;
+
+namespace ringfort::master {
+namespace {
+
+std::string pid_file_obstacle(const std::string& path, const Error& error) {
+    if (!error.is(std::errc::device_or_resource_busy))
+        return "pid file " + path + ": " + error.text() + ".";
+    const auto pid = process::running_pid(path);
+    const std::string who = pid ? "process " + std::to_string(*pid) : "another process";
+    return "pid file " + path + ": " + who +
+           " is already running with it. Stop it, or set another " + "master.pid_file.";
+}
+
+/// Becomes the user and group of the settings' names, looked up now, while root can still read.
+Result<std::optional<process::Credentials>> find_credentials(const config::Master& master) {
+    if (master.user.empty()) return std::optional<process::Credentials>{};
+    auto found = process::Credentials::lookup(master.user, master.group);
+    if (!found) return found.error();
+    return std::optional{*std::move(found)};
+}
+
+void raise_descriptors(const config::Settings& settings) {
+    const auto limit = process::raise_open_files(settings.master.open_files);
+    constexpr std::uint64_t reserve = 64;  // ring, channels, listeners, zones, log
+    if (!limit)
+        log::warning("{}", limit.error().text());
+    else if (*limit < settings.master.open_files)
+        log::warning("master.open_files is {}, and no more than {} are allowed",
+                     settings.master.open_files, *limit);
+    else if (*limit < settings.worker.connections + reserve)
+        log::warning(
+            "worker.connections is {}, but a worker may open {} files only: raise "
+            "master.open_files or the hard limit",
+            settings.worker.connections, *limit);
+}
+
+}  // namespace
+
+Timing timing_of(const config::Settings& settings) {
+    const config::Master& master = settings.master;
+    return {.ready_timeout = master.ready_timeout,
+            .drain_timeout = master.drain_timeout,
+            .kill_timeout = master.kill_timeout,
+            .backoff_min = master.respawn_backoff_min,
+            .backoff_max = master.respawn_backoff_max,
+            .healthy = master.respawn_healthy};
+}
+
+std::uint32_t worker_count(const config::Settings& settings) {
+    return std::min(settings.master.workers.number.value_or(process::available_cpus()),
+                    limits::max_workers);
+}
+
+/// Builds a generation from `settings` and tells the policy how it went.
+void Master::build(config::Settings settings) {
+    raise_descriptors(settings);
+    Generation generation;
+    std::vector<std::string> obstacles = prepare(generation, settings);
+    if (obstacles.empty()) {
+        const auto current = policy_.current_generation();
+        const cycle::Cycle* old = current ? generations_.at(*current).cycle.get() : nullptr;
+        auto built =
+            cycle::Cycle::build(std::move(settings), last_generation_ + 1, old, application_.zones);
+        obstacles = std::move(built.obstacles);
+        generation.cycle = std::move(built.cycle);
+    }
+    if (!obstacles.empty()) return build_failed(obstacles);
+    const config::Settings& taken = generation.cycle->settings();
+    const std::uint32_t number = ++last_generation_;
+    raise(event::CycleBuilt{
+        .generation = number, .workers = worker_count(taken), .timing = timing_of(taken)});
+    generations_.emplace(number, std::move(generation));
+}
+
+std::vector<std::string> Master::prepare(Generation& generation, const config::Settings& settings) {
+    std::vector<std::string> obstacles;
+    auto credentials = find_credentials(settings.master);
+    if (credentials)
+        generation.credentials = *std::move(credentials);
+    else
+        obstacles.push_back("master.user " + settings.master.user + ": " +
+                            credentials.error().text() + ".");
+    const std::string& path = settings.master.pid_file;
+    if (path.empty() || (pid_file_ && pid_file_->path() == path)) return obstacles;
+    auto file = process::PidFile::create(path);
+    if (file)
+        generation.new_pid_file = *std::move(file);
+    else
+        obstacles.push_back(pid_file_obstacle(path, file.error()));
+    return obstacles;
+}
+
+void Master::build_failed(const std::vector<std::string>& obstacles) {
+    for (const std::string& obstacle : obstacles)
+        log::error("{}: {}", served_ ? "reload failed" : "start failed", obstacle);
+    raise(event::CycleFailed{});
+}
+
+std::vector<std::string> try_cycle(const Application& application, config::Settings settings) {
+    std::vector<std::string> obstacles;
+    if (const auto credentials = find_credentials(settings.master); !credentials)
+        obstacles.push_back("master.user " + settings.master.user + ": " +
+                            credentials.error().text() + ".");
+    const bool runs =
+        !settings.master.pid_file.empty() && process::find_running(settings.master.pid_file);
+    const auto allow = runs ? cycle::AddressInUse::is_allowed : cycle::AddressInUse::is_an_obstacle;
+    auto built = cycle::Cycle::build(std::move(settings), 1, nullptr, application.zones, allow);
+    obstacles.insert(obstacles.end(), built.obstacles.begin(), built.obstacles.end());
+    return obstacles;
+}
+
+}  // namespace ringfort::master

@@ -1,0 +1,181 @@
+module;
+#include <poll.h>
+
+#include <chrono>
+#include <compare>
+#include <csignal>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <system_error>
+#include <utility>
+#include <variant>
+#include <vector>
+module ringfort.master;
+
+import ringfort.base;
+import ringfort.channel;
+import ringfort.config;
+import ringfort.process;
+
+namespace ringfort::master {
+namespace {
+
+/// How long to wait: until the policy's next deadline, rounded up so that it has passed then.
+int poll_timeout_ms(const std::optional<Instant>& deadline) {
+    if (!deadline) return -1;
+    const auto left = std::chrono::ceil<Milliseconds>(*deadline - now()).count();
+    constexpr std::int64_t longest = 3'600'000;
+    return static_cast<int>(left < 0 ? 0 : left > longest ? longest : left);
+}
+
+}  // namespace
+
+int run(const Application& application, config::Settings first) {
+    return Master{application}.run(std::move(first));
+}
+
+int Master::run(config::Settings first) {
+    auto signals = process::SignalFd::open({SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2});
+    if (!signals) {
+        log::error("{}", signals.error().text());
+        return 1;
+    }
+    if (const auto ignored = process::ignore({SIGPIPE}); !ignored)
+        log::warning("{}", ignored.error().text());
+    log::identify({.role = "master"});
+    process::Title::set(application_.name + ": master");
+    build(std::move(first));
+    process_events();
+    while (!exit_code_) {
+        wait_and_handle(*signals);
+        handle_signals(*signals);
+        raise(event::Tick{});
+        process_events();
+    }
+    log::info("exit");
+    return *exit_code_;
+}
+
+/// Waits for workers and deals with them: messages first, so that a worker's last words are heard
+/// before its end.
+void Master::wait_and_handle(const process::SignalFd& signals) {
+    std::vector<pollfd> polled{{.fd = signals.fd(), .events = POLLIN, .revents = 0}};
+    std::vector<WorkerId> ids;
+    for (const auto& worker : roster_.workers()) {
+        const short events = worker->channel.wants_write() ? POLLIN | POLLOUT : POLLIN;
+        polled.push_back({.fd = worker->channel_open ? worker->channel.fd() : -1,
+                          .events = events,
+                          .revents = 0});
+        polled.push_back({.fd = worker->process.pidfd.get(), .events = POLLIN, .revents = 0});
+        ids.push_back(worker->id);
+    }
+    if (::poll(polled.data(), polled.size(), poll_timeout_ms(policy_.next_deadline())) <= 0) return;
+    for (std::size_t i = 0; i < ids.size(); ++i) {
+        WorkerProcess& worker = *roster_.find(ids[i]);
+        const short channel_events = polled[1 + 2 * i].revents;
+        const bool ended = polled[2 + 2 * i].revents != 0;
+        if ((channel_events & POLLOUT) != 0) (void)worker.channel.flush();
+        if (channel_events != 0 || ended) handle_message(worker);
+        if (ended) handle_exit(ids[i]);
+    }
+}
+
+void Master::handle_signals(process::SignalFd& signals) {
+    for (;;) {
+        const auto next = signals.next();
+        if (!next || !*next) return;
+        const process::SignalInfo& info = **next;
+        log::info("signal {} from process {}", process::signal_name(info.number), info.sender);
+        switch (info.number) {
+            case SIGHUP:
+                raise(event::Reload{});
+                break;
+            case SIGUSR1:
+                raise(event::Reopen{});
+                break;
+            case SIGTERM:
+            case SIGQUIT:
+                raise(event::Drain{});
+                break;
+            case SIGINT:
+                raise(event::Terminate{});
+                break;
+            default:
+                log::warning("signal {} does nothing in this version",
+                             process::signal_name(info.number));
+        }
+    }
+}
+
+void Master::handle_message(WorkerProcess& worker) {
+    while (worker.channel_open) {
+        const auto received = worker.channel.receive();
+        if (received && !*received) return;
+        if (received) {
+            on_message(worker, (*received)->message);
+            continue;
+        }
+        if (received.error().is(std::errc::connection_reset)) {
+            worker.channel_open = false;  // its exit is reported by the pidfd
+        } else {
+            kill_for_garbage(worker, received.error().text());
+        }
+    }
+}
+
+void Master::on_message(WorkerProcess& worker, const channel::Message& message) {
+    const WorkerId id = worker.id;
+    if (const auto* failed = std::get_if<channel::Failed>(&message)) {
+        log::error("worker slot {} (pid {}) of generation {}: {}", id.slot, worker.process.pid,
+                   id.generation, failed->text);
+        return;
+    }
+    if (const auto* ready = std::get_if<channel::Ready>(&message);
+        ready != nullptr && WorkerId{ready->generation, ready->slot} == id)
+        return raise(event::WorkerReady{id});
+    if (const auto* draining = std::get_if<channel::Draining>(&message);
+        draining != nullptr && WorkerId{draining->generation, draining->slot} == id) {
+        log::debug("worker slot {} of generation {} drains {} connections", id.slot, id.generation,
+                   draining->connections);
+        return;
+    }
+    kill_for_garbage(worker, std::string{channel::kind(message).name} + " is not for the master");
+}
+
+void Master::kill_for_garbage(WorkerProcess& worker, const std::string& what) {
+    log::error("worker slot {} (pid {}) of generation {} is killed: {}", worker.id.slot,
+               worker.process.pid, worker.id.generation, what);
+    worker.channel_open = false;
+    (void)process::send_signal(worker.process.pidfd, SIGKILL);
+}
+
+void Master::handle_exit(WorkerId id) {
+    WorkerProcess& worker = *roster_.find(id);
+    const auto status = process::reap(worker.process.pidfd);
+    if (status && !*status) return;
+    const std::string how = status ? (*status)->text() : status.error().text();
+    const bool expected = worker.told_to_end && status && (*status)->succeeded();
+    const auto level = expected ? log::Level::info : log::Level::warning;
+    log::write_at(level, "worker slot {} (pid {}) of generation {} {}", id.slot, worker.process.pid,
+                  id.generation, how);
+    roster_.remove(id);
+    raise(event::WorkerExited{id});
+}
+
+void Master::process_events() {
+    while (!events_.empty()) {
+        const Event event = std::move(events_.front());
+        events_.pop_front();
+        const Actions actions = policy_.step(event, now());
+        if (policy_.stopping()) close_all_listeners();
+        for (const Action& action : actions)
+            std::visit([this](const auto& one) { carry_out(one); }, action);
+    }
+}
+
+}  // namespace ringfort::master

@@ -1,0 +1,47 @@
+module;
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+export module ringfort.master:loop;
+
+import ringfort.base;
+import ringfort.channel;
+import ringfort.config;
+import ringfort.cycle;
+import ringfort.process;
+
+export namespace ringfort::master {
+
+/// What a worker is started with, beside its messages. Views into the master's memory, of which the
+/// worker has a copy.
+struct WorkerStart {
+    channel::Channel to_master;
+    const config::Settings& settings;
+    const std::optional<process::Credentials>& credentials;  ///< to run as, if any
+};
+
+/// What the application hands down to the master, which knows neither services nor workers.
+struct Application {
+    std::string name;                        ///< shown in process titles
+    std::function<config::Parsed()> load;    ///< reads the configuration anew, at each reload
+    std::vector<cycle::ZoneRequest> zones;   ///< needed beside the configured ones
+    std::function<int(WorkerStart)> worker;  ///< a worker's life; returns its exit code
+    std::function<void(const cycle::Cycle&)> serving = {};  ///< called once, when all are ready
+};
+
+/// The signals the master reads; they are blocked in it and in its workers until those ask for
+/// them.
+inline constexpr int handled_signals[] = {1, 2, 3, 10, 12, 15};  // HUP INT QUIT USR1 USR2 TERM
+
+/// Runs the master until it is told to stop and the last worker has gone. Blocks. Returns the exit
+/// code: 0 after a stop, 1 when it could not begin to serve.
+[[nodiscard]] int run(const Application& application, config::Settings first);
+
+/// Builds the first cycle and takes it down again: what `-t` does beyond parsing. Returns the
+/// obstacles; none means that a start would succeed. An address that the running master of the same
+/// pid file holds is none.
+[[nodiscard]] std::vector<std::string> try_cycle(const Application& application,
+                                                 config::Settings settings);
+
+}  // namespace ringfort::master

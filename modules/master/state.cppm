@@ -1,0 +1,92 @@
+module;
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+export module ringfort.master:state;
+
+import ringfort.base;
+import ringfort.channel;
+import ringfort.config;
+import ringfort.cycle;
+import ringfort.process;
+import :loop;
+import :policy;
+import :roster;
+
+// Not exported: the master's own state, shared by the files that implement it.
+namespace ringfort::master {
+
+/// What the master keeps of a generation while it has workers.
+struct Generation {
+    std::unique_ptr<cycle::Cycle> cycle;
+    std::optional<process::Credentials> credentials;
+    std::optional<process::PidFile> new_pid_file;  ///< takes effect when the generation serves
+};
+
+/// The loop (loop.cpp), the building of cycles (build.cpp) and the carrying out of the policy's
+/// actions (actions.cpp). One thread; blocks only in ppoll(2) and while a cycle is built.
+class Master {
+public:
+    explicit Master(const Application& application) : application_{application} {}
+
+    int run(config::Settings first);
+
+private:
+    // loop.cpp
+    void wait_and_handle(const process::SignalFd& signals);
+    void handle_signals(process::SignalFd& signals);
+    void handle_message(WorkerProcess& worker);
+    void handle_exit(WorkerId id);
+    void on_message(WorkerProcess& worker, const channel::Message& message);
+    void kill_for_garbage(WorkerProcess& worker, const std::string& what);
+    void raise(const Event& event) { events_.push_back(event); }
+    void process_events();
+
+    // build.cpp
+    void build(config::Settings settings);
+    std::vector<std::string> prepare(Generation& generation, const config::Settings& settings);
+    void build_failed(const std::vector<std::string>& obstacles);
+
+    // actions.cpp
+    void carry_out(const action::BuildCycle& action);
+    void carry_out(const action::Spawn& action);
+    void carry_out(const action::Introduce& action);
+    void carry_out(const action::Part& action);
+    void carry_out(const action::DrainWorker& action);
+    void carry_out(const action::TerminateWorker& action);
+    void carry_out(const action::KillWorker& action);
+    void carry_out(const action::Commit& action);
+    void carry_out(const action::Abandon& action);
+    void carry_out(const action::Release& action);
+    void carry_out(const action::Postpone& action);
+    void carry_out(const action::ReopenLogs& action);
+    void carry_out(const action::Refuse& action);
+    void carry_out(const action::Exit& action);
+    Result<void> spawn(WorkerId id, const Generation& generation);
+    Result<void> equip(WorkerProcess& worker, const Generation& generation);
+    void send(WorkerProcess& worker, const channel::Message& message, channel::Fds fds = {});
+    void close_all_listeners();
+    void use_log(const cycle::Cycle& cycle);
+
+    const Application& application_;
+    Policy policy_;
+    Roster roster_;
+    std::map<std::uint32_t, Generation> generations_;
+    std::deque<Event> events_;
+    std::optional<process::PidFile> pid_file_;
+    std::uint32_t last_generation_ = 0;
+    bool served_ = false;
+    bool listeners_closed_ = false;
+    std::optional<int> exit_code_;
+};
+
+/// Reads the generation's time limits out of its settings.
+[[nodiscard]] Timing timing_of(const config::Settings& settings);
+/// Decides how many workers to run: the configured number, or one for each processor.
+[[nodiscard]] std::uint32_t worker_count(const config::Settings& settings);
+
+}  // namespace ringfort::master

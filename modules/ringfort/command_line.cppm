@@ -1,0 +1,25 @@
+module;
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+export module ringfort:command_line;
+
+// Not exported: how the program was called.
+namespace ringfort {
+
+enum class Mode { serve, test, print, signal };
+
+struct CommandLine {
+    Mode mode = Mode::serve;
+    std::optional<std::string> config;  ///< -c FILE
+    std::string signal;                 ///< -s: reload, quit, stop or reopen
+};
+
+/// Reads the command line. Where nothing remains to be done (--help, -V, a mistake), everything was
+/// printed and the exit code comes back.
+[[nodiscard]] std::variant<CommandLine, int> read_command_line(std::string_view name,
+                                                               std::string_view description,
+                                                               int argc, char** argv);
+
+}  // namespace ringfort
