@@ -55,7 +55,11 @@ TEST_CASE("TERM lets a proxied transfer finish") {
     const TempDir dir;
     const Flow answer{.seed = 4, .bytes = 30 << 20};
     Upstream upstream{[=](Connection& peer) {
-        static_cast<void>(peer.receive(1));
+        try {
+            static_cast<void>(peer.receive(1));
+        } catch (const NetError&) {  // a look whether the port is closed already
+            return;
+        }
         peer.send(answer, later());
     }};
     Config config = patient();
@@ -71,7 +75,7 @@ TEST_CASE("TERM lets a proxied transfer finish") {
     CHECK(client.receive_to_end(later()).size() == answer.bytes - 1);
     client.close();
     expect_clean_exit(server);
-    CHECK(upstream.errors().empty());
+    CHECK(upstream.errors() == "");
 }
 
 TEST_CASE("the drain timeout ends what does not finish") {

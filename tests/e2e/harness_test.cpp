@@ -103,7 +103,7 @@ TEST_CASE("harness: a swarm completes against an honest echo and reports how man
     INFO(report.text());
     CHECK(report.completed == 50);
     CHECK(report.served_at_once == 50);
-    CHECK(upstream.errors().empty());
+    CHECK(upstream.errors() == "");
 }
 
 TEST_CASE("harness: a swarm notices every way of getting an echo wrong") {
@@ -159,7 +159,7 @@ TEST_CASE("harness: an exchange verifies both directions at once") {
     Upstream honest{[=](Connection& peer) { exchange(peer, back, there, soon()); }};
     Connection client = Connection::to(honest.endpoint());
     CHECK_FALSE(failure_of([&] { exchange(client, there, back, soon()); }));
-    CHECK(honest.errors().empty());
+    CHECK(honest.errors() == "");
 
     Connection wrong = Connection::to(honest.endpoint());
     CHECK(failure_of([&] { exchange(wrong, there, there, soon()); }) == Failure::wrong_data);

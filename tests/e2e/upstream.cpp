@@ -14,7 +14,6 @@
 #include <system_error>
 #include <thread>
 #include <utility>
-#include <vector>
 
 #include "connection.h"
 #include "deadline.h"
@@ -55,7 +54,7 @@ void Upstream::serve(OwnedFd fd) {
         handler_(connection);
     } catch (const std::exception& error) {
         const std::lock_guard lock{mutex_};
-        errors_.emplace_back(error.what());
+        (errors_ += error.what()) += '\n';
     }
 }
 
@@ -64,7 +63,7 @@ std::size_t Upstream::accepted() const {
     return accepted_;
 }
 
-std::vector<std::string> Upstream::errors() {
+std::string Upstream::errors() {
     std::list<std::jthread> started;
     {
         const std::lock_guard lock{mutex_};

@@ -5,7 +5,6 @@
 #include <mutex>
 #include <string>
 #include <thread>
-#include <vector>
 
 #include "connection.h"
 #include "endpoint.h"
@@ -27,8 +26,8 @@ public:
 
     [[nodiscard]] const Endpoint& endpoint() const noexcept { return endpoint_; }
     [[nodiscard]] std::size_t accepted() const;
-    /// Waits for all handlers started so far and returns what they threw.
-    [[nodiscard]] std::vector<std::string> errors();
+    /// Waits for all handlers started so far and returns what they threw, one line each.
+    [[nodiscard]] std::string errors();
 
 private:
     void accept_until_told();
@@ -41,7 +40,7 @@ private:
     mutable std::mutex mutex_;
     std::list<std::jthread> handlers_;
     std::size_t accepted_ = 0;
-    std::vector<std::string> errors_;
+    std::string errors_;
     std::jthread acceptor_;
 };
 
