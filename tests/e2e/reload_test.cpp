@@ -11,6 +11,7 @@
 #include "config.h"
 #include "connection.h"
 #include "deadline.h"
+#include "kernel_sockets.h"
 #include "load.h"
 #include "processes.h"
 #include "server.h"
@@ -125,9 +126,19 @@ TEST_CASE("a reload takes up a changed setting of a service") {
     config.echo_idle_timeout_ms = 200;
     server.write_config(config.text());
     static_cast<void>(server.reload());
+    static_cast<void>(server.wait_workers(2));  // those who know only the old setting have gone
     Connection client = Connection::to(server.at("echo"));
     client.echo("hello");
     CHECK(client.wait_gone() == Ending::eof);
+}
+
+/// Returns a connection that none of `old` has taken: they may until they hear that they drain.
+Connection connect_to_others(Server& server, const std::vector<pid_t>& old) {
+    while (true) {
+        Connection connection = Connection::to(server.at("echo"));
+        connection.echo("hello");
+        if (!holder_of_peer(connection.fd(), old)) return connection;
+    }
 }
 
 TEST_CASE("the drain timeout ends what keeps an old generation alive, and nothing newer") {
@@ -140,8 +151,7 @@ TEST_CASE("the drain timeout ends what keeps an old generation alive, and nothin
     Connection stubborn = Connection::to(server.at("echo"));
     stubborn.echo("I stay");
     static_cast<void>(server.reload());
-    Connection newer = Connection::to(server.at("echo"));
-    newer.echo("hello");
+    Connection newer = connect_to_others(server, old);
     static_cast<void>(stubborn.wait_gone());
     CHECK(eventually(soon(), [&] { return all_gone(old); }));
     newer.echo("still here");

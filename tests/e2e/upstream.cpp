@@ -32,6 +32,7 @@ Upstream::Upstream(Handler handler, const Endpoint& at)
 Upstream::~Upstream() {
     ::eventfd_write(stop_.get(), 1);
     acceptor_.join();
+    handlers_.clear();  // joins, while what they write to still exists
 }
 
 void Upstream::accept_until_told() {
