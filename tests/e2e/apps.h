@@ -1,0 +1,11 @@
+#pragma once
+#include <string>
+
+namespace e2e {
+
+/// Return the path of a binary under test: RINGFORT_E2E_ECHO or RINGFORT_E2E_PROXY of the
+/// environment, else the one of this build. Skip the test when there is neither.
+[[nodiscard]] std::string echo_app();
+[[nodiscard]] std::string proxy_app();
+
+}  // namespace e2e

@@ -1,0 +1,51 @@
+#include "config.h"
+
+#include <optional>
+#include <string>
+
+namespace e2e {
+namespace {
+
+std::string quoted(const std::string& text) {
+    return '"' + text + '"';  // the tests' paths and addresses hold nothing to escape
+}
+
+void add(std::string& out, const char* key, const std::optional<int>& value) {
+    if (value) out += std::string{key} + " = " + std::to_string(*value) + "\n";
+}
+void add(std::string& out, const char* key, const std::optional<std::string>& value) {
+    if (value) out += std::string{key} + " = " + quoted(*value) + "\n";
+}
+
+}  // namespace
+
+std::string Config::text() const {
+    std::string out = "[master]\n";
+    add(out, "workers", workers);
+    add(out, "drain_timeout_ms", drain_timeout_ms);
+    add(out, "ready_timeout_ms", ready_timeout_ms);
+    add(out, "respawn_backoff_min_ms", respawn_backoff_min_ms);
+    add(out, "open_files", open_files);
+    add(out, "pid_file", pid_file);
+    if (connections) out += "\n[worker]\n";
+    add(out, "connections", connections);
+    if (log_target || log_format) out += "\n[log]\n";
+    add(out, "target", log_target);
+    add(out, "format", log_format);
+    for (const ListenerConfig& listener : listeners)
+        out += "\n[[listener]]\naddress = " + quoted(listener.address) +
+               "\nservice = " + quoted(listener.service) + "\n";
+    if (echo_idle_timeout_ms) out += "\n[service.echo]\n";
+    add(out, "idle_timeout_ms", echo_idle_timeout_ms);
+    if (!upstreams.empty()) {
+        out += "\n[service.proxy]\nupstreams = [";
+        for (const std::string& upstream : upstreams) out += quoted(upstream) + ", ";
+        out += "]\n";
+    }
+    add(out, "connect_timeout_ms", connect_timeout_ms);
+    // "idle_timeout_ms" of the proxy must not fall into another table.
+    if (!upstreams.empty()) add(out, "idle_timeout_ms", proxy_idle_timeout_ms);
+    return out;
+}
+
+}  // namespace e2e

@@ -1,0 +1,35 @@
+#pragma once
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace e2e {
+
+struct ListenerConfig {
+    std::string address = "127.0.0.1:0";
+    std::string service = "echo";
+};
+
+/// The configuration of one server under test. What is empty is left to the defaults.
+struct Config {
+    int workers = 2;
+    int drain_timeout_ms = 10'000;
+    std::optional<int> ready_timeout_ms;
+    std::optional<int> respawn_backoff_min_ms;
+    std::optional<int> open_files;
+    std::optional<int> connections;
+    std::optional<std::string> pid_file;
+    std::optional<std::string> log_target;
+    std::optional<std::string> log_format;
+    std::vector<ListenerConfig> listeners = {{}};
+    std::optional<int> echo_idle_timeout_ms;
+    std::vector<std::string> upstreams;
+    std::optional<int> connect_timeout_ms;
+    std::optional<int> proxy_idle_timeout_ms;
+
+    /// Returns it as TOML.
+    [[nodiscard]] std::string text() const;
+};
+
+}  // namespace e2e

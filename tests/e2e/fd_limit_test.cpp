@@ -1,0 +1,107 @@
+#include <poll.h>
+
+#include <catch2/catch_test_macros.hpp>
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "apps.h"
+#include "config.h"
+#include "connection.h"
+#include "deadline.h"
+#include "processes.h"
+#include "server.h"
+#include "temp_dir.h"
+
+namespace e2e {
+namespace {
+
+/// Returns the connections that have something to read within `time`, by index.
+std::vector<std::size_t> readable(const std::vector<Connection>& connections, milliseconds time) {
+    std::vector<pollfd> entries;
+    for (const Connection& connection : connections)
+        entries.push_back({connection.fd(), POLLIN, 0});
+    static_cast<void>(::poll(entries.data(), entries.size(), static_cast<int>(time.count())));
+    std::vector<std::size_t> result;
+    for (std::size_t i = 0; i < entries.size(); ++i)
+        if (entries[i].revents != 0) result.push_back(i);
+    return result;
+}
+
+/// Reads the echo of each that has one and moves those out of `waiting`, until no more come.
+void collect_served(std::vector<Connection>& waiting, std::vector<Connection>& served) {
+    for (auto ready = readable(waiting, milliseconds{300}); !ready.empty();
+         ready = readable(waiting, milliseconds{300})) {
+        for (std::size_t i = ready.size(); i-- > 0;) {
+            Connection one = std::move(waiting[ready[i]]);
+            waiting.erase(waiting.begin() + static_cast<std::ptrdiff_t>(ready[i]));
+            CHECK(one.receive(5) == "hello");
+            served.push_back(std::move(one));
+        }
+    }
+}
+
+TEST_CASE("at the descriptor limit a worker serves whom it has, rests, and takes the rest later") {
+    constexpr std::size_t clients = 200;
+    const std::string app = echo_app();
+    const TempDir dir;
+    Config config;
+    config.workers = 1;
+    config.open_files = 64;
+    Server server{app, config, dir};
+    const pid_t worker = server.wait_workers(1).front();
+    std::vector<Connection> waiting;
+    std::vector<Connection> served;
+    for (std::size_t i = 0; i < clients; ++i) {
+        waiting.push_back(Connection::to(server.at("echo")));
+        waiting.back().send("hello");
+    }
+    collect_served(waiting, served);
+    REQUIRE(served.size() >= 8);
+    REQUIRE(served.size() < 64);
+
+    const std::uint64_t before = cpu_time_ms(worker);
+    CHECK(readable(waiting, milliseconds{1'000}).empty());  // the second over which it must rest
+    const std::uint64_t busy_ms = cpu_time_ms(worker) - before;
+    CHECK(busy_ms <= 150);
+    for (Connection& one : served) one.echo("those who are in are served");
+
+    const Deadline deadline = later();
+    std::size_t done = 0;
+    while (!served.empty() && !deadline.expired()) {
+        done += served.size();
+        served.clear();  // makes room
+        CHECK(readable(waiting, milliseconds{waiting.empty() ? 0 : 5'000}).empty() ==
+              waiting.empty());
+        collect_served(waiting, served);
+    }
+    CHECK(done == clients);
+    CHECK(server.workers() == std::vector<pid_t>{worker});
+}
+
+TEST_CASE("at its limit of connections a worker lets the others wait") {
+    const std::string app = echo_app();
+    const TempDir dir;
+    Config config;
+    config.workers = 1;
+    config.connections = 10;
+    Server server{app, config, dir};
+    std::vector<Connection> waiting;
+    std::vector<Connection> served;
+    for (int i = 0; i < 25; ++i) {
+        waiting.push_back(Connection::to(server.at("echo")));
+        waiting.back().send("hello");
+    }
+    collect_served(waiting, served);
+    CHECK(served.size() == 10);
+    served.clear();
+    collect_served(waiting, served);
+    CHECK(served.size() == 10);
+    served.clear();
+    collect_served(waiting, served);
+    CHECK(served.size() == 5);
+}
+
+}  // namespace
+}  // namespace e2e

@@ -1,0 +1,91 @@
+#include "kernel_sockets.h"
+
+#include <sys/socket.h>
+#include <sys/types.h>
+
+#include <cstdint>
+#include <optional>
+#include <set>
+#include <sstream>
+#include <string>
+#include <vector>
+
+#include "endpoint.h"
+#include "processes.h"
+#include "temp_dir.h"
+
+namespace e2e {
+namespace {
+
+constexpr unsigned listening = 0x0a;  // TCP_LISTEN
+
+struct TcpRow {
+    unsigned local_port = 0;
+    unsigned remote_port = 0;
+    unsigned state = 0;
+    std::uint64_t inode = 0;
+};
+
+unsigned port_in(const std::string& address) {
+    return static_cast<unsigned>(std::stoul(address.substr(address.rfind(':') + 1), nullptr, 16));
+}
+
+std::vector<TcpRow> tcp_rows(const char* table) {
+    std::vector<TcpRow> result;
+    std::istringstream text{read_file(table)};
+    std::string line;
+    std::getline(text, line);  // the heading
+    while (std::getline(text, line)) {
+        std::istringstream fields{line};
+        std::string slot, local, remote, state, skipped;
+        TcpRow row;
+        fields >> slot >> local >> remote >> state;
+        for (int i = 0; i < 5; ++i) fields >> skipped;
+        if (!(fields >> row.inode)) continue;
+        row.local_port = port_in(local);
+        row.remote_port = port_in(remote);
+        row.state = static_cast<unsigned>(std::stoul(state, nullptr, 16));
+        result.push_back(row);
+    }
+    return result;
+}
+
+std::vector<TcpRow> tcp_rows(int family) {
+    return tcp_rows(family == AF_INET6 ? "/proc/net/tcp6" : "/proc/net/tcp");
+}
+
+std::set<std::uint64_t> unix_listeners(const std::string& path) {
+    std::set<std::uint64_t> result;
+    std::istringstream text{read_file("/proc/net/unix")};
+    for (std::string line; std::getline(text, line);) {
+        std::istringstream fields{line};
+        std::string address, references, protocol, flags, type, state, inode, name;
+        fields >> address >> references >> protocol >> flags >> type >> state >> inode >> name;
+        constexpr const char* accepts = "00010000";  // __SO_ACCEPTCON
+        if (name == path && flags == accepts) result.insert(std::stoull(inode));
+    }
+    return result;
+}
+
+}  // namespace
+
+std::set<std::uint64_t> listeners_at(const Endpoint& endpoint) {
+    if (endpoint.family() == AF_UNIX) return unix_listeners(endpoint.unix_path());
+    std::set<std::uint64_t> result;
+    for (const TcpRow& row : tcp_rows(endpoint.family()))
+        if (row.state == listening && row.local_port == endpoint.port()) result.insert(row.inode);
+    return result;
+}
+
+std::optional<pid_t> holder_of_peer(int client_fd, const std::vector<pid_t>& pids) {
+    const Endpoint client = Endpoint::of_socket(client_fd);
+    const Endpoint server = Endpoint::of_peer(client_fd);
+    for (const TcpRow& row : tcp_rows(client.family())) {
+        if (row.local_port != server.port() || row.remote_port != client.port()) continue;
+        for (const pid_t pid : pids)
+            if (socket_inodes(pid).contains(row.inode)) return pid;
+    }
+    return {};
+}
+
+}  // namespace e2e

@@ -1,0 +1,24 @@
+#pragma once
+#include <sys/types.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <set>
+#include <string>
+#include <vector>
+
+namespace e2e {
+
+/// What /proc says of processes. Zombies count as gone: they hold nothing.
+[[nodiscard]] bool is_running(pid_t pid);
+[[nodiscard]] std::vector<pid_t> children_of(pid_t parent);
+[[nodiscard]] std::vector<pid_t> members_of_group(pid_t group);
+/// Returns user and system time together, to the clock tick (10 ms).
+[[nodiscard]] std::uint64_t cpu_time_ms(pid_t pid);
+[[nodiscard]] std::uint64_t resident_kib(pid_t pid);
+/// Returns what each open descriptor leads to, as readlink(2) of /proc/PID/fd says.
+[[nodiscard]] std::vector<std::string> open_files(pid_t pid);
+/// Returns the inodes of the process's sockets.
+[[nodiscard]] std::set<std::uint64_t> socket_inodes(pid_t pid);
+
+}  // namespace e2e
