@@ -64,8 +64,10 @@ bool is_type_word(std::string_view word) {
 /// Returns the name behind class, struct, union or enum.
 std::string type_name(std::string_view head) {
     std::string_view name;
-    while (!head.empty() && head[0] != ':') {
-        if (head.starts_with("[[")) {
+    while (!head.empty() && (head[0] != ':' || head.starts_with("::"))) {
+        if (head.starts_with("::")) {
+            head.remove_prefix(2);
+        } else if (head.starts_with("[[")) {
             head.remove_prefix(behind_bracket(head, 0, '[', ']'));
         } else if (head[0] == '(') {
             head.remove_prefix(behind_bracket(head, 0, '(', ')'));
@@ -74,7 +76,6 @@ std::string type_name(std::string_view head) {
         } else if (const auto word = first_word(head); !word.empty()) {
             if (!is_type_word(word) && word != "final" && word != "alignas") name = word;
             head.remove_prefix(word.size());
-            if (head.starts_with("::")) head.remove_prefix(2);
         } else {
             head.remove_prefix(1);
         }
@@ -93,6 +94,8 @@ std::string function_name(std::string_view head) {
     for (std::size_t at = 0; at < head.size();) {
         if (head.substr(at).starts_with("[[")) {
             at = behind_bracket(head, at, '[', ']');
+        } else if (head[at] == '{') {
+            at = behind_bracket(head, at, '{', '}');
         } else if (head[at] == '<') {
             at = behind_angle(head, at);
         } else if (head[at] == '=') {
@@ -180,8 +183,10 @@ private:
             return declaration(Kind::type, type_name(body.substr(0, body.size() - 1)), is_public);
         const auto word = first_word(body);
         if (word == "using" || word == "static_assert" || word == "friend" || word == "concept" ||
-            word == "import" || word == "module")
-            return declaration(Kind::other, {}, is_public);
+            word == "import" || word == "module") {
+            const auto rest = trimmed(body.substr(word.size()));
+            return declaration(Kind::other, std::string{first_word(rest)}, is_public);
+        }
         auto name = function_name(body);
         const auto kind = name.empty() ? Kind::other : Kind::function;
         return declaration(kind, std::move(name), is_public);

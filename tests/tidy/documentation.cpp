@@ -11,6 +11,9 @@ namespace {
 /// A declaration longer than this needs a `///` of its own.
 constexpr std::size_t max_lines_in_group = 5;
 
+/// The language names this class and its functions.
+constexpr std::string_view coroutine_promise = "promise_type";
+
 class Check {
 public:
     explicit Check(const Source& source) : source_{source}, lines_{lines_of(source.text)} {}
@@ -67,7 +70,8 @@ private:
             before = &declaration;
             if (!visible) continue;
             if (!covered && !explains_itself(declaration, {})) report(declaration);
-            if (declaration.kind == Kind::type) members(declaration);
+            if (declaration.kind == Kind::type && declaration.name != coroutine_promise)
+                members(declaration);
         }
     }
 
@@ -88,7 +92,8 @@ private:
             std::string_view{"await_ready"}, std::string_view{"await_suspend"},
             std::string_view{"await_resume"}, std::string_view{"await_transform"}};
         const std::string_view head = declaration.head;
-        if (declaration.kind == Kind::type) return !declaration.has_body;
+        if (declaration.kind == Kind::type)
+            return !declaration.has_body || declaration.name == coroutine_promise;
         if (has_word(head, "friend") || has_word(head, "static_assert")) return true;
         if (head.starts_with("using namespace")) return true;
         if (declaration.kind != Kind::function) return false;

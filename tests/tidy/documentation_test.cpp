@@ -16,10 +16,11 @@ TEST_CASE("an exported name without a comment is found") {
     CHECK(found("int f();") == "a.cppm:2: document f with a ///\n");
     CHECK(found("\nclass A {\n};") == "a.cppm:3: document A with a ///\n");
     CHECK(found("enum class E { a };") == "a.cppm:2: document E with a ///\n");
-    CHECK(found("using A = int;") == "a.cppm:2: document using A = int; with a ///\n");
+    CHECK(found("using A = int;") == "a.cppm:2: document A with a ///\n");
     CHECK(found("inline constexpr int a = 1;") ==
           "a.cppm:2: document inline constexpr int a = 1; with a ///\n");
     CHECK(found("template <class T>\nvoid f(T t) {\n}") == "a.cppm:2: document f with a ///\n");
+    CHECK(found("template <class T>\nconcept C = true;") == "a.cppm:2: document C with a ///\n");
     CHECK(found("// An ordinary comment.\nint f();") == "a.cppm:3: document f with a ///\n");
 }
 
@@ -54,6 +55,8 @@ TEST_CASE("what explains itself needs no comment") {
             "    bool await_ready();\n};")
             .empty());
     CHECK(found("class Forward;").empty());
+    CHECK(found("template <class T>\nclass Task<T>::promise_type : P {\npublic:\n    int f();\n};")
+              .empty());
     CHECK(found("static_assert(true);").empty());
     CHECK(found("template <class T>\nA(T) -> A<T>;").empty());
     CHECK(found("namespace detail {\nint f();\n}").empty());
