@@ -40,7 +40,7 @@ inline constexpr std::uint32_t resumptions_per_turn = 4'096;
 inline constexpr std::uint32_t ring_submissions = 1'024;
 inline constexpr std::uint32_t ring_completions = 8'192;
 inline constexpr std::uint32_t receive_buffers = 256;  ///< per worker, at the start
-inline constexpr Bytes receive_buffer_size{64 * 1024};
+inline constexpr Bytes receive_buffer_size{64ULL << 10};
 inline constexpr std::uint32_t max_ring_submissions = 32'768;  ///< IORING_MAX_ENTRIES
 inline constexpr std::uint32_t max_ring_completions = 65'536;  ///< IORING_MAX_CQ_ENTRIES
 inline constexpr std::uint32_t max_receive_buffers = 32'768;   ///< of a buffer ring
@@ -58,7 +58,7 @@ inline constexpr std::size_t max_failure_text_bytes = 1'024;
 /// Shared memory: the size of a zone, its names, and the columns of a table of counters.
 inline constexpr std::uint32_t max_counter_rows = max_workers * max_generations;
 inline constexpr std::uint32_t max_zones = 256;
-inline constexpr Bytes min_zone_size{4 * 1024};
+inline constexpr Bytes min_zone_size{4ULL << 10};
 inline constexpr Bytes max_zone_size{64ULL << 30};
 inline constexpr std::size_t max_zone_name_bytes = 63;
 inline constexpr std::size_t max_zone_tag_bytes = 63;
@@ -70,7 +70,8 @@ inline constexpr std::size_t max_config_key_parts = 16;      ///< of a dotted ke
 inline constexpr std::size_t max_config_items = 4'096;       ///< of an array
 inline constexpr std::size_t max_config_problems = 100;      ///< told of one file
 inline constexpr std::size_t max_config_syntax_errors = 20;  ///< looked for behind the first
-inline constexpr Milliseconds max_duration_ms{30LL * 24 * 3'600 * 1'000};  ///< of any timeout; fits 32 bits
+inline constexpr Milliseconds max_duration_ms{30LL * 24 * 3'600 *
+                                              1'000};  ///< of any timeout; fits 32 bits
 inline constexpr std::size_t max_log_line_bytes = 8'192;
 
 }  // namespace ringfort::limits
