@@ -31,7 +31,8 @@ Source read(const std::string& path) {
 
 bool is_cpp(const Source& source) {
     const auto extension = source.extension();
-    return extension == ".cpp" || extension == ".cppm" || extension == ".h";
+    return extension == ".cpp" || extension == ".cppm" || extension == ".h" ||
+           extension == ".hpp" || extension == ".c";
 }
 
 /// Names the files as git knows them: tracked, or new and not ignored.
