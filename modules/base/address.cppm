@@ -26,6 +26,8 @@ public:
     /// Asks which address the socket is bound to. Errors: those of getsockname(2).
     [[nodiscard]] static Result<Address> of_socket(int fd);
 
+    /// What bind(2) and connect(2) take, valid as long as the Address. One that was never set has
+    /// size 0 and family AF_UNSPEC.
     [[nodiscard]] const sockaddr* data() const noexcept {
         return reinterpret_cast<const sockaddr*>(&storage_);
     }

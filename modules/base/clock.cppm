@@ -5,6 +5,7 @@ export module ringfort.base:clock;
 
 export namespace ringfort {
 
+/// The unit of every time limit.
 using Milliseconds = std::chrono::milliseconds;
 
 /// A point on the monotonic clock: no jump of the wall clock moves it.

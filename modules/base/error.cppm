@@ -15,6 +15,7 @@ class Step {
 public:
     template <std::size_t length>
     consteval Step(const char (&literal)[length]) noexcept : text_{literal, length - 1} {}
+    /// Returns the literal.
     [[nodiscard]] constexpr std::string_view text() const noexcept { return text_; }
 
 private:
@@ -39,6 +40,7 @@ public:
         return {step, errno, where};
     }
 
+    /// What was being done, why it failed, and where in the source.
     [[nodiscard]] std::string_view step() const noexcept { return step_.text(); }
     [[nodiscard]] std::error_code code() const noexcept { return code_; }
     [[nodiscard]] std::source_location where() const noexcept { return where_; }

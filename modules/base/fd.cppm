@@ -27,6 +27,7 @@ public:
     }
     ~Fd() { close(); }
 
+    /// Lends the descriptor; -1 if there is none.
     [[nodiscard]] RawFd get() const noexcept { return fd_; }
     explicit operator bool() const noexcept { return fd_ >= 0; }
     /// Gives the descriptor away: the caller closes it.

@@ -11,7 +11,7 @@ import :clock;
 /// reached.
 export namespace ringfort::limits {
 
-// master
+/// The master: how many it runs, and how long it waits for them.
 inline constexpr std::uint32_t max_workers = 256;
 inline constexpr Milliseconds drain_timeout_ms{30'000};
 inline constexpr Milliseconds ready_timeout_ms{10'000};
@@ -22,32 +22,32 @@ inline constexpr Milliseconds respawn_healthy_ms{
     10'000};                                         ///< alive this long: back-off starts anew
 inline constexpr std::uint32_t max_generations = 4;  ///< living at once, draining ones included
 
-// listeners
+/// Listeners: the kernel's queue, their number, and how often a taken address is tried.
 inline constexpr std::uint32_t listen_backlog = 4'096;
 inline constexpr std::uint32_t max_listen_backlog = 65'535;
 inline constexpr std::uint32_t max_listeners = 4'096;
 inline constexpr std::uint32_t bind_attempts = 5;
 inline constexpr Milliseconds bind_retry_ms{10};  ///< a dead ring holds its sockets up to 31 ms
 
-// worker
+/// A worker: connections at a time, rest after a failed accept, tasks resumed between two waits.
 inline constexpr std::uint32_t worker_connections = 10'000;
 inline constexpr std::uint32_t max_worker_connections = 10'000'000;
 inline constexpr std::uint32_t max_open_files = 1U << 30;  ///< the kernel's highest fs.nr_open
 inline constexpr Milliseconds accept_backoff_ms{100};  ///< after EMFILE, ENFILE, ENOBUFS, ENOMEM
 inline constexpr std::uint32_t resumptions_per_turn = 4'096;
 
-// ring
+/// A worker's ring: its two queues in entries, and the buffers the kernel receives into.
 inline constexpr std::uint32_t ring_submissions = 1'024;
 inline constexpr std::uint32_t ring_completions = 8'192;
 inline constexpr std::uint32_t receive_buffers = 256;  ///< per worker, at the start
-inline constexpr Bytes receive_buffer_size{64 * 1024};
+inline constexpr Bytes receive_buffer_size{64ULL << 10};
 inline constexpr std::uint32_t max_ring_submissions = 32'768;  ///< IORING_MAX_ENTRIES
 inline constexpr std::uint32_t max_ring_completions = 65'536;  ///< IORING_MAX_CQ_ENTRIES
 inline constexpr std::uint32_t max_receive_buffers = 32'768;   ///< of a buffer ring
 inline constexpr Bytes min_receive_buffer_size{256};
 inline constexpr Bytes max_receive_buffer_size{16ULL << 20};
 
-// channel
+/// A channel: the largest message, and what is queued or waited for when the socket is full.
 inline constexpr std::size_t max_message_bytes = 4'096;
 inline constexpr std::size_t max_message_fds = 8;
 inline constexpr std::size_t channel_queue_messages = 8'192;
@@ -55,16 +55,16 @@ inline constexpr Milliseconds channel_retry_ms{10};  ///< after ENOBUFS, ENOMEM,
 inline constexpr std::size_t max_service_name_bytes = 63;
 inline constexpr std::size_t max_failure_text_bytes = 1'024;
 
-// shared memory
+/// Shared memory: the size of a zone, its names, and the columns of a table of counters.
 inline constexpr std::uint32_t max_counter_rows = max_workers * max_generations;
 inline constexpr std::uint32_t max_zones = 256;
-inline constexpr Bytes min_zone_size{4 * 1024};
+inline constexpr Bytes min_zone_size{4ULL << 10};
 inline constexpr Bytes max_zone_size{64ULL << 30};
 inline constexpr std::size_t max_zone_name_bytes = 63;
 inline constexpr std::size_t max_zone_tag_bytes = 63;
 inline constexpr std::uint32_t max_counter_columns = 1'024;
 
-// configuration and log
+/// Text in and out: the largest configuration file, the longest line of the log.
 inline constexpr Bytes max_config_size{16ULL << 20};
 inline constexpr std::size_t max_config_key_parts = 16;      ///< of a dotted key
 inline constexpr std::size_t max_config_items = 4'096;       ///< of an array

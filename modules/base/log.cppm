@@ -14,6 +14,7 @@ import :fd;
 /// processes appending to one file do not mix. Not for use by several threads.
 export namespace ringfort::log {
 
+/// How much a line matters, and how lines are spelled.
 enum class Level : std::uint8_t { debug, info, warning, error };
 enum class Format : std::uint8_t { text, json };
 
@@ -24,11 +25,13 @@ struct Identity {
     std::optional<std::uint32_t> slot = {};
 };
 
+/// Which lines are written, and how.
 struct Options {
     Level level = Level::info;
     Format format = Format::text;
 };
 
+/// Sets and returns what holds for this process, and names the process.
 void configure(Options options) noexcept;
 [[nodiscard]] Options options() noexcept;
 void identify(Identity identity) noexcept;
@@ -45,6 +48,7 @@ void write_to(Fd target) noexcept;
 /// Writes one line, cut at `limits::max_log_line_bytes`. Blocks as long as write(2) does.
 void write(Level level, std::string_view message) noexcept;
 
+/// Reports whether lines of this level are written.
 [[nodiscard]] inline bool enabled(Level level) noexcept {
     return level >= options().level;
 }
@@ -54,6 +58,7 @@ template <class... Args>
 void write_at(Level level, fmt::format_string<Args...> format, Args&&... args) {
     if (enabled(level)) write(level, fmt::format(format, std::forward<Args>(args)...));
 }
+/// Writes a line of this level, formatted with fmt; formats nothing when the level is off.
 template <class... Args>
 void debug(fmt::format_string<Args...> format, Args&&... args) {
     if (enabled(Level::debug))

@@ -25,9 +25,11 @@ public:
     Result(U&& value) : state_{std::in_place_index<0>, std::forward<U>(value)} {}
     Result(Error error) noexcept : state_{std::in_place_index<1>, error} {}
 
+    /// Reports whether there is a value.
     [[nodiscard]] bool has_value() const noexcept { return state_.index() == 0; }
     explicit operator bool() const noexcept { return has_value(); }
 
+    /// Returns the value; aborts if there is none.
     [[nodiscard]] T& value() & noexcept { return *checked(*this); }
     [[nodiscard]] const T& value() const& noexcept { return *checked(*this); }
     [[nodiscard]] T&& value() && noexcept { return std::move(*checked(*this)); }
@@ -37,12 +39,14 @@ public:
     [[nodiscard]] T* operator->() noexcept { return checked(*this); }
     [[nodiscard]] const T* operator->() const noexcept { return checked(*this); }
 
+    /// Returns the Error; aborts if there is a value.
     [[nodiscard]] const Error& error() const noexcept {
         const Error* error = std::get_if<1>(&state_);
         ensure(error != nullptr, "error() of a Result that holds a value");
         return *error;
     }
 
+    /// Moves the value out, or returns `other`.
     template <class U>
     [[nodiscard]] T value_or(U&& other) && {
         return has_value() ? std::move(*this).value() : static_cast<T>(std::forward<U>(other));
@@ -68,9 +72,12 @@ public:
     Result() noexcept = default;
     Result(Error error) noexcept : error_{error} {}
 
+    /// Reports whether it succeeded.
     [[nodiscard]] bool has_value() const noexcept { return !error_.has_value(); }
     explicit operator bool() const noexcept { return has_value(); }
+    /// Aborts unless it succeeded.
     void value() const noexcept { ensure(has_value(), "value() of a Result that holds an error"); }
+    /// Returns the Error; aborts if there is none.
     [[nodiscard]] const Error& error() const noexcept {
         ensure(error_.has_value(), "error() of a Result that holds a value");
         return *error_;
