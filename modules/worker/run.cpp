@@ -117,6 +117,9 @@ coro::Task<int> Worker::run() {
     co_await connections_->join();
     commands_->cancel();
     co_await commands_->join();
+    connections_.reset();  // scopes end before the one they were made under
+    acceptors_.reset();
+    commands_.reset();
     co_return exit_code_;
 }
 
