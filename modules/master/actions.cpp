@@ -43,13 +43,17 @@ std::string_view text_of(Obstacle obstacle) {
     return "";
 }
 
-/// What the child is told before any message reaches it: how to log, and as whom.
+/// What the child does before any message reaches it: logs as itself, within its own limits.
 void become_worker(WorkerId id, const cycle::Cycle& cycle) {
     const config::Log& log = cycle.settings().log;
     log::configure({.level = log.level, .format = log.format});
     log::identify({.role = "worker", .generation = id.generation, .slot = id.slot});
-    if (!cycle.log_file()) return log::write_to(Fd{});
-    if (auto file = cycle.log_file().duplicate()) log::write_to(*std::move(file));
+    if (!cycle.log_file())
+        log::write_to(Fd{});
+    else if (auto file = cycle.log_file().duplicate())
+        log::write_to(*std::move(file));
+    const auto limited = process::set_open_files(cycle.settings().master.open_files);
+    if (!limited) log::warning("{}", limited.error().text());
 }
 
 }  // namespace

@@ -38,19 +38,21 @@ Result<std::optional<process::Credentials>> find_credentials(const config::Maste
     return std::optional{*std::move(found)};
 }
 
+/// Gives the master, which holds descriptors for all workers, as many as it may have, and warns
+/// when a worker cannot have what the settings promise.
 void raise_descriptors(const config::Settings& settings) {
-    const auto limit = process::raise_open_files(settings.master.open_files);
+    const auto most = process::set_open_files(0);
+    if (!most) return log::warning("{}", most.error().text());
+    const std::uint64_t wanted = settings.master.open_files;
+    if (wanted > *most)
+        log::warning("master.open_files is {}, but no more than {} are allowed", wanted, *most);
     constexpr std::uint64_t reserve = 64;  // ring, channels, listeners, zones, log
-    if (!limit)
-        log::warning("{}", limit.error().text());
-    else if (*limit < settings.master.open_files)
-        log::warning("master.open_files is {}, and no more than {} are allowed",
-                     settings.master.open_files, *limit);
-    else if (*limit < settings.worker.connections + reserve)
+    const std::uint64_t given = wanted == 0 ? *most : std::min(wanted, *most);
+    if (given < settings.worker.connections + reserve)
         log::warning(
-            "worker.connections is {}, but a worker may open {} files only: raise "
-            "master.open_files or the hard limit",
-            settings.worker.connections, *limit);
+            "worker.connections is {}, but a worker may open {} files: raise master.open_files or "
+            "the hard limit, or lower worker.connections",
+            settings.worker.connections, given);
 }
 
 }  // namespace

@@ -7,11 +7,10 @@ module ringfort.process;
 
 namespace ringfort::process {
 
-Result<std::uint64_t> raise_open_files(std::uint64_t wanted) {
+Result<std::uint64_t> set_open_files(std::uint64_t wanted) {
     rlimit limit{};
     if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return Error::last("getrlimit");
     if (wanted == 0) wanted = limit.rlim_max;
-    if (wanted <= limit.rlim_cur) return std::uint64_t{limit.rlim_cur};
     if (wanted > limit.rlim_max) {
         const rlimit higher{wanted, wanted};
         if (::setrlimit(RLIMIT_NOFILE, &higher) == 0) return wanted;

@@ -63,7 +63,7 @@ Diagnosis diagnose_permission(const Facts& facts) {
             "a seccomp filter refuses io_uring, as the default profiles of Docker and containerd "
             "do. "
             "Allow io_uring_setup, io_uring_enter and io_uring_register in the container's seccomp "
-            "profile."};
+            "profile (docker run --security-opt seccomp=PROFILE.json)."};
     return {Cause::security_module,
             "a security module (SELinux, AppArmor or another) refuses io_uring. Allow it for this "
             "program "

@@ -300,8 +300,10 @@ void Worker::terminate() {
 }
 
 void Worker::fail(const Error& error, const std::string& what) {
-    log::error("{}: {}", what, error.text());
-    if (!started_)
+    // Before the start it is the master who reports it.
+    if (started_)
+        log::error("{}: {}", what, error.text());
+    else
         send(channel::Failed{context_.slot(), context_.generation(), error.code().value(),
                              what + ": " + error.text()});
     exit_code_ = 1;
@@ -317,26 +319,30 @@ void Worker::count(Counter counter, std::uint64_t amount) {
     counters_->add(row_, counter, amount);
 }
 
+namespace {
+
+/// Tells the master why there will be no worker; returns the exit code.
+int give_up(channel::Channel& master, const Error& error, const std::string& text) {
+    const auto sent =
+        master.send(channel::Failed{.error_number = error.code().value(), .text = text});
+    if (!sent) log::error("{}", text);
+    return 1;
+}
+
+}  // namespace
+
 int run(channel::Channel to_master, Options options) {
     auto loop = uring::Loop::open(options.loop);
     if (!loop) {
         const auto facts = uring::gather_facts(options.loop.submissions, options.loop.completions);
-        const std::string text = uring::diagnose(loop.error(), facts).text;
-        log::error("no io_uring: {}", text);
-        (void)to_master.send(
-            channel::Failed{0, 0, loop.error().code().value(), "no io_uring: " + text});
-        return 1;
+        return give_up(to_master, loop.error(),
+                       "no io_uring: " + uring::diagnose(loop.error(), facts).text);
     }
     if ((*loop)->mode() != options.loop.best_mode)
         log::warning("this kernel's io_uring is older: {}", uring::consequence((*loop)->mode()));
-    if (options.ring_made) {
-        if (const auto made = options.ring_made(); !made) {
-            log::error("drop privileges: {}", made.error().text());
-            (void)to_master.send(
-                channel::Failed{0, 0, made.error().code().value(), made.error().text()});
-            return 1;
-        }
-    }
+    if (options.ring_made)
+        if (const auto made = options.ring_made(); !made)
+            return give_up(to_master, made.error(), "drop privileges: " + made.error().text());
     Worker worker{**loop, std::move(to_master), options};
     return (*loop)->run(worker.run());
 }
