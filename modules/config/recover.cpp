@@ -125,7 +125,7 @@ Document read_document(std::string_view text) {
             found.error.first = find_key(table, found.error.redefined);
         }
         document.errors.push_back(std::move(found.error));
-        const Attempt alone = attempt(line);
+        const Attempt alone = attempt(line + "\n");
         const bool open = alone.error && alone.error->at_end;
         if (!found.before || open || is_blank(line) ||
             document.errors.size() >= limits::max_config_syntax_errors)

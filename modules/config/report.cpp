@@ -1,9 +1,12 @@
 module;
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cstddef>
 #include <iterator>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -74,8 +77,9 @@ std::string_view Report::home(std::string_view key) const {
 }
 
 Problems Report::take() {
-    std::stable_sort(problems_.begin(), problems_.end(),
-                     [](const Problem& a, const Problem& b) { return a.place() < b.place(); });
+    std::sort(problems_.begin(), problems_.end(), [](const Problem& a, const Problem& b) {
+        return std::tie(a.snippet.span, a.message) < std::tie(b.snippet.span, b.message);
+    });
     Problems result;
     const std::size_t kept = std::min(problems_.size(), limits::max_config_problems);
     result.left_out = problems_.size() - kept;
@@ -106,13 +110,15 @@ std::string nearest(std::string_view name, const std::vector<std::string>& candi
         least = steps;
         best = candidate;
     }
+    for (const std::string& candidate : candidates)
+        if (best.empty() && name.size() >= 3 && candidate.starts_with(name)) best = candidate;
     return best;
 }
 
-std::string enumerate(const std::vector<std::string>& names) {
+std::string enumerate(const std::vector<std::string>& names, std::string_view last) {
     std::string out;
     for (std::size_t i = 0; i < names.size(); ++i) {
-        if (i > 0) out += i + 1 == names.size() ? " and " : ", ";
+        if (i > 0) out += i + 1 == names.size() ? fmt::format(" {} ", last) : ", ";
         out += "`" + names[i] + "`";
     }
     return out;

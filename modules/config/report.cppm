@@ -79,11 +79,13 @@ private:
 };
 
 /// Returns the candidate that `name` was most probably meant to be; empty if none is near. Counts
-/// letters inserted, left out, replaced or swapped; a third of the letters may be wrong.
+/// letters inserted, left out, replaced or swapped; a third of the letters may be wrong. The
+/// beginning of a candidate, from three letters on, is near as well.
 [[nodiscard]] std::string nearest(std::string_view name,
                                   const std::vector<std::string>& candidates);
 
-/// Joins names for a message: "`a`, `b` and `c`".
-[[nodiscard]] std::string enumerate(const std::vector<std::string>& names);
+/// Joins names for a message: "`a`, `b` and `c`", or with another word before the last one.
+[[nodiscard]] std::string enumerate(const std::vector<std::string>& names,
+                                    std::string_view last = "and");
 
 }  // namespace ringfort::config
