@@ -81,6 +81,13 @@ private:
 
 }  // namespace
 
+std::string print_table(const TableSchema& schema, const std::string& path, const void* object) {
+    Printer printer;
+    printer.set_use(Use::idle);
+    printer.table(schema, path, "[{}]", object);
+    return printer.take();
+}
+
 std::string effective(const Settings& settings, const Registry& registry) {
     Printer printer;
     printer.body(core_schema(), "", &settings);

@@ -63,6 +63,7 @@ Snippet Report::snippet(Span where) const {
 }
 
 Problem& Report::add(Span where, std::string message, std::string help) {
+    if (problems_.size() >= 2 * limits::max_config_problems) prune();
     problems_.push_back({source_.name, std::move(message), snippet(where), std::move(help), {}});
     return problems_.back();
 }
@@ -76,16 +77,19 @@ std::string_view Report::home(std::string_view key) const {
     return found == homes_.end() ? std::string_view{} : found->second;
 }
 
-Problems Report::take() {
+/// Keeps the problems that come first in the text.
+void Report::prune() {
     std::sort(problems_.begin(), problems_.end(), [](const Problem& a, const Problem& b) {
         return std::tie(a.snippet.span, a.message) < std::tie(b.snippet.span, b.message);
     });
-    Problems result;
-    const std::size_t kept = std::min(problems_.size(), limits::max_config_problems);
-    result.left_out = problems_.size() - kept;
-    problems_.resize(kept);
-    result.list = std::move(problems_);
-    return result;
+    if (problems_.size() <= limits::max_config_problems) return;
+    left_out_ += problems_.size() - limits::max_config_problems;
+    problems_.resize(limits::max_config_problems);
+}
+
+Problems Report::take() {
+    prune();
+    return {std::move(problems_), left_out_};
 }
 
 void Faults::add(const Fault& fault) {

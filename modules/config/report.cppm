@@ -21,8 +21,9 @@ public:
     Report(const Report&) = delete;
     Report& operator=(const Report&) = delete;
 
-    /// Adds a problem at `where`; a span of line 0 means the text as a whole. Returns it, so that
-    /// notes can be added; valid until the next call.
+    /// Adds a problem at `where`, of very many only the first ones in the text; a span of line 0
+    /// means the text as a whole. Returns it, so that notes can be added; valid until the next
+    /// call.
     Problem& add(Span where, std::string message, std::string help = {});
     /// Cuts the underlined part out of the text.
     [[nodiscard]] Snippet snippet(Span where) const;
@@ -33,7 +34,7 @@ public:
     /// Remembers that parts of the text could not be read: what is missing may be there.
     void mark_incomplete() { incomplete_ = true; }
     [[nodiscard]] bool incomplete() const { return incomplete_; }
-    [[nodiscard]] std::size_t count() const { return problems_.size(); }
+    [[nodiscard]] std::size_t count() const { return problems_.size() + left_out_; }
 
     /// Tells in which table a key belongs, for those who wrote it into another one.
     void add_home(std::string key, std::string table);
@@ -44,10 +45,13 @@ public:
     [[nodiscard]] Problems take();
 
 private:
+    void prune();
+
     const Source& source_;
     Lines lines_;
     std::vector<Problem> problems_;
     std::map<std::string, std::string, std::less<>> homes_;
+    std::size_t left_out_ = 0;
     bool incomplete_ = false;
 };
 

@@ -1,4 +1,5 @@
 #include <catch2/catch_test_macros.hpp>
+#include <chrono>
 #include <string>
 #include <vector>
 
@@ -72,4 +73,21 @@ TEST_CASE("an empty text, and one of comments, have no listener") {
 
 TEST_CASE("a text may end without a line break") {
     CHECK(fixture::read("[[listener]]\naddress = \"unix:/a\"\nservice = \"echo\"").good);
+}
+
+TEST_CASE("large bad files are told of as quickly as small ones") {
+    const auto started = std::chrono::steady_clock::now();
+    std::string keys = "[master]\n";
+    std::string tables;
+    std::string swallowed = "[&\n";
+    for (int i = 0; i < 20'000; ++i) {
+        const std::string n = std::to_string(i);
+        keys += "key" + n + " = 1\n";
+        tables += "[a" + n + ".b]\n";
+        swallowed += "x = 1\n";
+    }
+    CHECK(fixture::read(keys).text.ends_with("20001 errors, 19901 of them not shown\n"));
+    CHECK(fixture::read(tables).text.ends_with("20001 errors, 19901 of them not shown\n"));
+    CHECK(fixture::read(swallowed).headlines == Headlines{"1:2: expected a table's name"});
+    CHECK(std::chrono::steady_clock::now() - started < std::chrono::seconds{30});
 }

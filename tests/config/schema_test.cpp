@@ -1,8 +1,15 @@
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <catch2/catch_test_macros.hpp>
 #include <chrono>
+#include <csignal>
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 #include "fixture.h"
@@ -13,6 +20,8 @@ import services;
 
 namespace config = ringfort::config;
 using Headlines = std::vector<std::string>;
+
+unsigned count_of_lightest_service();  // weight_test.cpp
 
 namespace {
 
@@ -53,6 +62,27 @@ std::string pair_problems(const std::string& lines) {
                                            lines},
                                       pairs());
     return parsed ? "" : parsed.problems().text();
+}
+
+/// Runs something in a child; returns the signal that ended it, 0 if none did.
+template <class Body>
+int signal_of(Body body) {
+    const pid_t child = ::fork();
+    if (child == 0) {
+        const rlimit none{0, 0};
+        ::setrlimit(RLIMIT_CORE, &none);
+        std::signal(SIGABRT, SIG_DFL);  // not the test framework's handler
+        ::close(STDERR_FILENO);
+        body();
+        ::_exit(0);
+    }
+    int status = 0;
+    REQUIRE(::waitpid(child, &status, 0) == child);
+    return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+}
+
+auto pair_table() {
+    return config::table<Pair>("Two numbers.");
 }
 
 }  // namespace
@@ -162,4 +192,36 @@ TEST_CASE("settings outlive the registry and are shared by copies") {
         CHECK(&copy.service<services::Echo>("echo") == &s.service<services::Echo>("echo"));
     }
     CHECK(copy.service<services::Echo>("echo") == services::Echo{});
+}
+
+TEST_CASE("a service's schema is written without a single header") {
+    CHECK(count_of_lightest_service() == 5);
+}
+
+TEST_CASE("a schema that contradicts itself ends the program when it is built") {
+    config::Registry registry;
+    const auto add = [&](auto table) { registry.add("a", std::move(table)); };
+    const auto low = [](std::string name, config::Options options) {
+        return pair_table().field(std::move(name), &Pair::low, "", options);
+    };
+    CHECK(signal_of([&] { add(low("low", {.min = 1})); }) == 0);
+    CHECK(signal_of([&] { add(low("low", {.min = 2})); }) == SIGABRT);
+    CHECK(signal_of([&] { add(low("Low", {})); }) == SIGABRT);
+    CHECK(signal_of([&] { add(low("low", {}).field("low", &Pair::high, "")); }) == SIGABRT);
+    CHECK(
+        signal_of([&] {
+            add(config::table<services::Echo>("").field("idle", &services::Echo::idle_timeout, ""));
+        }) == SIGABRT);
+    CHECK(signal_of([&] {
+              add(low("low", {}));
+              add(low("low", {}));
+          }) == SIGABRT);
+    CHECK(signal_of([&] { registry.add("no good", low("low", {})); }) == SIGABRT);
+}
+
+TEST_CASE("settings are read by their own name and type, or the program ends") {
+    const config::Settings s = settings(std::string{fixture::listener});
+    CHECK(signal_of([&] { std::ignore = s.service<services::Echo>("echo"); }) == 0);
+    CHECK(signal_of([&] { std::ignore = s.service<services::Echo>("eco"); }) == SIGABRT);
+    CHECK(signal_of([&] { std::ignore = s.service<services::Proxy>("echo"); }) == SIGABRT);
 }
