@@ -150,10 +150,11 @@ bool read_milliseconds(const Input& input, Milliseconds& out) {
         return input.wrong_type("an integer of milliseconds",
                                 meant ? input.write(grouped(*meant)) : "");
     }
-    const std::int64_t max = limits::max_duration_ms.count();
-    if (!within(input, input.node.integer, input.options.min.value_or(0),
-                input.options.max.value_or(max), "ms"))
-        return false;
+    const std::int64_t min = input.options.min.value_or(0);
+    const bool too_small = input.node.integer < min;
+    const auto max =
+        input.options.max || too_small ? input.options.max : limits::max_duration_ms.count();
+    if (!within(input, input.node.integer, min, max, "ms")) return false;
     out = Milliseconds{input.node.integer};
     return true;
 }
@@ -219,12 +220,12 @@ bool read_address(const Input& input, Address& out) {
 
 bool read_name(const Input& input, const std::vector<std::string>& names, std::size_t& out) {
     if (input.node.kind != Kind::string)
-        return input.wrong_type("one of " + enumerate(names) + " in quotes");
+        return input.wrong_type(enumerate(names, "or") + " in quotes");
     const auto found = std::find(names.begin(), names.end(), input.node.string);
     if (found == names.end()) {
         const std::string meant = nearest(input.node.string, names);
         return input.fail(
-            fmt::format("must be one of {}, not `{}`", enumerate(names), input.node.string),
+            fmt::format("must be {}, not `{}`", enumerate(names, "or"), input.node.string),
             meant.empty() ? "" : fmt::format("did you mean \"{}\"?", meant));
     }
     out = static_cast<std::size_t>(found - names.begin());

@@ -119,7 +119,7 @@ bool fails_an_assertion(std::string_view text) {
 
 /// Finds the line that breaks the library. It reads from front to back, so everything up to a
 /// line breaks it exactly from that line on.
-SyntaxError broken_at(std::string_view text, const Lines& lines) {
+SyntaxError broken_at(const Lines& lines) {
     std::uint32_t good = 0;
     std::uint32_t bad = lines.count();
     while (bad - good > 1) {
@@ -135,7 +135,8 @@ SyntaxError broken_at(std::string_view text, const Lines& lines) {
                 "this is not TOML",
                 "",
                 {}};
-    const std::size_t name = std::min(line.find_first_not_of("[ \t", begin), line.size());
+    std::size_t name = begin + (line.substr(begin).starts_with("[[") ? 2 : 1);
+    name = std::min(line.find_first_not_of(" \t", name), line.size());
     const Place where = lines.place(offset + name);
     return {{where, {where.line, where.column + 1}},
             "expected a table's name",
@@ -156,7 +157,7 @@ std::variant<Node, SyntaxError> parse_toml(std::string_view text) {
     } catch (const library::parse_error& error) {
         return explain(error.description(), place(error.source().begin), text);
     } catch (const FailedAssertion&) {
-        return broken_at(text, lines);
+        return broken_at(lines);
     }
 }
 

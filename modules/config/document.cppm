@@ -18,7 +18,7 @@ struct SyntaxError {
     Span where;
     std::string message;
     std::string help;
-    std::string redefined;           ///< the key that is defined twice, as it is written
+    std::string redefined = {};      ///< the key that is defined twice, as it is written
     std::optional<Span> first = {};  ///< where it was defined before
     bool at_end = false;             ///< the text ended where it should have gone on
 };

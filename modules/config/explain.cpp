@@ -19,7 +19,7 @@ namespace ringfort::config {
 namespace {
 
 /// What the library said, and where in the text.
-struct Complaint {
+struct Verdict {
     std::string_view scope;    ///< what it was parsing: "array"
     std::string_view message;  ///< without what it saw
     std::string_view saw;      ///< the character it did not expect, escaped; may be empty
@@ -32,8 +32,8 @@ bool has(std::string_view text, std::string_view part) {
     return text.find(part) != text.npos;
 }
 
-Complaint take_apart(std::string_view message, Place where, std::string_view text) {
-    Complaint result{{}, message, {}, where, text, text.size()};
+Verdict take_apart(std::string_view message, Place where, std::string_view text) {
+    Verdict result{{}, message, {}, where, text, text.size()};
     constexpr std::string_view intro = "Error while parsing ";
     const std::size_t colon = message.find(": ");
     if (message.starts_with(intro) && colon != message.npos) {
@@ -63,7 +63,7 @@ Span one(Place where) {
 }
 
 /// Returns the span of the value that covers the complaint, quotes and brackets apart.
-std::pair<std::size_t, std::size_t> token(const Complaint& c) {
+std::pair<std::size_t, std::size_t> token(const Verdict& c) {
     constexpr std::string_view delimiters = " \t\r\n,=[]{}#";
     const std::size_t line = Lines{c.text}.before(c.where.line).size();
     std::size_t begin = c.offset;
@@ -80,7 +80,7 @@ std::string lower(std::string_view text) {
     return out;
 }
 
-SyntaxError explain_value(const Complaint& c) {
+SyntaxError explain_value(const Verdict& c) {
     const auto [begin, end] = token(c);
     const std::string word{c.text.substr(begin, end - begin)};
     const Span where = word.empty() ? one(c.where) : bytes(c.text, begin, end);
@@ -102,12 +102,22 @@ SyntaxError explain_value(const Complaint& c) {
     if (std::find(booleans.begin(), booleans.end(), small) != booleans.end())
         return error(fmt::format("`{}` is not a value", word), "write true or false");
     if (word.empty()) return error("a value is missing", "");
+    const std::size_t behind = std::min(c.text.find_first_not_of(" \t", end), c.text.size());
+    if (behind < c.text.size() && c.text[behind] == '=')
+        return error(fmt::format("`{}` stands inside an array that is not closed", word),
+                     "end the array with ]");
+    const bool digit = word.front() >= '0' && word.front() <= '9';
+    const std::size_t number = word.find_first_not_of("0123456789_");
+    if (digit && number != word.npos && word.find_first_of(":.-/", number) == word.npos)
+        return error(
+            fmt::format("`{}` is not a value", word),
+            fmt::format("a size is text, \"{}\"; a time is an integer of milliseconds", word));
     if (has(word, "\"") || has(word, "'")) return error("`" + word + "` is not a value", "");
     return error(fmt::format("`{}` is not a value", word),
                  fmt::format("text needs quotes: \"{}\"", word));
 }
 
-SyntaxError explain_string(const Complaint& c) {
+SyntaxError explain_string(const Verdict& c) {
     if (has(c.message, "unknown escape") || has(c.message, "escape sequence '\\")) {
         Span where = one(c.where);
         if (where.begin.column > 1) --where.begin.column;
@@ -137,7 +147,7 @@ std::string_view quoted(std::string_view message) {
     return message.substr(open + 1, close - open - 1);
 }
 
-SyntaxError explain_redefinition(const Complaint& c) {
+SyntaxError explain_redefinition(const Verdict& c) {
     const Lines lines{c.text};
     const std::string_view line = lines.line(c.where.line);
     const std::string key{quoted(c.message)};
@@ -161,13 +171,13 @@ SyntaxError explain_redefinition(const Complaint& c) {
 }
 
 /// Says what the library saw, in words.
-std::string seen(const Complaint& c) {
+std::string seen(const Verdict& c) {
     if (c.saw.empty() || c.saw == "\\n" || c.saw == "\n" || c.saw == "\\r" || c.saw == "\r")
         return "the end of the line";
     return fmt::format("`{}`", c.saw);
 }
 
-SyntaxError explain_statement(const Complaint& c) {
+SyntaxError explain_statement(const Verdict& c) {
     const Span where = one(c.where);
     const bool ended = has(c.message, "end-of-file");
     const bool header = c.scope == "table header";
@@ -196,6 +206,9 @@ SyntaxError explain_statement(const Complaint& c) {
     if (c.scope == "inline table" && (c.saw == "\\n" || c.saw == "\n"))
         return error("an inline table must end on the line it begins on",
                      "close it with }, or write it as a [table]");
+    if (has(c.message, "expected bare key"))
+        return error(fmt::format("a key cannot begin with {}", seen(c)),
+                     "keys are made of A-Z a-z 0-9 _ -; others need quotes");
     if (has(c.message, "dangling comma"))
         return error("a comma in front of `}`", "remove the comma");
     SyntaxError result = error(std::string{c.message}, "");
@@ -211,7 +224,7 @@ SyntaxError explain_statement(const Complaint& c) {
 }  // namespace
 
 SyntaxError explain(std::string_view library_message, Place where, std::string_view text) {
-    const Complaint c = take_apart(library_message, where, text);
+    const Verdict c = take_apart(library_message, where, text);
     constexpr std::array<std::string_view, 8> values{
         "value", "boolean", "integer", "floating-point", "date", "time", "date-time", "offset"};
     if (has(c.message, "cannot redefine") || has(c.message, "cannot insert"))

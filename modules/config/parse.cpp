@@ -27,7 +27,8 @@ void report_syntax(const std::vector<SyntaxError>& errors, Report& report) {
 void add_homes(const TableSchema& schema, Report& report) {
     for (const FieldSchema& table : schema.fields())
         for (const FieldSchema& field : table.nested->fields())
-            report.add_home(field.name, fmt::format(table.many ? "[[{}]]" : "[{}]", table.name));
+            report.add_home(field.name,
+                            table.many ? "[[" + table.name + "]]" : "[" + table.name + "]");
 }
 
 /// Reads one service's table, present or not, into a new value.

@@ -3,6 +3,7 @@ module;
 export module ringfort.config:print;
 
 import :registry;
+import :schema;
 import :settings;
 
 export namespace ringfort::config {
@@ -15,5 +16,12 @@ export namespace ringfort::config {
 /// Writes the reference of all keys in Markdown: name, type, default, range, meaning. The core
 /// first, then each registered service.
 [[nodiscard]] std::string reference(const Registry& registry);
+
+}  // namespace ringfort::config
+
+namespace ringfort::config {
+
+/// Prints a table with its header, as `effective` does for a service that no listener uses.
+std::string print_table(const TableSchema& schema, const std::string& path, const void* object);
 
 }  // namespace ringfort::config

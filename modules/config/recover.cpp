@@ -40,20 +40,16 @@ bool is_blank(std::string_view line) {
     return line.find_first_not_of(" \t") == line.npos;
 }
 
-void blank_line(std::string& text, std::uint32_t number) {
-    const Lines lines{text};
-    const std::size_t begin = lines.before(number).size();
-    const std::size_t size = lines.line(number).size();
-    std::fill_n(text.begin() + static_cast<std::ptrdiff_t>(begin), size, ' ');
-}
-
+/// Blanks a line, and behind a wrong header all lines up to the next one. Line breaks stay.
 void blank_statement(std::string& text, std::uint32_t number) {
-    const Lines original{text};
-    const std::uint32_t count = original.count();
+    const Lines lines{text};
     std::uint32_t last = number;
-    if (is_header(original.line(number)))
-        while (last < count && !is_header(original.line(last + 1))) ++last;
-    for (std::uint32_t line = number; line <= last; ++line) blank_line(text, line);
+    if (is_header(lines.line(number)))
+        while (last < lines.count() && !is_header(lines.line(last + 1))) ++last;
+    const std::size_t begin = lines.before(number).size();
+    const std::size_t end = lines.before(last + 1).size();
+    for (std::size_t i = begin; i < end; ++i)
+        if (text[i] != '\n') text[i] = ' ';
 }
 
 /// Returns the table whose header is the last one in the text.
@@ -125,7 +121,7 @@ Document read_document(std::string_view text) {
             found.error.first = find_key(table, found.error.redefined);
         }
         document.errors.push_back(std::move(found.error));
-        const Attempt alone = attempt(line);
+        const Attempt alone = attempt(line + "\n");
         const bool open = alone.error && alone.error->at_end;
         if (!found.before || open || is_blank(line) ||
             document.errors.size() >= limits::max_config_syntax_errors)

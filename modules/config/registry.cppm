@@ -24,7 +24,8 @@ public:
     };
     using Services = std::map<std::string, Service, std::less<>>;
 
-    /// Adds a service. Aborts on a name that is there already or is not made of a-z, 0-9, _ and -.
+    /// Adds a service. Aborts on a name that is there already or is not made of a-z, 0-9, _ and -,
+    /// and on defaults that the schema itself would refuse.
     template <std::default_initializable Config>
     void add(std::string name, Table<Config> schema) {
         insert(std::move(name), {std::move(schema).schema(), &typeid(Config)});

@@ -1,9 +1,12 @@
 module;
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cstddef>
 #include <iterator>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -60,6 +63,7 @@ Snippet Report::snippet(Span where) const {
 }
 
 Problem& Report::add(Span where, std::string message, std::string help) {
+    if (problems_.size() >= 2 * limits::max_config_problems) prune();
     problems_.push_back({source_.name, std::move(message), snippet(where), std::move(help), {}});
     return problems_.back();
 }
@@ -73,15 +77,19 @@ std::string_view Report::home(std::string_view key) const {
     return found == homes_.end() ? std::string_view{} : found->second;
 }
 
+/// Keeps the problems that come first in the text.
+void Report::prune() {
+    std::sort(problems_.begin(), problems_.end(), [](const Problem& a, const Problem& b) {
+        return std::tie(a.snippet.span, a.message) < std::tie(b.snippet.span, b.message);
+    });
+    if (problems_.size() <= limits::max_config_problems) return;
+    left_out_ += problems_.size() - limits::max_config_problems;
+    problems_.resize(limits::max_config_problems);
+}
+
 Problems Report::take() {
-    std::stable_sort(problems_.begin(), problems_.end(),
-                     [](const Problem& a, const Problem& b) { return a.place() < b.place(); });
-    Problems result;
-    const std::size_t kept = std::min(problems_.size(), limits::max_config_problems);
-    result.left_out = problems_.size() - kept;
-    problems_.resize(kept);
-    result.list = std::move(problems_);
-    return result;
+    prune();
+    return {std::move(problems_), left_out_};
 }
 
 void Faults::add(const Fault& fault) {
@@ -106,13 +114,15 @@ std::string nearest(std::string_view name, const std::vector<std::string>& candi
         least = steps;
         best = candidate;
     }
+    for (const std::string& candidate : candidates)
+        if (best.empty() && name.size() >= 3 && candidate.starts_with(name)) best = candidate;
     return best;
 }
 
-std::string enumerate(const std::vector<std::string>& names) {
+std::string enumerate(const std::vector<std::string>& names, std::string_view last) {
     std::string out;
     for (std::size_t i = 0; i < names.size(); ++i) {
-        if (i > 0) out += i + 1 == names.size() ? " and " : ", ";
+        if (i > 0) out += i + 1 == names.size() ? fmt::format(" {} ", last) : ", ";
         out += "`" + names[i] + "`";
     }
     return out;

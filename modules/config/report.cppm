@@ -21,8 +21,9 @@ public:
     Report(const Report&) = delete;
     Report& operator=(const Report&) = delete;
 
-    /// Adds a problem at `where`; a span of line 0 means the text as a whole. Returns it, so that
-    /// notes can be added; valid until the next call.
+    /// Adds a problem at `where`, of very many only the first ones in the text; a span of line 0
+    /// means the text as a whole. Returns it, so that notes can be added; valid until the next
+    /// call.
     Problem& add(Span where, std::string message, std::string help = {});
     /// Cuts the underlined part out of the text.
     [[nodiscard]] Snippet snippet(Span where) const;
@@ -33,7 +34,7 @@ public:
     /// Remembers that parts of the text could not be read: what is missing may be there.
     void mark_incomplete() { incomplete_ = true; }
     [[nodiscard]] bool incomplete() const { return incomplete_; }
-    [[nodiscard]] std::size_t count() const { return problems_.size(); }
+    [[nodiscard]] std::size_t count() const { return problems_.size() + left_out_; }
 
     /// Tells in which table a key belongs, for those who wrote it into another one.
     void add_home(std::string key, std::string table);
@@ -44,10 +45,13 @@ public:
     [[nodiscard]] Problems take();
 
 private:
+    void prune();
+
     const Source& source_;
     Lines lines_;
     std::vector<Problem> problems_;
     std::map<std::string, std::string, std::less<>> homes_;
+    std::size_t left_out_ = 0;
     bool incomplete_ = false;
 };
 
@@ -79,11 +83,13 @@ private:
 };
 
 /// Returns the candidate that `name` was most probably meant to be; empty if none is near. Counts
-/// letters inserted, left out, replaced or swapped; a third of the letters may be wrong.
+/// letters inserted, left out, replaced or swapped; a third of the letters may be wrong. The
+/// beginning of a candidate, from three letters on, is near as well.
 [[nodiscard]] std::string nearest(std::string_view name,
                                   const std::vector<std::string>& candidates);
 
-/// Joins names for a message: "`a`, `b` and `c`".
-[[nodiscard]] std::string enumerate(const std::vector<std::string>& names);
+/// Joins names for a message: "`a`, `b` and `c`", or with another word before the last one.
+[[nodiscard]] std::string enumerate(const std::vector<std::string>& names,
+                                    std::string_view last = "and");
 
 }  // namespace ringfort::config

@@ -50,6 +50,7 @@ std::vector<std::string> TableSchema::required() const {
 
 bool TableSchema::read(const Node& table, Report& report, void* object, Missing missing) const {
     const std::size_t before = report.count();
+    std::vector<std::string> meant;
     bool sound = !report.incomplete();  // what the checks rely on is there
     for (const Member& member : table.members) {
         const auto field = std::find_if(fields_.begin(), fields_.end(),
@@ -59,12 +60,13 @@ bool TableSchema::read(const Node& table, Report& report, void* object, Missing 
         if (field != fields_.end())
             sound = read_field(*field, member.value, report, object) && sound;
         else if (!foreign)
-            unknown_key(member, report);
+            meant.push_back(unknown_key(member, report));
     }
     for (const std::string& name : required()) {
         if (table.find(name) != nullptr) continue;
         sound = false;
-        if (missing == Missing::is_an_error && !report.incomplete())
+        const bool misspelt = std::find(meant.begin(), meant.end(), name) != meant.end();
+        if (!misspelt && missing == Missing::is_an_error && !report.incomplete())
             report.add(table.span, fmt::format("the required key `{}` is missing", name),
                        fmt::format("add {} = ...", name));
     }
@@ -109,7 +111,7 @@ void TableSchema::read_items(const FieldSchema& field, const Node& value, Report
     }
 }
 
-void TableSchema::unknown_key(const Member& member, Report& report) const {
+std::string TableSchema::unknown_key(const Member& member, Report& report) const {
     std::vector<std::string> known = foreign_;
     for (const FieldSchema& field : fields_) known.push_back(field.name);
     std::sort(known.begin(), known.end());
@@ -125,6 +127,7 @@ void TableSchema::unknown_key(const Member& member, Report& report) const {
         report.add(member.key_span, what, "this table has no keys");
     else
         report.add(member.key_span, what, "known here: " + enumerate(known));
+    return meant;
 }
 
 }  // namespace ringfort::config

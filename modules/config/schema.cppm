@@ -72,7 +72,8 @@ private:
                     void* object) const;
     void read_items(const FieldSchema& field, const Node& value, Report& report,
                     void* object) const;
-    void unknown_key(const Member& member, Report& report) const;
+    /// Reports a key nobody knows; returns the one that was probably meant, or an empty string.
+    std::string unknown_key(const Member& member, Report& report) const;
 
     std::string doc_;
     std::function<std::shared_ptr<void>()> make_;

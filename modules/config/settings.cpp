@@ -211,6 +211,14 @@ Table<Zone> zone_schema() {
 
 }  // namespace
 
+bool operator==(const WorkerCount&, const WorkerCount&) noexcept = default;
+bool operator==(const FileMode&, const FileMode&) noexcept = default;
+bool operator==(const Master&, const Master&) noexcept = default;
+bool operator==(const Worker&, const Worker&) noexcept = default;
+bool operator==(const Log&, const Log&) noexcept = default;
+bool operator==(const Listener&, const Listener&) noexcept = default;
+bool operator==(const Zone&, const Zone&) noexcept = default;
+
 bool Codec<WorkerCount>::read(const Input& input, WorkerCount& out) const {
     if (input.node.kind == Node::Kind::string) {
         if (input.node.string == "auto") {

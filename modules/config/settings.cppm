@@ -17,16 +17,19 @@ import :schema;
 
 export namespace ringfort::config {
 
+// Comparisons are defined in settings.cpp: a defaulted one here would need its members' headers in
+// every importing unit.
+
 /// How many workers to run. "auto" leaves it to the master: it knows the machine.
 struct WorkerCount {
     std::optional<std::uint32_t> number;  ///< absent: auto
-    friend bool operator==(const WorkerCount&, const WorkerCount&) = default;
+    friend bool operator==(const WorkerCount&, const WorkerCount&) noexcept;
 };
 
 /// Permission bits of a file, written in octal: "0660" or 0o660.
 struct FileMode {
     std::uint32_t bits = 0;
-    friend bool operator==(const FileMode&, const FileMode&) = default;
+    friend bool operator==(const FileMode&, const FileMode&) noexcept;
 };
 
 template <>
@@ -62,7 +65,7 @@ struct Master {
     std::string user;              ///< empty: stay who we are
     std::string group;             ///< empty: the user's own, or stay
     std::uint64_t open_files = 0;  ///< 0: raise the soft limit to the hard one
-    friend bool operator==(const Master&, const Master&) = default;
+    friend bool operator==(const Master&, const Master&) noexcept;
 };
 
 /// [worker]: what one worker may use.
@@ -73,7 +76,7 @@ struct Worker {
     Bytes receive_buffer_size = limits::receive_buffer_size;
     std::uint32_t ring_submissions = limits::ring_submissions;
     std::uint32_t ring_completions = limits::ring_completions;
-    friend bool operator==(const Worker&, const Worker&) = default;
+    friend bool operator==(const Worker&, const Worker&) noexcept;
 };
 
 /// [log]: where lines go and how they look.
@@ -81,7 +84,7 @@ struct Log {
     std::string target = "stderr";  ///< "stderr" or a path, as written
     log::Level level = log::Level::info;
     log::Format format = log::Format::text;
-    friend bool operator==(const Log&, const Log&) = default;
+    friend bool operator==(const Log&, const Log&) noexcept;
 };
 
 /// [[listener]]: an address, and the service that gets its connections.
@@ -90,14 +93,14 @@ struct Listener {
     std::string service;
     std::uint32_t backlog = limits::listen_backlog;
     std::optional<FileMode> mode;  ///< only of a unix socket with a path; absent: by the umask
-    friend bool operator==(const Listener&, const Listener&) = default;
+    friend bool operator==(const Listener&, const Listener&) noexcept;
 };
 
 /// [[zone]]: named shared memory.
 struct Zone {
     std::string name;
     Bytes size;
-    friend bool operator==(const Zone&, const Zone&) = default;
+    friend bool operator==(const Zone&, const Zone&) noexcept;
 };
 
 /// A service's configuration, its type erased. Immutable and shared.
