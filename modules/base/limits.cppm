@@ -66,12 +66,11 @@ inline constexpr std::uint32_t max_counter_columns = 1'024;
 
 /// Text in and out: the largest configuration file, the longest line of the log.
 inline constexpr Bytes max_config_size{16ULL << 20};
-inline constexpr std::size_t max_config_key_parts = 16;      ///< of a dotted key
-inline constexpr std::size_t max_config_items = 4'096;       ///< of an array
-inline constexpr std::size_t max_config_problems = 100;      ///< told of one file
-inline constexpr std::size_t max_config_syntax_errors = 20;  ///< looked for behind the first
-inline constexpr Milliseconds max_duration_ms{30LL * 24 * 3'600 *
-                                              1'000};  ///< of any timeout; fits 32 bits
+inline constexpr std::size_t max_config_key_parts = 16;        ///< of a dotted key
+inline constexpr std::size_t max_config_items = 4'096;         ///< of an array
+inline constexpr std::size_t max_config_problems = 100;        ///< told of one file
+inline constexpr std::size_t max_config_syntax_errors = 20;    ///< looked for behind the first
+inline constexpr Milliseconds max_duration_ms{2'592'000'000};  ///< 30 days; fits 32 bits
 inline constexpr std::size_t max_log_line_bytes = 8'192;
 
 }  // namespace ringfort::limits

@@ -70,9 +70,14 @@ private:
             before = &declaration;
             if (!visible) continue;
             if (!covered && !explains_itself(declaration, {})) report(declaration);
-            if (declaration.kind == Kind::type && declaration.name != coroutine_promise)
-                members(declaration);
+            if (declaration.kind == Kind::type && !names_no_type(declaration)) members(declaration);
         }
+    }
+
+    /// A specialisation does what its template says, and the language says what a promise does.
+    static bool names_no_type(const Declaration& type) {
+        const auto head = std::string_view{type.head}.substr(0, type.head.find(" : "));
+        return type.name == coroutine_promise || head.find(" " + type.name + "<") != head.npos;
     }
 
     void members(const Declaration& type) {
@@ -93,7 +98,7 @@ private:
             std::string_view{"await_resume"}, std::string_view{"await_transform"}};
         const std::string_view head = declaration.head;
         if (declaration.kind == Kind::type)
-            return !declaration.has_body || declaration.name == coroutine_promise;
+            return !declaration.has_body || names_no_type(declaration);
         if (has_word(head, "friend") || has_word(head, "static_assert")) return true;
         if (head.starts_with("using namespace")) return true;
         if (declaration.kind != Kind::function) return false;

@@ -55,6 +55,9 @@ TEST_CASE("what explains itself needs no comment") {
             "    bool await_ready();\n};")
             .empty());
     CHECK(found("class Forward;").empty());
+    CHECK(found("template <>\nstruct Codec<bool> {\n    int f();\n};").empty());
+    CHECK(found("template <class T>\nclass A : B<A<T>> {\n};") ==
+          "a.cppm:2: document A with a ///\n");
     CHECK(found("template <class T>\nclass Task<T>::promise_type : P {\npublic:\n    int f();\n};")
               .empty());
     CHECK(found("static_assert(true);").empty());
