@@ -22,6 +22,7 @@ public:
     /// Appends a descriptor and takes ownership; an empty Fd adds nothing. Aborts when full.
     void push(Fd fd) noexcept;
 
+    /// Counts the descriptors held.
     [[nodiscard]] std::size_t size() const noexcept { return size_; }
     [[nodiscard]] bool empty() const noexcept { return size_ == 0; }
     /// Returns the descriptor at `index`, to use or to move out of. Aborts past the end.

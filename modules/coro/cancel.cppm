@@ -25,6 +25,7 @@ public:
     /// Makes a root, or a child that is cancelled together with `parent`, which must outlive it.
     explicit CancelSource(CancelSource* parent = nullptr) noexcept;
 
+    /// Tells whether cancelling was asked for.
     [[nodiscard]] bool requested() const noexcept { return requested_; }
     /// Fires every hook, oldest first. A second call does nothing.
     void request() noexcept;

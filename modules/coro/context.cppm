@@ -13,6 +13,7 @@ struct Context {
     ReadyQueue* ready = nullptr;
     CancelSource* cancel = nullptr;
 
+    /// Tells whether the task was asked to stop.
     [[nodiscard]] bool cancelled() const noexcept {
         return cancel != nullptr && cancel->requested();
     }
@@ -21,12 +22,14 @@ struct Context {
 /// The base of every promise of this module: an awaitable finds its task's Context through it.
 class Promise {
 public:
+    /// Returns the context; its task's awaiter fills it in before the task starts.
     [[nodiscard]] Context& context() noexcept { return context_; }
 
 private:
     Context context_;
 };
 
+/// A promise of a coroutine that carries a Context.
 template <class P>
 concept TaskPromise = std::derived_from<P, Promise>;
 

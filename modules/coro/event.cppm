@@ -15,6 +15,7 @@ class Event {
 public:
     class Wait;
 
+    /// Tells whether the flag is set.
     [[nodiscard]] bool is_set() const noexcept { return set_; }
     /// Sets the flag and queues every waiting task.
     void set() noexcept;
@@ -51,6 +52,7 @@ private:
     Resumption resumption_;
 };
 
+/// See the declaration.
 inline Event::Wait Event::wait() noexcept {
     return Wait{*this};
 }

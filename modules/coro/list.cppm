@@ -16,6 +16,7 @@ public:
     ListNode(ListNode&&) = delete;
     ~ListNode() { unlink(); }
 
+    /// Tells whether it is in a list.
     [[nodiscard]] bool linked() const noexcept { return next_ != this; }
     /// Leaves its list; does nothing outside one.
     void unlink() noexcept {
@@ -38,6 +39,7 @@ public:
     List(List&&) = delete;
     ~List() { ensure(empty(), "a list was destroyed with members"); }
 
+    /// Tells whether the list has no member.
     [[nodiscard]] bool empty() const noexcept { return !head_.linked(); }
     /// Appends. Aborts when `item` is in a list already.
     void push_back(T& item) noexcept {

@@ -18,6 +18,7 @@ public:
     ReadyQueue() noexcept = default;
     ReadyQueue(ReadyQueue&&) = delete;
 
+    /// Tells whether nothing may go on.
     [[nodiscard]] bool empty() const noexcept { return head_ == nullptr; }
 
     /// Queues `item`, which must stay alive and be in no queue until it is resumed.

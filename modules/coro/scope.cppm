@@ -40,6 +40,7 @@ public:
     private:
         Scope& scope_;
     };
+    /// Returns the awaitable of the end of all children; see Join.
     [[nodiscard]] Join join() noexcept { return Join{*this}; }
 
 private:

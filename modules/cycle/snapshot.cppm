@@ -44,6 +44,7 @@ public:
                                      AddressInUse in_use = AddressInUse::is_an_obstacle);
     Cycle(Cycle&&) = delete;
 
+    /// What the cycle is made of; valid as long as the cycle lives.
     [[nodiscard]] std::uint32_t generation() const noexcept { return generation_; }
     [[nodiscard]] const config::Settings& settings() const noexcept { return settings_; }
     [[nodiscard]] const std::vector<Binding>& bindings() const noexcept { return bindings_; }

@@ -18,6 +18,7 @@ struct ZoneRequest {
     std::function<Result<void>(shm::Zone&)> format = {};
 };
 
+/// A zone, held by every cycle that has it.
 using SharedZone = std::shared_ptr<shm::Zone>;
 
 /// Makes a zone and lays it out. Errors: those of `shm::Zone::create` and of `request.format`.

@@ -50,6 +50,7 @@ struct Drain {};      ///< stop when the connections have ended; a second one st
 struct Terminate {};  ///< stop at once
 struct Tick {};       ///< `next_deadline` may have passed
 }  // namespace event
+/// Everything the policy is told.
 using Event = std::variant<event::CycleBuilt, event::CycleFailed, event::SpawnFailed,
                            event::WorkerReady, event::WorkerExited, event::Reload, event::Reopen,
                            event::Drain, event::Terminate, event::Tick>;
@@ -102,10 +103,12 @@ struct Exit {
     int code;
 };
 }  // namespace action
+/// Everything the policy asks for.
 using Action = std::variant<action::BuildCycle, action::Spawn, action::Introduce, action::Part,
                             action::DrainWorker, action::TerminateWorker, action::KillWorker,
                             action::Commit, action::Abandon, action::Release, action::Postpone,
                             action::ReopenLogs, action::Refuse, action::Exit>;
+/// What one step asks for, to be carried out in this order.
 using Actions = std::vector<Action>;
 
 /// Every decision of the master, as a state machine without a kernel: events and the time go in,
@@ -125,6 +128,8 @@ public:
     /// Returns when to call again with a Tick; nothing when there is no need.
     [[nodiscard]] std::optional<Instant> next_deadline() const;
 
+    /// Returns the generation that serves; nothing before the first one and once stopping has
+    /// begun.
     [[nodiscard]] std::optional<std::uint32_t> current_generation() const;
     /// Counts the generations that have processes.
     [[nodiscard]] std::size_t living_generations() const noexcept { return generations_.size(); }

@@ -44,6 +44,7 @@ public:
     /// that not everything was relayed. TCP only; does nothing for unix sockets.
     void reset_on_close() noexcept;
 
+    /// Returns the socket; it stays owned by the stream.
     [[nodiscard]] RawFd fd() const noexcept { return socket_.get(); }
     /// Asks who is at the other end. Errors: those of getpeername(2).
     [[nodiscard]] Result<Address> peer() const;

@@ -20,9 +20,11 @@ struct ExitStatus {
     Kind kind = Kind::exited;
     int number = 0;  ///< the exit code (0..255) or the signal, as `kind` says
 
+    /// Make a status: of an exit with this code, of a death by this signal.
     [[nodiscard]] static constexpr ExitStatus exited(int code) noexcept {
         return {Kind::exited, code};
     }
+    /// See `exited`.
     [[nodiscard]] static constexpr ExitStatus killed(int signal) noexcept {
         return {Kind::killed, signal};
     }

@@ -37,6 +37,7 @@ public:
     /// be regained. After an error the process is in between: it has to exit.
     [[nodiscard]] Result<DropOutcome> drop() const;
 
+    /// Return who the credentials are.
     [[nodiscard]] uid_t uid() const noexcept { return uid_; }
     [[nodiscard]] gid_t gid() const noexcept { return gid_; }
     /// Returns the name, or the number as text for a user without an entry.

@@ -36,6 +36,7 @@ public:
     /// statics: closes this process's copy of the descriptor, if it still is that file.
     void release() noexcept;
 
+    /// Returns the path as given to `create`.
     [[nodiscard]] const std::string& path() const noexcept { return path_; }
 
 private:

@@ -17,5 +17,6 @@ export import :command_line;
 
 /// The names that every service uses, without their layer.
 export namespace ringfort {
+/// The coroutine type of `serve`.
 using coro::Task;
-}
+}  // namespace ringfort

@@ -34,6 +34,7 @@ public:
     /// write; EPROTO for another layout version.
     [[nodiscard]] static Result<Counters> attach(Zone& zone);
 
+    /// Return the dimensions of the table.
     [[nodiscard]] std::uint32_t slots() const noexcept { return slots_; }
     [[nodiscard]] std::uint32_t columns() const noexcept { return columns_; }
 
@@ -100,6 +101,7 @@ public:
         return typed(Counters::attach(zone));
     }
 
+    /// Returns the number of rows.
     [[nodiscard]] std::uint32_t slots() const noexcept { return counters_.slots(); }
     /// See the functions of the same name in `Counters`.
     void add(std::uint32_t slot, Column column, std::uint64_t amount = 1) const noexcept {

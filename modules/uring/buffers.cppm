@@ -37,9 +37,11 @@ public:
     }
     ~Lease() { release(); }
 
+    /// Return the received bytes and their number; valid until the lease ends.
     [[nodiscard]] bool empty() const noexcept { return bytes_.empty(); }
     [[nodiscard]] std::size_t size() const noexcept { return bytes_.size(); }
     [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return bytes_; }
+    /// Returns the same bytes as text.
     [[nodiscard]] std::string_view text() const noexcept {
         return {reinterpret_cast<const char*>(bytes_.data()), bytes_.size()};
     }

@@ -17,6 +17,7 @@ struct Facts {
     std::string kernel = {};                  ///< release, as uname(2) tells it
 };
 
+/// What keeps a ring from being made.
 enum class Cause : std::uint8_t {
     old_kernel,
     sysctl,

@@ -57,6 +57,7 @@ public:
     /// Takes completions out of the ring, at most as many as `out` holds; returns how many.
     [[nodiscard]] std::size_t reap(std::span<Completion> out) noexcept;
 
+    /// Returns the ring, for the buffers that are registered with it.
     [[nodiscard]] io_uring& ring() noexcept { return ring_; }
 
 private:

@@ -18,6 +18,7 @@ import :timer;
 
 export namespace ringfort::uring {
 
+/// How large a loop's ring and buffers are.
 struct LoopOptions {
     std::uint32_t submissions = limits::ring_submissions;
     std::uint32_t completions = limits::ring_completions;
@@ -48,6 +49,7 @@ public:
     template <class T>
     T run(coro::Task<T> task);
 
+    /// Give access to the loop's parts, valid as long as the loop lives.
     [[nodiscard]] coro::ReadyQueue& ready() noexcept { return ready_; }
     [[nodiscard]] TimerQueue& timers() noexcept { return timers_; }
     [[nodiscard]] const BufferPool& buffers() const noexcept { return buffers_; }
@@ -102,6 +104,7 @@ private:
     LoopStatistics statistics_;
 };
 
+/// See the declaration.
 template <class T>
 T Loop::run(coro::Task<T> task) {
     coro::Scope scope{coro::Context{&ready_, nullptr}};

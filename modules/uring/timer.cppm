@@ -18,6 +18,7 @@ public:
     Timer(Timer&&) = delete;
     ~Timer() { disarm(); }
 
+    /// Tells whether it is in a queue, waiting to fire.
     [[nodiscard]] bool armed() const noexcept { return queue_ != nullptr; }
     /// Takes the timer out of its queue; does nothing when it is not armed.
     void disarm() noexcept;

@@ -20,6 +20,7 @@ enum class Counter : std::uint8_t {
     failed,    ///< connections that ended with an error
     count
 };
+/// The workers' counters, one row a living worker.
 using Counters = shm::CountersOf<Counter>;
 
 /// The zone of the workers' counters, made by every cycle.
@@ -32,6 +33,7 @@ public:
     explicit Context(uring::Loop& loop) noexcept : loop_{loop} {}
     Context(Context&&) = delete;
 
+    /// Return the loop that the worker runs, and which worker it is.
     [[nodiscard]] uring::Loop& loop() noexcept { return loop_; }
     [[nodiscard]] std::uint32_t slot() const noexcept { return slot_; }
     [[nodiscard]] std::uint32_t generation() const noexcept { return generation_; }

@@ -41,6 +41,7 @@ template <Serves S>
 class ServiceOf final : public Service {
 public:
     explicit ServiceOf(S service) : service_{std::move(service)} {}
+    /// See Service.
     [[clang::coro_wrapper]] coro::Task<Result<void>> serve(net::Stream peer,
                                                            Context& context) override {
         return service_.serve(std::move(peer), context);

@@ -67,6 +67,8 @@ TEST_CASE("the facade's module is called like the whole") {
 TEST_CASE("a test that mirrors nothing is found") {
     CHECK(tidy::check_test_name({"tests/shm/zone_test.cpp", ""}, {"zone"}).empty());
     CHECK(tidy::check_test_name({"tests/shm/shm_test.cpp", ""}, {"zone"}).empty());
+    CHECK(tidy::check_test_name({"tests/shm/zone_damage_test.cpp", ""}, {"zone"}).empty());
+    CHECK_FALSE(tidy::check_test_name({"tests/shm/zonedamage_test.cpp", ""}, {"zone"}).empty());
     CHECK(tidy::check_test_name({"tests/shm/samples.h", ""}, {"zone"}).empty());
     CHECK(text(tidy::check_test_name({"tests/shm/other_test.cpp", ""}, {"zone"})) ==
           "tests/shm/other_test.cpp:1: name this test after a file of modules/shm or the layer "
