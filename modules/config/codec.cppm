@@ -46,14 +46,24 @@ struct Input {
     [[nodiscard]] std::string write(std::string_view literal) const;
 };
 
-// The bodies of the codecs below; each returns false after reporting.
+// The bodies of the codecs below, for codecs of other types to build on. Each reports what is
+// wrong and then returns false, with `out` as it was.
+
+/// Reads true or false.
 bool read_boolean(const Input& input, bool& out);
+/// Reads an integer that is within its type's range and the options'.
 bool read_integer(const Input& input, std::int64_t least, std::int64_t most, std::int64_t& out);
+/// Reads an integer of milliseconds, up to limits::max_duration_ms.
 bool read_milliseconds(const Input& input, Milliseconds& out);
+/// Reads an integer of bytes or text with a unit.
 bool read_bytes(const Input& input, Bytes& out);
+/// Reads text without NUL; the options bound its length in bytes.
 bool read_string(const Input& input, std::string& out);
+/// Reads an address as `Address::parse` takes it.
 bool read_address(const Input& input, Address& out);
+/// Reads one of `names`; gives its index.
 bool read_name(const Input& input, const std::vector<std::string>& names, std::size_t& out);
+/// Checks that the value is an array of as many items as the options allow.
 bool check_array(const Input& input);
 
 /// Writes a TOML string with its quotes; `parse` gives back the same bytes. `text` is UTF-8.
@@ -70,6 +80,7 @@ bool check_array(const Input& input);
 template <class T>
 struct Codec;
 
+/// A type that can be a table's member.
 template <class T>
 concept Codable =
     std::default_initializable<T> && requires(const Codec<T>& codec, T& value, const Input& input) {

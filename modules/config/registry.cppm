@@ -32,6 +32,7 @@ public:
     }
 
     [[nodiscard]] const Services& services() const { return services_; }
+    /// Returns a service, nullptr if there is none of that name.
     [[nodiscard]] const Service* find(std::string_view name) const;
     [[nodiscard]] std::vector<std::string> names() const;
 

@@ -73,6 +73,7 @@ struct Fault {
 class Faults {
 public:
     Faults(const Node& table, Report& report) : table_{table}, report_{report} {}
+    /// Reports a fault.
     void add(const Fault& fault);
     /// Says whether the text has a value at `path`, as opposed to its default.
     [[nodiscard]] bool has(const Path& path) const;

@@ -54,6 +54,7 @@ public:
     void add(FieldSchema field);
     /// Allows a key that somebody else reads.
     void add_foreign(std::string name) { foreign_.push_back(std::move(name)); }
+    /// Adds a check over the struct; see Table::check.
     void add_check(std::function<void(const void* object, Faults&)> check);
 
     /// Reads `table` into `object`; reports everything that is wrong. Returns whether all is well.
@@ -88,6 +89,7 @@ struct Complaint {
     std::string message;
     std::string help = {};
 };
+/// Looks at one value after its codec; see Complaint.
 template <class M>
 using Validator = std::function<std::optional<Complaint>(const M&)>;
 

@@ -67,7 +67,7 @@ lines'''
 level = "debug"
 format = "json"
 [[listener]]
-address = "unix:/tmp/ü \" a.sock"
+address = "unix:/run/ü \" a.sock"
 service = "proxy"
 mode = 0o007
 [[listener]]
