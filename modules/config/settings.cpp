@@ -133,7 +133,8 @@ Table<Master> master_schema() {
         .field("respawn_backoff_max_ms", &Master::respawn_backoff_max, "the longest such wait",
                {.min = 1})
         .field("respawn_healthy_ms", &Master::respawn_healthy,
-               "a worker that lived this long is respawned without delay", {.min = 1})
+               "after a life this long a worker that died waits the shortest time again",
+               {.min = 1})
         .field("pid_file", &Master::pid_file, "holds the master's process id; \"\": none",
                {.max = max_path})
         .field("user", &Master::user, "the workers' user, by name; \"\": the master's",
@@ -141,7 +142,7 @@ Table<Master> master_schema() {
         .field("group", &Master::group, "the workers' group, by name; \"\": the user's",
                {.max = max_name})
         .field("open_files", &Master::open_files,
-               "RLIMIT_NOFILE of every process; 0: the soft limit is raised to the hard one",
+               "RLIMIT_NOFILE of every worker; 0: the soft limit is raised to the hard one",
                {.min = 0, .max = max_files})
         .check(check_backoff);
 }
@@ -150,12 +151,14 @@ Table<Worker> worker_schema() {
     const auto size = [](Bytes bytes) { return static_cast<std::int64_t>(bytes.count); };
     return table<Worker>("What one worker may use.")
         .field("connections", &Worker::connections,
-               "connections at a time; at the limit the worker stops accepting",
+               "connections at a time; at the limit the worker stops accepting and they wait in "
+               "the kernel",
                {.min = 1, .max = limits::max_worker_connections})
         .field("accept_backoff_ms", &Worker::accept_backoff,
                "pause after accept fails for lack of descriptors or memory", {.min = 1})
         .field("receive_buffers", &Worker::receive_buffers,
-               "buffers the kernel fills, a power of two",
+               "buffers the kernel fills, at the start, a power of two; more are added while all "
+               "are in use",
                {.min = 1, .max = limits::max_receive_buffers}, power_of_two)
         .field("receive_buffer_size", &Worker::receive_buffer_size, "size of each of them",
                {.min = size(limits::min_receive_buffer_size),

@@ -110,7 +110,7 @@ TEST_CASE("the effective configuration has every key, and each meaning once") {
     const std::string text = fixture::read(two).text;
     for (const std::string_view line :
          {"workers = \"auto\" ", "drain_timeout_ms = 30_000 ", "open_files = 0 ",
-          "receive_buffer_size = \"16KiB\" ", "format = \"text\" ", "address = \"unix:/a\"\n",
+          "receive_buffer_size = \"64KiB\" ", "format = \"text\" ", "address = \"unix:/a\"\n",
           "# mode is not set\n", "zone = [] ", "[service.echo]\n", "idle_timeout_ms = 60_000 "}) {
         INFO(line);
         CHECK(text.find(line) != text.npos);
