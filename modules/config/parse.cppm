@@ -18,11 +18,13 @@ public:
     Parsed(Settings settings) : state_{std::move(settings)} {}
     Parsed(Problems problems) : state_{std::move(problems)} {}
 
+    /// Tells whether there are settings.
     [[nodiscard]] bool has_value() const noexcept { return state_.index() == 0; }
     explicit operator bool() const noexcept { return has_value(); }
     [[nodiscard]] const Settings& operator*() const& noexcept;
     [[nodiscard]] Settings&& operator*() && noexcept;
     [[nodiscard]] const Settings* operator->() const noexcept { return &**this; }
+    /// Returns what is wrong; valid as long as this object.
     [[nodiscard]] const Problems& problems() const noexcept;
 
 private:

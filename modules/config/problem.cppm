@@ -28,6 +28,7 @@ struct Problem {
     std::string help;  ///< the remedy; may be empty
     std::vector<Note> notes;
 
+    /// Returns where the problem begins.
     [[nodiscard]] Place place() const noexcept { return snippet.span.begin; }
     /// Returns "file:line:column: error: message", or "file: error: message" without a place.
     [[nodiscard]] std::string headline() const;

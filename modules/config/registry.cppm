@@ -31,6 +31,7 @@ public:
         insert(std::move(name), {std::move(schema).schema(), &typeid(Config)});
     }
 
+    /// Returns the services by name.
     [[nodiscard]] const Services& services() const { return services_; }
     /// Returns a service, nullptr if there is none of that name.
     [[nodiscard]] const Service* find(std::string_view name) const;

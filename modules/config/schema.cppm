@@ -63,6 +63,7 @@ public:
     /// Returns the required keys.
     [[nodiscard]] std::vector<std::string> required() const;
 
+    /// Return what the table is for, and its keys in the order of their addition.
     [[nodiscard]] const std::string& doc() const { return doc_; }
     [[nodiscard]] const std::vector<FieldSchema>& fields() const { return fields_; }
     /// Makes a struct with all its defaults.
@@ -174,6 +175,7 @@ public:
         return std::move(*this);
     }
 
+    /// Returns the schema, its type erased.
     [[nodiscard]] const TableSchema& schema() const& { return schema_; }
     [[nodiscard]] TableSchema schema() && { return std::move(schema_); }
 

@@ -34,6 +34,7 @@ struct Span {
 class Lines {
 public:
     explicit Lines(std::string_view text);
+    /// Counts the lines.
     [[nodiscard]] std::uint32_t count() const noexcept;
     /// Returns a line without its line break; empty when there is no such line.
     [[nodiscard]] std::string_view line(std::uint32_t number) const noexcept;
