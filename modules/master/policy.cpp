@@ -46,7 +46,9 @@ void Policy::on(const event::CycleFailed&) {
 void Policy::on(const event::SpawnFailed& event) {
     Generation* generation = find(event.worker.generation);
     Worker* worker = find(event.worker);
-    if (worker == nullptr || worker->state != State::starting) return;
+    if (worker == nullptr || !worker->alive()) return;
+    if (worker->state == State::ready || worker->state == State::draining) return;
+    // Told to end or even killed meanwhile, it still never was: nobody else will report its end.
     worker->state = State::none;
     worker->deadline.reset();
     if (generation->phase == Phase::starting)

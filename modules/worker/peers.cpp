@@ -1,4 +1,6 @@
 module;
+#include <sys/socket.h>
+
 #include <compare>
 #include <map>
 #include <optional>
@@ -19,11 +21,16 @@ void Peers::open(Key self, Key peer, Fd end) {
     if (!greeted)
         log::debug("worker {} of generation {} has gone before it was greeted: {}", peer.slot,
                    peer.generation, greeted.error().text());
-    channels_.insert_or_assign(peer, std::move(channel));
+    close(peer);
+    channels_.emplace(peer, std::move(channel));
 }
 
 void Peers::close(Key peer) noexcept {
-    channels_.erase(peer);
+    const auto found = channels_.find(peer);
+    if (found == channels_.end()) return;
+    // A poll in flight keeps the socket alive past its close: only this tells both ends.
+    (void)::shutdown(found->second.fd(), SHUT_RDWR);
+    channels_.erase(found);
 }
 
 bool Peers::receive(Key peer) {

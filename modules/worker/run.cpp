@@ -142,6 +142,7 @@ coro::Task<void> Worker::obey() {
             if (!*received) break;
             std::visit([&](const auto& message) { on(message, std::move((*received)->fds)); },
                        (*received)->message);
+            if (exit_code_ != 0) co_return;  // failed: what follows, as a start, is not obeyed
         }
     }
 }

@@ -313,3 +313,13 @@ TEST_CASE("a test of a configuration may find its address taken, and nothing els
     for (const auto& binding : running->bindings())
         CHECK(testing::connect_to(binding.listener->bound()) == 0);
 }
+
+// The log is opened before anything else can fail, and stays as an empty file. The tag goes with
+// the bug.
+TEST_CASE("a failed build leaves no new log file behind", "[!shouldfail]") {
+    const testing::Directory directory;
+    auto wanted = settings({"unix:" + directory.file("no/socket")});
+    wanted.log.target = directory.file("log");
+    CHECK_FALSE(Cycle::build(wanted, 1, nullptr, {}).cycle);
+    CHECK_FALSE(std::filesystem::exists(wanted.log.target));
+}

@@ -1,0 +1,320 @@
+/// Watches a policy from outside, knowing only what was told and what was asked for, and says what
+/// breaks its invariants (modules/master/policy.cppm). Include it after story.h.
+#pragma once
+#include <algorithm>
+#include <chrono>
+#include <compare>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <set>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <variant>
+
+namespace testing {
+
+struct Violation : std::runtime_error {
+    using std::runtime_error::runtime_error;
+};
+
+class Observer {
+public:
+    using WorkerId = ringfort::master::WorkerId;
+    using Instant = ringfort::Instant;
+    using Milliseconds = ringfort::Milliseconds;
+
+    explicit Observer(const ringfort::master::Policy& policy) : policy_{policy} {}
+
+    /// Checks one step: the event, and what was answered to it. Throws a Violation.
+    void step(const ringfort::master::Event& event, const ringfort::master::Actions& actions,
+              Instant time) {
+        time_ = time;
+        must(!exited_ || actions.empty(), "actions after the exit");
+        std::visit([this](const auto& one) { heard(one); }, event);
+        for (const auto& one : actions) std::visit([this](const auto& it) { asked(it); }, one);
+        must(reopens_ == 0, "a reopening was not passed on");
+        must(refusals_ == 0, "a reload was neither begun nor refused");
+        check_state();
+        if (std::holds_alternative<event::Tick>(event)) {
+            const auto deadline = policy_.next_deadline();
+            must(!deadline || *deadline > time, "a tick leaves a deadline that has passed");
+        }
+    }
+
+    /// Checks the end, when nothing happens any more.
+    void rest() const {
+        must(!building_, "at rest, a build is waited for");
+        must(!starting_, "at rest, a generation is still starting");
+        if (stopping_) {
+            must(exited_, "at rest, stopped without an exit");
+            return;
+        }
+        must(current_.has_value(), "at rest, nobody serves");
+        must(!reload_wanted_, "at rest, a reload is still owed");
+        must(generations_.size() == 1, "at rest, an old generation has not been released");
+        for (const auto& [id, worker] : workers_) {
+            must(id.generation == *current_, "at rest, an old worker lives: " + text(id));
+            must(worker.ready, "at rest, a worker is not ready: " + text(id));
+        }
+        must(workers_.size() == generations_.at(*current_).workers, "at rest, a worker is missing");
+        must(policy_.serving() == workers_.size(), "at rest, a wrong number serves");
+    }
+
+    [[nodiscard]] bool exited() const { return exited_; }
+    [[nodiscard]] bool serves() const { return current_.has_value(); }
+    [[nodiscard]] std::uint64_t commits() const { return commits_; }
+
+private:
+    enum class Order { none, drain, terminate, kill };
+    struct Worker {  ///< asked for, and not known to be gone
+        bool ready = false;
+        Order order = Order::none;
+        Instant ready_at{};
+        Instant ordered_at{};
+        std::set<std::uint32_t> peers;
+    };
+    struct Generation {
+        std::uint32_t workers;
+        ringfort::master::Timing timing;
+        std::map<std::uint32_t, std::uint32_t> failures;
+        std::map<std::uint32_t, Instant> not_before;  ///< of the next spawn, where one is due
+        std::set<std::pair<std::uint32_t, std::uint32_t>> to_part;
+        bool hurried = false;
+    };
+
+    static void must(bool holds, const std::string& otherwise) {
+        if (!holds) throw Violation{otherwise};
+    }
+    Worker& living(WorkerId id, const char* what) {
+        const auto found = workers_.find(id);
+        must(found != workers_.end(), std::string{what} + " of a worker that is not there");
+        return found->second;
+    }
+    [[nodiscard]] bool is_current(WorkerId id) const { return current_ == id.generation; }
+
+    // What happened.
+    void heard(const event::CycleBuilt& one) {
+        must(building_, "the model built what nobody asked for");
+        building_ = false;
+        generations_.emplace(one.generation, Generation{.workers = one.workers,
+                                                        .timing = one.timing,
+                                                        .failures = {},
+                                                        .not_before = {},
+                                                        .to_part = {},
+                                                        .hurried = false});
+        if (!stopping_) starting_ = one.generation;
+    }
+    void heard(const event::CycleFailed&) {
+        building_ = false;
+        if (!current_) stopping_ = true;
+    }
+    void heard(const event::SpawnFailed& one) { gone(one.worker); }
+    void heard(const event::WorkerExited& one) { gone(one.worker); }
+    void heard(const event::WorkerReady& one) {
+        Worker& worker = workers_.at(one.worker);
+        worker.ready = true;
+        worker.ready_at = time_;
+    }
+    void heard(const event::Reload&) {
+        if (stopping_)
+            refusals_ += exited_ ? 0 : 1;
+        else
+            reload_wanted_ = true;
+    }
+    void heard(const event::Reopen&) { reopens_ += exited_ ? 0 : 1; }
+    void heard(const event::Drain&) {
+        at_once_ = at_once_ || asked_to_stop_;
+        asked_to_stop_ = true;
+        stop();
+    }
+    void heard(const event::Terminate&) {
+        at_once_ = true;
+        stop();
+    }
+    void heard(const event::Tick&) {}
+
+    void stop() {
+        stopping_ = true;
+        reload_wanted_ = false;
+    }
+    void gone(WorkerId id) {
+        const Worker worker = workers_.at(id);
+        workers_.erase(id);
+        Generation& generation = generations_.at(id.generation);
+        if (worker.ready && worker.order == Order::none &&
+            time_ - worker.ready_at >= generation.timing.healthy)
+            generation.failures.erase(id.slot);
+        for (auto& [other, its] : workers_)
+            if (other.generation == id.generation && its.peers.erase(id.slot) != 0 &&
+                its.order <= Order::drain)
+                generation.to_part.emplace(other.slot, id.slot);
+    }
+
+    // What was asked for.
+    void asked(const action::BuildCycle&) {
+        must(!building_, "a build is asked for during another");
+        must(!starting_, "a build is asked for while a generation starts");
+        must(!stopping_, "a build is asked for while stopping");
+        must(reload_wanted_, "a build that nobody wanted");
+        building_ = true;
+        reload_wanted_ = false;
+    }
+    void asked(const action::Spawn& one) {
+        must(!stopping_, "a spawn while stopping");
+        must(!workers_.contains(one.worker), "a spawn of a living worker");
+        must(is_current(one.worker) || starting_ == one.worker.generation,
+             "a spawn for a generation that leaves");
+        Generation& generation = generations_.at(one.worker.generation);
+        must(one.worker.slot < generation.workers, "a spawn of a slot that is not there");
+        if (is_current(one.worker)) {
+            const auto due = generation.not_before.find(one.worker.slot);
+            must(due != generation.not_before.end(), "a respawn without a back-off");
+            must(due->second <= time_, "a respawn before its time");
+            generation.not_before.erase(due);
+        }
+        workers_.emplace(one.worker, Worker{});
+    }
+    void asked(const action::Introduce& one) {
+        Worker& worker = living(one.worker, "an introduction");
+        Worker& peer = living(one.peer, "an introduction");
+        must(one.worker.generation == one.peer.generation, "an introduction to another generation");
+        must(worker.ready && peer.ready, "an introduction of a worker that is not ready");
+        must(one.worker.slot != one.peer.slot, "an introduction to itself");
+        must(worker.peers.insert(one.peer.slot).second, "introduced twice");
+        must(peer.peers.insert(one.worker.slot).second, "introduced twice");
+    }
+    void asked(const action::Part& one) {
+        (void)living(one.worker, "a parting");
+        must(!workers_.contains(one.peer), "a parting from a living worker");
+        generations_.at(one.worker.generation).to_part.erase({one.worker.slot, one.peer.slot});
+    }
+    void asked(const action::DrainWorker& one) { order(one.worker, Order::drain); }
+    void asked(const action::TerminateWorker& one) {
+        order(one.worker, Order::terminate);
+        if (one.worker.generation != current_)
+            generations_.at(one.worker.generation).hurried = true;
+    }
+    void asked(const action::KillWorker& one) {
+        const Worker before = living(one.worker, "a kill");
+        must(before.order == Order::terminate, "a kill of a worker that was not asked to end");
+        must(time_ - before.ordered_at >= timing(one.worker).kill_timeout, "a kill too early");
+        order(one.worker, Order::kill);
+    }
+    void order(WorkerId id, Order what) {
+        Worker& worker = living(id, "an order to end");
+        must(worker.order < what, "an order to end that was given before");
+        must(stopping_ || !is_current(id) || !worker.ready || worker.order != Order::none,
+             "a serving worker of the current generation is ended");
+        worker.order = what;
+        worker.ordered_at = time_;
+    }
+    void asked(const action::Commit& one) {
+        must(!stopping_, "a commit while stopping");
+        must(starting_ == one.generation, "a commit of what was not starting");
+        for (std::uint32_t slot = 0; slot < generations_.at(one.generation).workers; ++slot) {
+            const auto found = workers_.find({one.generation, slot});
+            must(found != workers_.end() && found->second.ready, "a commit before all are ready");
+        }
+        starting_.reset();
+        current_ = one.generation;
+        ++commits_;
+    }
+    void asked(const action::Abandon& one) {
+        must(one.generation != current_, "the current generation is abandoned");
+        if (starting_ == one.generation) starting_.reset();
+        if (!current_) stop();
+    }
+    void asked(const action::Release& one) {
+        must(generations_.erase(one.generation) == 1, "a release of what is not there");
+        must(stopping_ || one.generation != current_, "the current generation is released");
+        for (const auto& [id, worker] : workers_)
+            must(id.generation != one.generation, "a release while a worker lives");
+    }
+    void asked(const action::Postpone& one) {
+        must(!stopping_ && is_current(one.worker), "a back-off that is not needed");
+        Generation& generation = generations_.at(one.worker.generation);
+        const std::uint32_t failures = ++generation.failures[one.worker.slot];
+        Milliseconds delay = generation.timing.backoff_min;
+        for (std::uint32_t i = 1; i < failures && delay < generation.timing.backoff_max; ++i)
+            delay *= 2;
+        must(one.failures == failures, "a wrong number of failures");
+        must(one.delay == std::min(delay, generation.timing.backoff_max), "a wrong back-off");
+        generation.not_before[one.worker.slot] = time_ + one.delay;
+    }
+    void asked(const action::ReopenLogs&) { --reopens_; }
+    void asked(const action::Refuse&) { --refusals_; }
+    void asked(const action::Exit& one) {
+        must(!exited_, "a second exit");
+        must(stopping_, "an exit that nobody asked for");
+        must(workers_.empty(), "an exit while a worker lives");
+        must(generations_.empty(), "an exit with a generation that was not released");
+        must(!building_, "an exit during a build");
+        must(one.code == (current_ ? 0 : 1), "a wrong exit code");
+        exited_ = true;
+    }
+
+    // What holds at any time.
+    void check_state() {
+        must(policy_.stopping() == stopping_, "the policy and the observer differ about stopping");
+        if (!stopping_) {
+            must(policy_.current_generation() == current_, "the current generation is another");
+            must(!reload_wanted_ || building_ || starting_, "a reload is not begun");
+        }
+        std::uint32_t unhurried = 0;
+        for (const auto& [number, generation] : generations_) {
+            if (!generation.hurried) ++unhurried;
+            must(stopping_ || generation.to_part.empty(), "a worker keeps a peer that has gone");
+        }
+        must(unhurried <= ringfort::limits::max_generations, "too many generations live on");
+        check_deadlines();
+        if (stopping_ || !current_) return;
+        const Generation& now = generations_.at(*current_);
+        for (std::uint32_t slot = 0; slot < now.workers; ++slot)
+            must(workers_.contains({*current_, slot}) || now.not_before.contains(slot),
+                 "a slot of the current generation is neither alive nor to be respawned");
+    }
+    void check_deadlines() const {
+        bool needed = false;
+        for (const auto& [id, worker] : workers_) {
+            must(!at_once_ || worker.order >= Order::terminate,
+                 "a stop at once leaves a worker in peace: " + text(id));
+            const bool serves = worker.ready && worker.order == Order::none;
+            if (worker.order == Order::kill || serves) continue;
+            check_deadline(id);
+            needed = true;
+        }
+        if (current_ && !stopping_) needed |= !generations_.at(*current_).not_before.empty();
+        must(needed || !policy_.next_deadline(), "a deadline that nobody needs");
+    }
+    void check_deadline(WorkerId id) const {
+        const auto deadline = policy_.next_deadline();
+        const auto& limits = timing(id);
+        must(
+            deadline && *deadline - time_ <= std::max({limits.ready_timeout, limits.kill_timeout,
+                                                       limits.drain_timeout + limits.kill_timeout}),
+            "a worker that is to begin or to end has no deadline: " + text(id));
+    }
+    [[nodiscard]] const ringfort::master::Timing& timing(WorkerId id) const {
+        return generations_.at(id.generation).timing;
+    }
+
+    const ringfort::master::Policy& policy_;
+    Instant time_{};
+    std::map<WorkerId, Worker> workers_;
+    std::map<std::uint32_t, Generation> generations_;  ///< built, and not released
+    std::optional<std::uint32_t> current_;             ///< the last that was committed
+    std::optional<std::uint32_t> starting_;
+    bool building_ = true;
+    bool stopping_ = false;
+    bool asked_to_stop_ = false;
+    bool at_once_ = false;
+    bool reload_wanted_ = false;
+    bool exited_ = false;
+    int reopens_ = 0;
+    int refusals_ = 0;
+    std::uint64_t commits_ = 0;
+};
+
+}  // namespace testing

@@ -1,0 +1,230 @@
+// The policy against a model of the kernel, a seed a world. A world that breaks an invariant names
+// its seed; RINGFORT_SEED=<seed> runs that one alone and tells all that happened in it.
+#include <algorithm>
+#include <array>
+#include <catch2/catch_test_macros.hpp>
+#include <chrono>
+#include <compare>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <deque>
+#include <map>
+#include <optional>
+#include <set>
+#include <stdexcept>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
+#include <vector>
+
+import ringfort.base;
+import ringfort.master;
+
+#include "model.h"
+#include "story.h"
+
+#include "observer.h"
+
+using namespace ringfort;
+using master::Actions;
+using master::Event;
+using testing::Random;
+namespace action = master::action;
+namespace event = master::event;
+
+namespace {
+
+constexpr std::uint64_t seeds = 10'000;
+constexpr int steps = 400;            ///< with events from outside
+constexpr int steps_to_rest = 5'000;  ///< more than any world needs
+
+/// What one world came to; `violation` is empty when all was well.
+struct Outcome {
+    std::string violation;
+    std::vector<std::string> diary;
+    bool exited = false;
+    std::uint64_t commits = 0;
+};
+
+class World {
+public:
+    explicit World(std::uint64_t seed, bool keeps_diary)
+        : random_{seed}, model_{random_, weather()}, keeps_diary_{keeps_diary} {}
+
+    Outcome run() {
+        Outcome outcome;
+        try {
+            live();
+        } catch (const testing::Violation& violation) {
+            outcome.violation = violation.what();
+        }
+        outcome.diary = std::move(diary_);
+        outcome.exited = observer_.exited();
+        outcome.commits = observer_.commits();
+        return outcome;
+    }
+
+private:
+    void live() {
+        build();
+        for (int i = 0; i < steps && !observer_.exited(); ++i) {
+            if (random_.percent(restless_))
+                step(from_outside());
+            else
+                advance();
+        }
+        for (int i = 0; i < 5 && observer_.exited(); ++i) step(from_outside());
+        model_.clear_up();
+        for (int i = 0; i < steps_to_rest; ++i)
+            if (!advance()) return observer_.rest();
+        throw testing::Violation{"it does not come to rest"};
+    }
+
+    testing::Weather weather() {
+        if (random_.percent(20)) return {};
+        const auto chance = [this] { return random_.percent(50) ? random_.between(0, 40) : 0; };
+        testing::Weather drawn{.spawn_fails = chance(),
+                               .build_fails = chance(),
+                               .never_ready = chance(),
+                               .crashes_early = chance(),
+                               .crashes_later = chance(),
+                               .ignores_drain = chance(),
+                               .ignores_terminate = chance()};
+        if (random_.percent(5)) drawn.spawn_fails = 100;
+        return drawn;
+    }
+
+    Event from_outside() {
+        const auto drawn = random_.between(1, 1'000);
+        if (drawn <= stops_)
+            return random_.percent(50) ? Event{event::Drain{}} : event::Terminate{};
+        if (drawn <= 400) return event::Reload{};
+        if (drawn <= 500) return event::Reopen{};
+        return event::Tick{};
+    }
+
+    /// Goes to the next thing that happens, the policy's deadlines included. Returns whether there
+    /// is one.
+    bool advance() {
+        if (const auto event = model_.take(time_)) {
+            step(*event);
+            return true;
+        }
+        const auto deadline = policy_.next_deadline();
+        const auto next = model_.next();
+        if (!deadline && !next) return false;
+        if (next && (!deadline || *next < *deadline)) {
+            time_ = std::max(time_, *next);
+            return true;
+        }
+        // ppoll(2) is late more often than not.
+        time_ = std::max(time_, *deadline) + Milliseconds{random_.percent(30) ? 1 : 0};
+        step(event::Tick{});
+        return true;
+    }
+
+    void step(const Event& event) {
+        const Actions actions = policy_.step(event, time_);
+        if (keeps_diary_) write_down(event, actions);
+        observer_.step(event, actions, time_);
+        for (const auto& one : actions) std::visit([this](const auto& it) { carry_out(it); }, one);
+    }
+
+    void build() {
+        const auto ms = [this](std::int64_t low, std::int64_t high) {
+            return Milliseconds{random_.between(low, high)};
+        };
+        const master::Timing timing{.ready_timeout = ms(200, 1'000),
+                                    .drain_timeout = ms(0, 3'000),
+                                    .kill_timeout = ms(1, 300),
+                                    .backoff_min = ms(1, 200),
+                                    .backoff_max = ms(200, 3'000),
+                                    .healthy = ms(1, 10'000)};
+        model_.build(time_, timing, static_cast<std::uint32_t>(random_.between(1, 4)));
+    }
+    void carry_out(const action::BuildCycle&) { build(); }
+    void carry_out(const action::Spawn& one) { model_.spawn(one.worker, time_); }
+    void carry_out(const action::DrainWorker& one) { model_.drain(one.worker, one.timeout, time_); }
+    void carry_out(const action::TerminateWorker& one) { model_.terminate(one.worker, time_); }
+    void carry_out(const action::KillWorker& one) { model_.kill(one.worker, time_); }
+    void carry_out(const action::Exit&) {
+        if (!model_.nobody_lives()) throw testing::Violation{"an exit while a process lives"};
+    }
+    void carry_out(const auto&) {}
+
+    void write_down(const Event& event, const Actions& actions) {
+        static constexpr std::array names{"cycle built", "cycle failed", "spawn failed", "ready",
+                                          "exited",      "reload",       "reopen",       "drain",
+                                          "terminate",   "tick"};
+        static_assert(names.size() == std::variant_size_v<Event>);
+        std::string about;
+        std::visit(
+            [&](const auto& one) {
+                if constexpr (requires { one.worker; }) about = " " + testing::text(one.worker);
+                if constexpr (requires { one.workers; })
+                    about = " " + std::to_string(one.generation) + " with " +
+                            std::to_string(one.workers) + " workers";
+            },
+            event);
+        const auto ms = std::chrono::duration_cast<Milliseconds>(time_ - Instant{}).count();
+        diary_.push_back(std::to_string(ms) + " ms: " + names[event.index()] + about + " -> " +
+                         testing::text(actions));
+    }
+
+    Random random_;
+    testing::Model model_;
+    master::Policy policy_;
+    testing::Observer observer_{policy_};
+    Instant time_{};
+    std::vector<std::string> diary_;
+    std::int64_t restless_ = random_.between(0, 30);
+    std::int64_t stops_ = random_.percent(50) ? random_.between(0, 20) : 0;
+    bool keeps_diary_;
+};
+
+std::string story_of(std::uint64_t seed) {
+    const Outcome outcome = World{seed, true}.run();
+    std::string text = "seed " + std::to_string(seed) + ": " +
+                       (outcome.violation.empty() ? "all is well" : outcome.violation) +
+                       "\nrun it alone with RINGFORT_SEED=" + std::to_string(seed) +
+                       "; the end of its diary:\n";
+    const std::size_t shown = std::min<std::size_t>(outcome.diary.size(), 40);
+    for (std::size_t i = outcome.diary.size() - shown; i < outcome.diary.size(); ++i)
+        text += outcome.diary[i] + "\n";
+    return text;
+}
+
+}  // namespace
+
+TEST_CASE("a policy in any world keeps its invariants and comes to rest") {
+    if (const char* chosen = std::getenv("RINGFORT_SEED")) {
+        const std::uint64_t seed = std::strtoull(chosen, nullptr, 10);
+        WARN(story_of(seed));
+        REQUIRE(World{seed, false}.run().violation.empty());
+        return;
+    }
+    std::uint64_t exits = 0, commits = 0;
+    for (std::uint64_t seed = 1; seed <= seeds; ++seed) {
+        const Outcome outcome = World{seed, false}.run();
+        if (!outcome.violation.empty()) FAIL(story_of(seed));
+        exits += outcome.exited ? 1 : 0;
+        commits += outcome.commits;
+    }
+    // Worlds in which nothing happens prove nothing.
+    CHECK(exits > seeds / 10);
+    CHECK(exits < seeds * 9 / 10);
+    CHECK(commits > seeds * 3);
+}
+
+TEST_CASE("the same seed makes the same world") {
+    std::size_t entries = 0;
+    for (std::uint64_t seed = 1; seed <= 50; ++seed) {
+        const Outcome once = World{seed, true}.run();
+        const Outcome again = World{seed, true}.run();
+        CHECK(once.diary == again.diary);
+        entries += once.diary.size();
+    }
+    CHECK(entries > 1'000);
+}

@@ -1,0 +1,230 @@
+/// A worker in a child process, with the test as its master. Include it after the imports.
+#pragma once
+#include <fcntl.h>
+#include <poll.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <catch2/catch_test_macros.hpp>
+#include <cerrno>
+#include <chrono>
+#include <csignal>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
+
+namespace testing {
+
+/// No test may hang: what is waited for comes within this time or not at all.
+inline constexpr int deadline_seconds = 20;
+
+inline bool readable(ringfort::RawFd fd, int timeout_ms = deadline_seconds * 1'000) {
+    pollfd polled{.fd = fd, .events = POLLIN, .revents = 0};
+    return ::poll(&polled, 1, timeout_ms) == 1;
+}
+
+struct Pipe {
+    ringfort::Fd read;
+    ringfort::Fd write;
+    Pipe() {
+        int ends[2];
+        ringfort::ensure(::pipe2(ends, O_CLOEXEC) == 0, "pipe2");
+        read = ringfort::Fd{ends[0]};
+        write = ringfort::Fd{ends[1]};
+    }
+};
+
+/// Reads until `text` has come; false when the writers are gone or the time is over before.
+inline bool reads(const ringfort::Fd& from, std::string_view text) {
+    std::string all;
+    char buffer[4096];
+    while (all.find(text) == std::string::npos) {
+        if (!readable(from.get())) return false;
+        const auto size = ::read(from.get(), buffer, sizeof buffer);
+        if (size <= 0) return false;
+        all.append(buffer, static_cast<std::size_t>(size));
+    }
+    return true;
+}
+
+/// The master's listener: the test keeps it, the worker gets a copy.
+struct Listener {
+    ringfort::Fd socket{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+    ringfort::Address address;
+    Listener() {
+        const auto any = ringfort::Address::parse("127.0.0.1:0").value();
+        ringfort::ensure(::bind(socket.get(), any.data(), any.size()) == 0, "bind");
+        ringfort::ensure(::listen(socket.get(), 64) == 0, "listen");
+        address = ringfort::Address::of_socket(socket.get()).value();
+    }
+    /// Says whether a connection waits that no worker has taken.
+    [[nodiscard]] bool has_waiting() const { return readable(socket.get(), 0); }
+};
+
+class Client {
+public:
+    explicit Client(const Listener& listener) {
+        const timeval limit{.tv_sec = deadline_seconds, .tv_usec = 0};
+        (void)::setsockopt(socket_.get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
+        REQUIRE(::connect(socket_.get(), listener.address.data(), listener.address.size()) == 0);
+    }
+    void send(std::string_view text) {
+        REQUIRE(::send(socket_.get(), text.data(), text.size(), MSG_NOSIGNAL) ==
+                static_cast<ssize_t>(text.size()));
+    }
+    /// Receives exactly as many bytes as `expected` has and compares.
+    [[nodiscard]] bool receives(std::string_view expected) {
+        std::string got(expected.size(), '\0');
+        const auto size = ::recv(socket_.get(), got.data(), got.size(), MSG_WAITALL);
+        return size == static_cast<ssize_t>(expected.size()) && got == expected;
+    }
+    [[nodiscard]] bool echoes(std::string_view text) {
+        send(text);
+        return receives(text);
+    }
+    /// Waits for the other side's end of the connection, in order or by a reset.
+    [[nodiscard]] bool is_cut() {
+        char byte = 0;
+        const auto size = ::recv(socket_.get(), &byte, 1, 0);
+        return size == 0 || (size < 0 && errno == ECONNRESET);
+    }
+    void close() { socket_.close(); }
+
+private:
+    ringfort::Fd socket_{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+};
+
+/// The zone of counters, small.
+struct CounterZone {
+    static constexpr std::uint32_t rows = 4;
+    ringfort::shm::Zone zone =
+        ringfort::shm::Zone::create(ringfort::worker::counters_zone, ringfort::worker::counters_tag,
+                                    ringfort::worker::Counters::zone_size(rows))
+            .value();
+    ringfort::worker::Counters counters = ringfort::worker::Counters::format(zone, rows).value();
+};
+
+class Hired {
+public:
+    using Message = ringfort::channel::Message;
+
+    explicit Hired(ringfort::worker::Options options) {
+        auto [mine, theirs] = ringfort::channel::Channel::pair().value();
+        pid_ = ::fork();
+        ringfort::ensure(pid_ >= 0, "fork");
+        if (pid_ == 0) {
+            {
+                const auto other = std::move(mine);
+            }  // its EOF is for the worker to see
+            ::_exit(work(std::move(theirs), std::move(options)));
+        }
+        master_.emplace(std::move(mine));
+        errors_.write.close();
+    }
+    Hired() : Hired{options()} {}
+    Hired(Hired&&) = delete;
+    ~Hired() {
+        if (pid_ > 0) (void)::kill(pid_, SIGKILL);
+        if (pid_ > 0) (void)::waitpid(pid_, nullptr, 0);
+    }
+
+    void send(const Message& message, ringfort::channel::Fds fds = {}) {
+        REQUIRE(master_->send(message, std::move(fds)));
+    }
+    void give(const ringfort::shm::Zone& zone) {
+        send(
+            ringfort::channel::AddZone{.name = zone.name(), .tag = zone.tag(), .size = zone.size()},
+            ringfort::duplicate(zone.fd()).value());
+    }
+    void give(const Listener& listener, std::string service = "echo", std::uint32_t id = 0) {
+        send(
+            ringfort::channel::AddListener{
+                .id = id, .service = std::move(service), .address = listener.address},
+            listener.socket.duplicate().value());
+    }
+    void start() {
+        send(ringfort::channel::Start{
+            .slot = 3, .generation = 7, .row = 2, .drain_timeout = ringfort::Milliseconds{60'000}});
+    }
+    /// Waits for the worker's next message; fails when it is of another type.
+    template <class Expected>
+    Expected receive() {
+        REQUIRE(readable(master_->fd()));
+        auto received = master_->receive();
+        INFO((received ? "" : received.error().text()));
+        REQUIRE(received);
+        REQUIRE(*received);
+        INFO(ringfort::channel::kind((*received)->message).name);
+        const auto* expected = std::get_if<Expected>(&(*received)->message);
+        REQUIRE(expected != nullptr);
+        return *expected;
+    }
+    /// Says whether the worker has ended its side without another word.
+    bool says_no_more() {
+        if (!readable(master_->fd())) return false;
+        const auto received = master_->receive();
+        return !received && received.error().is(std::errc::connection_reset);
+    }
+    void leave() { master_.reset(); }
+    void signal(int number) { REQUIRE(::kill(pid_, number) == 0); }
+    /// Waits for the end; returns the exit code, or 1000 and the signal that ended it.
+    int exit_code() {
+        int status = 0;
+        REQUIRE(::waitpid(std::exchange(pid_, -1), &status, 0) > 0);
+        return WIFEXITED(status) ? WEXITSTATUS(status) : 1'000 + WTERMSIG(status);
+    }
+    /// What the worker writes to standard error, which is where its log goes at first.
+    [[nodiscard]] const ringfort::Fd& errors() const { return errors_.read; }
+
+private:
+    int work(ringfort::channel::Channel to_master, ringfort::worker::Options options) {
+        ::alarm(deadline_seconds);
+        (void)::dup2(errors_.write.get(), STDERR_FILENO);
+        ringfort::log::configure({.level = ringfort::log::Level::debug});
+        sigset_t set;
+        ::sigemptyset(&set);
+        ::sigaddset(&set, SIGTERM);
+        (void)::sigprocmask(SIG_BLOCK, &set, nullptr);
+        const ringfort::Fd signals{::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK)};
+        options.signals = signals.get();
+        return ringfort::worker::run(std::move(to_master), std::move(options));
+    }
+
+    std::optional<ringfort::channel::Channel> master_;
+    Pipe errors_;
+    pid_t pid_ = -1;
+};
+
+/// A worker that serves: one listener, the counters, started.
+struct Serving {
+    CounterZone zone;
+    Listener listener;
+    Hired worker;
+
+    explicit Serving(const char* service = "echo", ringfort::worker::Options made = options())
+        : worker{std::move(made)} {
+        worker.give(zone.zone);
+        worker.give(listener, service);
+        worker.start();
+        (void)worker.receive<ringfort::channel::Ready>();
+    }
+    [[nodiscard]] std::uint64_t counted(ringfort::worker::Counter counter) const {
+        return zone.counters.get(2, counter);
+    }
+    /// Ends it in order; what it counted is final then.
+    int drain() {
+        worker.send(ringfort::channel::Drain{ringfort::Milliseconds{60'000}});
+        (void)worker.receive<ringfort::channel::Draining>();
+        return worker.exit_code();
+    }
+};
+
+}  // namespace testing
