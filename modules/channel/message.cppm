@@ -107,7 +107,8 @@ struct Failed {
     friend bool operator==(const Failed&, const Failed&) = default;
 };
 
-/// Answers `Drain`: the worker accepts no more. No fds.
+/// The worker accepts no more, because of `Drain`, `Terminate`, a signal or the end of its master.
+/// No fds.
 struct Draining {
     static constexpr Kind kind{"draining"};
     std::uint32_t slot = 0;

@@ -39,6 +39,7 @@ std::vector<std::string> Registry::names() const {
 }
 
 void Registry::insert(std::string name, Service service) {
+    ensure(name.size() <= limits::max_service_name_bytes, "a service name that is too long");
     constexpr std::string_view allowed = "abcdefghijklmnopqrstuvwxyz0123456789_-";
     ensure(!name.empty() && name.find_first_not_of(allowed) == name.npos,
            "a service's name is made of a-z, 0-9, _ and -");

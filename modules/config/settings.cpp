@@ -144,15 +144,19 @@ Table<Master> master_schema() {
         .field("open_files", &Master::open_files,
                "RLIMIT_NOFILE of every worker; 0: the soft limit is raised to the hard one",
                {.min = 0, .max = max_files})
-        .check(check_backoff);
+        .check(check_backoff)
+        .check([](const Master& master, Faults& faults) {
+            if (!master.group.empty() && master.user.empty())
+                faults.add({{"group"}, "`group` has no effect without `user`"});
+        });
 }
 
 Table<Worker> worker_schema() {
     const auto size = [](Bytes bytes) { return static_cast<std::int64_t>(bytes.count); };
     return table<Worker>("What one worker may use.")
         .field("connections", &Worker::connections,
-               "connections at a time; at the limit the worker stops accepting and they wait in "
-               "the kernel",
+               "connections at a time, and one more for each further listener; others wait in the "
+               "kernel",
                {.min = 1, .max = limits::max_worker_connections})
         .field("accept_backoff_ms", &Worker::accept_backoff,
                "pause after accept fails for lack of descriptors or memory", {.min = 1})

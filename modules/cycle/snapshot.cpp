@@ -55,27 +55,38 @@ Built Cycle::build(config::Settings settings, std::uint32_t generation, const Cy
 
 void Cycle::take_listeners(const Cycle* old, AddressInUse in_use,
                            std::vector<std::string>& obstacles) {
-    // Each old listener serves once: port 0 may be configured several times.
-    std::vector<std::shared_ptr<Listener>> available;
-    if (old != nullptr)
-        for (const Binding& binding : old->bindings_) available.push_back(binding.listener);
-    for (const config::Listener& wanted : settings_.listeners) {
-        const auto same = std::ranges::find_if(available, [&](const auto& candidate) {
-            return candidate->configured() == wanted.address ||
-                   candidate->bound() == wanted.address;
-        });
-        if (same != available.end()) {
-            bindings_.push_back({.listener = *same, .settings = wanted, .carried_over = true});
-            available.erase(same);
-            continue;
-        }
+    for (const config::Listener& wanted : settings_.listeners)
+        bindings_.push_back({.listener = nullptr, .settings = wanted});
+    if (old != nullptr) carry_over(old->bindings_);
+    for (Binding& binding : bindings_) {
+        if (binding.listener) continue;
+        const config::Listener& wanted = binding.settings;
         auto opened = Listener::open(wanted);
         if (opened)
-            bindings_.push_back({.listener = *std::move(opened), .settings = wanted});
+            binding.listener = *std::move(opened);
         else if (in_use != AddressInUse::is_allowed ||
                  !opened.error().is(std::errc::address_in_use))
             obstacles.push_back(obstacle("listener " + wanted.address.text(), opened.error()));
     }
+}
+
+/// Gives each wanted listener the old one it means, each at most once. A port that is named goes
+/// before one that the kernel picks: the first can be satisfied by one socket only.
+void Cycle::carry_over(const std::vector<Binding>& old) {
+    std::vector<std::shared_ptr<Listener>> available;
+    for (const Binding& binding : old) available.push_back(binding.listener);
+    const auto take = [&](Binding& binding, const Address& (Listener::*address)() const noexcept) {
+        if (binding.listener) return;
+        const auto same = std::ranges::find_if(available, [&](const auto& candidate) {
+            return ((*candidate).*address)() == binding.settings.address;
+        });
+        if (same == available.end()) return;
+        binding.listener = *same;
+        binding.carried_over = true;
+        available.erase(same);
+    };
+    for (Binding& binding : bindings_) take(binding, &Listener::bound);
+    for (Binding& binding : bindings_) take(binding, &Listener::configured);
 }
 
 void Cycle::take_zones(const Cycle* old, const std::vector<ZoneRequest>& requests,

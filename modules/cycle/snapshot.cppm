@@ -38,7 +38,7 @@ public:
     /// Builds generation `generation`. From `old`, which may be null and is not changed, it takes
     /// over listeners by address and zones by name, tag and size; everything else it opens.
     /// `requests` are the zones needed beside the configured ones. With obstacles, everything
-    /// opened is closed again.
+    /// opened is closed again; only a log file that had to be created stays, empty.
     [[nodiscard]] static Built build(config::Settings settings, std::uint32_t generation,
                                      const Cycle* old, const std::vector<ZoneRequest>& requests,
                                      AddressInUse in_use = AddressInUse::is_an_obstacle);
@@ -66,6 +66,7 @@ private:
         : settings_{std::move(settings)}, generation_{generation} {}
 
     void take_listeners(const Cycle* old, AddressInUse in_use, std::vector<std::string>& obstacles);
+    void carry_over(const std::vector<Binding>& old);
     void take_zones(const Cycle* old, const std::vector<ZoneRequest>& requests,
                     std::vector<std::string>& obstacles);
 

@@ -1,7 +1,9 @@
 module;
 #include <poll.h>
 
+#include <algorithm>
 #include <chrono>
+#include <climits>
 #include <compare>
 #include <csignal>
 #include <cstddef>
@@ -74,12 +76,19 @@ void Master::wait_and_handle(const process::SignalFd& signals) {
         polled.push_back({.fd = worker->process.pidfd.get(), .events = POLLIN, .revents = 0});
         ids.push_back(worker->id);
     }
-    if (::poll(polled.data(), polled.size(), poll_timeout_ms(policy_.next_deadline())) <= 0) return;
+    int timeout_ms = poll_timeout_ms(policy_.next_deadline());
+    for (const auto& worker : roster_.workers())
+        if (worker->channel.wants_retry())
+            timeout_ms = std::min(timeout_ms < 0 ? INT_MAX : timeout_ms,
+                                  static_cast<int>(limits::channel_retry_ms.count()));
+    const int ready = ::poll(polled.data(), polled.size(), timeout_ms);
+    for (const auto& worker : roster_.workers())
+        if (worker->channel.queued() > 0) (void)worker->channel.flush();
+    if (ready <= 0) return;
     for (std::size_t i = 0; i < ids.size(); ++i) {
         WorkerProcess& worker = *roster_.find(ids[i]);
         const short channel_events = polled[1 + 2 * i].revents;
         const bool ended = polled[2 + 2 * i].revents != 0;
-        if ((channel_events & POLLOUT) != 0) (void)worker.channel.flush();
         if (channel_events != 0 || ended) handle_message(worker);
         if (ended) handle_exit(ids[i]);
     }

@@ -2,6 +2,7 @@ module;
 #include <ringfort/try.h>
 #include <coroutine>
 #include <exception>
+#include <optional>
 #include <system_error>
 #include <utility>
 module ringfort.net;
@@ -48,6 +49,20 @@ coro::Task<Result<Stream>> Acceptor::accept() {
         } else if (!skips_one(socket.error())) {
             co_return socket.error();
         }
+    }
+}
+
+coro::Task<Result<std::optional<Stream>>> Acceptor::accept_waiting() {
+    for (;;) {
+        auto socket = co_await loop_.accept_waiting(listener_);
+        if (!socket && socket.error().is(std::errc::invalid_argument))
+            socket = co_await loop_.accept(listener_, Milliseconds{1});
+        if (socket) co_return Stream{loop_, *std::move(socket)};
+        const Error& error = socket.error();
+        using enum std::errc;
+        if (error.is(resource_unavailable_try_again) || error.is(timed_out))
+            co_return std::optional<Stream>{};
+        if (!skips_one(error)) co_return error;
     }
 }
 

@@ -2,6 +2,7 @@ module;
 #include <coroutine>
 #include <cstdint>
 #include <exception>
+#include <optional>
 export module ringfort.net:acceptor;
 
 import ringfort.base;
@@ -25,6 +26,12 @@ public:
     /// spinning. Suspends; cancellable: a connection accepted at that very moment is still
     /// returned. Errors: ECANCELED; EINVAL and its like when the listener is no listener.
     [[nodiscard]] coro::Task<Result<Stream>> accept();
+
+    /// Returns a connection that has arrived already, or nothing. To be called after an `accept`
+    /// was cancelled, until it returns nothing: the kernel may have woken that accept, and no other
+    /// process's, for a connection that it then did not take. Suspends. Errors: as for `accept`,
+    /// but without a back-off. On a kernel before 6.10 it waits for a millisecond at most.
+    [[nodiscard]] coro::Task<Result<std::optional<Stream>>> accept_waiting();
 
 private:
     uring::Loop& loop_;

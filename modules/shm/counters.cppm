@@ -11,12 +11,11 @@ import :zone;
 
 export namespace ringfort::shm {
 
-/// Counters in a zone's payload: one row a worker slot, on cache lines of its own, one column a
-/// counter. A row has a single writer, the worker in that slot (the master once it is dead), so
-/// that counting is a plain load and store without a bus lock and nothing a kill can leave half
-/// done. A row outlives its worker: its successor in the slot counts on, and whoever keeps a gauge
-/// there sets it to 0 first. Anyone may read, at any time: each value is whole, several values are
-/// not one snapshot.
+/// Counters in a zone's payload: one row a living worker, on cache lines of its own, one column a
+/// counter. A row has a single writer, the worker it was given to, so that counting is a plain load
+/// and store without a bus lock and nothing a kill can leave half done. A row outlives its worker:
+/// the next one it is given to counts on, and whoever keeps a gauge there sets it to 0 first.
+/// Anyone may read, at any time: each value is whole, several values are not one snapshot.
 ///
 /// A view: valid as long as the zone lives, across moves of the zone. Cheap to copy.
 class Counters {

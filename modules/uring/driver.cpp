@@ -44,6 +44,11 @@ void prepare(io_uring_sqe& sqe, const Request& request, std::uint16_t buffer_gro
             ::io_uring_prep_accept(&sqe, request.fd, nullptr, nullptr,
                                    static_cast<int>(request.flags));
             return;
+        case Opcode::accept_waiting:
+            ::io_uring_prep_accept(&sqe, request.fd, nullptr, nullptr,
+                                   static_cast<int>(request.flags));
+            sqe.ioprio |= IORING_ACCEPT_DONTWAIT;
+            return;
         case Opcode::connect:
             ::io_uring_prep_connect(&sqe, request.fd, static_cast<const sockaddr*>(request.address),
                                     static_cast<socklen_t>(request.length));

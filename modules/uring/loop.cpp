@@ -136,6 +136,13 @@ FdOperation Loop::accept(RawFd listener, std::optional<Milliseconds> limit) noex
             limit};
 }
 
+FdOperation Loop::accept_waiting(RawFd listener) noexcept {
+    return {
+        *this,
+        {.opcode = Opcode::accept_waiting, .fd = listener, .step = "accept", .flags = SOCK_CLOEXEC},
+        {}};
+}
+
 VoidOperation Loop::connect(RawFd socket, const Address& address,
                             std::optional<Milliseconds> limit) noexcept {
     return {*this,

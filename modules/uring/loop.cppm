@@ -61,6 +61,9 @@ public:
     /// Accepts one connection: an Fd, closed on exec. The listener must be in blocking mode.
     [[nodiscard]] FdOperation accept(RawFd listener,
                                      std::optional<Milliseconds> limit = {}) noexcept;
+    /// Accepts a connection that has arrived already. Errors: EAGAIN when there is none; EINVAL on
+    /// a kernel before 6.10, which has no IORING_ACCEPT_DONTWAIT.
+    [[nodiscard]] FdOperation accept_waiting(RawFd listener) noexcept;
     /// Connects `socket`, in blocking mode. `address` must live until completion.
     [[nodiscard]] VoidOperation connect(RawFd socket, const Address& address,
                                         std::optional<Milliseconds> limit = {}) noexcept;

@@ -15,7 +15,7 @@ export namespace ringfort::uring {
 class Loop;
 
 /// What an operation does; see the functions of the same names in Loop.
-enum class Opcode : std::uint8_t { accept, connect, receive, send, poll, read };
+enum class Opcode : std::uint8_t { accept, accept_waiting, connect, receive, send, poll, read };
 
 /// What an operation asks of the kernel, in the loop's own terms, so that a driver may carry it out
 /// by other means than an io_uring.

@@ -49,6 +49,7 @@ private:
     coro::Task<void> obey();
     coro::Task<void> watch_signals();
     coro::Task<void> accept_from(const Listener& listener, Service& service);
+    coro::Task<void> accept_last();
     coro::Task<void> serve(Service& service, net::Stream peer);
     coro::Task<void> watch_peer(Peers::Key peer);
     coro::Task<void> limit_drain(Milliseconds timeout);
@@ -64,6 +65,7 @@ private:
     template <class Other>
     void on(const Other& message, channel::Fds fds);
 
+    Result<void> make_service(const std::string& name);
     Result<void> start(const channel::Start& message);
     void begin_accepting(const Listener& listener);
     void stop(Milliseconds drain_timeout);
@@ -103,6 +105,7 @@ coro::Task<int> Worker::run() {
     (void)co_await stop_.wait();
     acceptors_->cancel();
     co_await acceptors_->join();
+    if (started_ && !terminating_) co_await accept_last();
     listeners_.clear();
     if (started_) {
         const auto open = static_cast<std::uint32_t>(connections_->size());
@@ -126,8 +129,11 @@ coro::Task<int> Worker::run() {
 coro::Task<void> Worker::obey() {
     for (;;) {
         const std::uint32_t events = POLLIN | (master_.wants_write() ? POLLOUT : 0U);
-        if (!co_await loop_.poll(master_.fd(), events)) co_return;
-        if (master_.wants_write()) (void)master_.flush();
+        std::optional<Milliseconds> retry;
+        if (master_.wants_retry()) retry = limits::channel_retry_ms;
+        const auto polled = co_await loop_.poll(master_.fd(), events, retry);
+        if (!polled && !polled.error().is(std::errc::timed_out)) co_return;
+        if (master_.queued() > 0) (void)master_.flush();
         for (;;) {
             auto received = master_.receive();
             if (!received) {
@@ -177,6 +183,20 @@ coro::Task<void> Worker::accept_from(const Listener& listener, Service& service)
     }
 }
 
+/// Takes what has arrived before the listeners are closed: connections that wait in a queue which
+/// nobody else may read, or for which the kernel woke only the accept that was cancelled.
+coro::Task<void> Worker::accept_last() {
+    for (const auto& [id, listener] : listeners_) {
+        net::Acceptor acceptor{loop_, listener.socket.get()};
+        while (connections_->size() < options_.connections) {
+            auto peer = co_await acceptor.accept_waiting();
+            if (!peer) log::warning("{}: {}", listener.address.text(), peer.error().text());
+            if (!peer || !*peer) break;
+            connections_->spawn(serve(*services_.at(listener.service), **std::move(peer)));
+        }
+    }
+}
+
 coro::Task<void> Worker::serve(Service& service, net::Stream peer) {
     count(Counter::accepted);
     counters_->add(row_, Counter::active);
@@ -216,6 +236,8 @@ void Worker::on(const channel::AddListener& message, channel::Fds fds) {
     if (!options_.services.contains(message.service))
         return fail(Error{"add a listener", std::errc::invalid_argument},
                     "no service is called " + message.service);
+    if (const auto made = make_service(message.service); !made)
+        return fail(made.error(), "service " + message.service);
     const auto [place, added] = listeners_.try_emplace(
         message.id, Listener{message.id, message.service, message.address, std::move(fds[0])});
     if (!added)
@@ -233,8 +255,8 @@ void Worker::on(const channel::Start& message, channel::Fds) {
     const auto started = start(message);
     if (!started) return fail(started.error(), "start");
     for (const auto& [id, listener] : listeners_) begin_accepting(listener);
-    send(channel::Ready{context_.slot(), context_.generation()});
     log::info("ready");
+    send(channel::Ready{context_.slot(), context_.generation()});
 }
 
 void Worker::on(const channel::Drain& message, channel::Fds) {
@@ -264,6 +286,16 @@ void Worker::on(const Other&, channel::Fds) {
     fail(Error{"receive a command", std::errc::protocol_error}, std::string{Other::kind.name});
 }
 
+/// Makes the service if it is the first listener's that needs it.
+Result<void> Worker::make_service(const std::string& name) try {
+    std::unique_ptr<Service>& service = services_[name];
+    if (!service) service = options_.services.at(name)();
+    return {};
+} catch (const std::exception& exception) {
+    log::error("service {} cannot be made: {}", name, exception.what());
+    return Error{"make the service", std::errc::invalid_argument};
+}
+
 Result<void> Worker::start(const channel::Start& message) {
     if (started_) return Error{"start", std::errc::already_connected};
     context_.slot_ = message.slot;
@@ -283,9 +315,7 @@ Result<void> Worker::start(const channel::Start& message) {
 
 void Worker::begin_accepting(const Listener& listener) {
     if (stop_.is_set()) return;
-    std::unique_ptr<Service>& service = services_[listener.service];
-    if (!service) service = options_.services.at(listener.service)();
-    acceptors_->spawn(accept_from(listener, *service));
+    acceptors_->spawn(accept_from(listener, *services_.at(listener.service)));
 }
 
 void Worker::stop(Milliseconds drain_timeout) {

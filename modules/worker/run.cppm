@@ -25,7 +25,8 @@ export namespace ringfort::worker {
 /// What a worker is given by the process that makes it, not by message.
 struct Options {
     uring::LoopOptions loop;
-    std::uint32_t connections = limits::worker_connections;  ///< at once; more wait in the kernel
+    std::uint32_t connections =
+        limits::worker_connections;  ///< at once, one more a further listener
     Milliseconds accept_backoff = limits::accept_backoff_ms;
     std::map<std::string, ServiceFactory> services;
     /// Runs when the ring exists and before anything is served: drops privileges.

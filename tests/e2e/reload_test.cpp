@@ -77,6 +77,20 @@ void reload_under_load(Server& server, const Endpoint& endpoint, int workers) {
     CHECK(load.failed() == 0);
 }
 
+// The kernel may have woken, for one connection, only the accept that a draining worker cancels.
+TEST_CASE("a lone connection at the moment of a reload is answered") {
+    const std::string app = echo_app();
+    const TempDir dir;
+    Config config;
+    config.workers = 2;
+    Server server{app, config, dir};
+    const Endpoint endpoint = server.at("echo");
+    for (int i = 0; i < 60; ++i) {
+        server.reload();
+        Connection::to(endpoint).echo("one");
+    }
+}
+
 TEST_CASE("twelve reloads under load fail no connection, and each old generation goes") {
     const std::string app = echo_app();
     const TempDir dir;

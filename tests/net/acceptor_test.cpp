@@ -89,3 +89,22 @@ TEST_CASE("an acceptor ends when it is cancelled and when its listener is none")
     const Fd plain{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
     CHECK(loop->run(body(*loop, plain.get(), false)) == std::errc::invalid_argument);
 }
+
+TEST_CASE("what has arrived is taken after an accept was cancelled, and then there is nothing") {
+    auto loop = uring::Loop::open().value();
+    const testing::Listener listener;
+    auto body = [](uring::Loop& on, const testing::Listener& at) -> Task<int> {
+        net::Acceptor acceptor{on, at.socket.get()};
+        const Fd first{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+        const Fd second{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+        ensure((co_await on.connect(first.get(), at.address)).has_value(), "connect");
+        ensure((co_await on.connect(second.get(), at.address)).has_value(), "connect");
+        int taken = 0;
+        for (;;) {
+            const auto peer = co_await acceptor.accept_waiting();
+            if (!peer || !*peer) co_return peer ? taken : -1;
+            ++taken;
+        }
+    };
+    CHECK(loop->run(body(*loop, listener)) == 2);
+}
