@@ -49,6 +49,7 @@ private:
     coro::Task<void> obey();
     coro::Task<void> watch_signals();
     coro::Task<void> accept_from(const Listener& listener, Service& service);
+    coro::Task<void> accept_rest_of(const Listener& listener);
     coro::Task<void> serve(Service& service, net::Stream peer);
     coro::Task<void> watch_peer(Peers::Key peer);
     coro::Task<void> limit_drain(Milliseconds timeout);
@@ -103,6 +104,7 @@ coro::Task<int> Worker::run() {
     (void)co_await stop_.wait();
     acceptors_->cancel();
     co_await acceptors_->join();
+    for (const auto& [id, listener] : listeners_) co_await accept_rest_of(listener);
     listeners_.clear();
     if (started_) {
         const auto open = static_cast<std::uint32_t>(connections_->size());
@@ -173,6 +175,22 @@ coro::Task<void> Worker::accept_from(const Listener& listener, Service& service)
             co_return;
         }
         connections_->spawn(serve(service, *std::move(peer)));
+    }
+}
+
+/// Takes the connections of which the kernel told this worker alone: it wakes one waiting accept a
+/// connection, and if that was ours, just cancelled, the other workers would leave it in the queue
+/// until the next one comes. A cancelled accept may be woken again, so the queue is looked at after
+/// each. Bounded: under a load that keeps the queue filled, others are woken all the time.
+coro::Task<void> Worker::accept_rest_of(const Listener& listener) {
+    const auto service = services_.find(listener.service);
+    if (service == services_.end()) co_return;
+    for (std::uint32_t i = 0; i < limits::last_accepts && !terminating_; ++i) {
+        pollfd queue{.fd = listener.socket.get(), .events = POLLIN, .revents = 0};
+        if (::poll(&queue, 1, 0) != 1 || (queue.revents & POLLIN) == 0) co_return;
+        auto socket = co_await loop_.accept(queue.fd, Milliseconds{0});
+        if (socket)
+            connections_->spawn(serve(*service->second, net::Stream{loop_, *std::move(socket)}));
     }
 }
 
