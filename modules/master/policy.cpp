@@ -46,7 +46,8 @@ void Policy::on(const event::CycleFailed&) {
 void Policy::on(const event::SpawnFailed& event) {
     Generation* generation = find(event.worker.generation);
     Worker* worker = find(event.worker);
-    if (worker == nullptr || worker->state != State::starting) return;
+    // It may be told to terminate by now: the failure of another slot has ended the generation.
+    if (worker == nullptr || !worker->alive()) return;
     worker->state = State::none;
     worker->deadline.reset();
     if (generation->phase == Phase::starting)
