@@ -312,7 +312,8 @@ void Worker::stop(Milliseconds drain_timeout) {
 }
 
 void Worker::terminate() {
-    terminating_ = true;
+    if (!std::exchange(terminating_, true) && connections_->size() > 0)
+        log::warning("told to end at once: {} connections are cut", connections_->size());
     stop_.set();
     connections_->cancel();
 }
