@@ -92,11 +92,21 @@ Result<std::shared_ptr<Listener>> Listener::open(const config::Listener& setting
 }
 
 Listener::Listener(Fd socket, const Address& configured, const Address& bound) noexcept
-    : socket_{std::move(socket)}, configured_{configured}, bound_{bound}, owner_{::getpid()} {}
+    : socket_{std::move(socket)}, configured_{configured}, bound_{bound}, owner_{::getpid()} {
+    struct stat status{};
+    if (bound_.path().empty() || ::stat(bound_.path().c_str(), &status) != 0) return;
+    device_ = status.st_dev;
+    inode_ = status.st_ino;
+}
 
 Listener::~Listener() {
-    if (const std::string path = bound_.path(); !path.empty() && owner_ == ::getpid())
-        (void)::unlink(path.c_str());
+    if (owner_ == ::getpid() && file_is_ours()) (void)::unlink(bound_.path().c_str());
+}
+
+bool Listener::file_is_ours() const noexcept {
+    struct stat status{};
+    return !bound_.path().empty() && ::stat(bound_.path().c_str(), &status) == 0 &&
+           status.st_dev == device_ && status.st_ino == inode_;
 }
 
 void Listener::update(const config::Listener& settings) const {

@@ -28,17 +28,22 @@ public:
     /// Returns the address with the port that the kernel picked.
     [[nodiscard]] const Address& bound() const noexcept { return bound_; }
     [[nodiscard]] const Fd& socket() const noexcept { return socket_; }
+    /// Tells whether clients can reach it: false for a unix socket whose file was removed or replaced.
+    [[nodiscard]] bool reachable() const noexcept { return bound_.path().empty() || file_is_ours(); }
     /// Applies what may change while the socket stays: the backlog and the mode of the file.
     /// What fails is logged and left as it was.
     void update(const config::Listener& settings) const;
 
 private:
     Listener(Fd socket, const Address& configured, const Address& bound) noexcept;
+    [[nodiscard]] bool file_is_ours() const noexcept;
 
     Fd socket_;
     Address configured_;
     Address bound_;
     pid_t owner_;
+    dev_t device_ = 0;  ///< with `inode_`: which socket file is ours
+    ino_t inode_ = 0;
 };
 
 }  // namespace ringfort::cycle

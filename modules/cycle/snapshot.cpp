@@ -74,7 +74,8 @@ void Cycle::take_listeners(const Cycle* old, AddressInUse in_use,
 /// before one that the kernel picks: the first can be satisfied by one socket only.
 void Cycle::carry_over(const std::vector<Binding>& old) {
     std::vector<std::shared_ptr<Listener>> available;
-    for (const Binding& binding : old) available.push_back(binding.listener);
+    for (const Binding& binding : old)
+        if (binding.listener->reachable()) available.push_back(binding.listener);
     const auto take = [&](Binding& binding, const Address& (Listener::*address)() const noexcept) {
         if (binding.listener) return;
         const auto same = std::ranges::find_if(available, [&](const auto& candidate) {

@@ -1,4 +1,6 @@
 module;
+#include <unistd.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cstdint>
@@ -30,7 +32,14 @@ std::string pid_file_obstacle(const std::string& path, const Error& error) {
            " is already running with it. Stop it, or set another " + "master.pid_file.";
 }
 
-/// Becomes the user and group of the settings' names, looked up now, while root can still read.
+/// Says what keeps a pid file from being made, without making it.
+std::string pid_file_folder_obstacle(const std::string& path) {
+    const std::string folder = path.find('/') == path.npos ? "." : path.substr(0, path.rfind('/') + 1);
+    if (path.empty() || ::access(folder.c_str(), W_OK | X_OK) == 0) return {};
+    return pid_file_obstacle(path, Error::last("access"));
+}
+
+/// Finds the user and group of the settings' names, now, while root can still read the databases.
 Result<std::optional<process::Credentials>> find_credentials(const config::Master& master) {
     if (master.user.empty()) return std::optional<process::Credentials>{};
     auto found = process::Credentials::lookup(master.user, master.group);
@@ -122,6 +131,8 @@ std::vector<std::string> try_cycle(const Application& application, config::Setti
     if (const auto credentials = find_credentials(settings.master); !credentials)
         obstacles.push_back("master.user " + settings.master.user + ": " +
                             credentials.error().text() + ".");
+    if (const auto wrong = pid_file_folder_obstacle(settings.master.pid_file); !wrong.empty())
+        obstacles.push_back(wrong);
     const bool runs =
         !settings.master.pid_file.empty() && process::find_running(settings.master.pid_file);
     const auto allow = runs ? cycle::AddressInUse::is_allowed : cycle::AddressInUse::is_an_obstacle;

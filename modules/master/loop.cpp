@@ -55,7 +55,6 @@ int Master::run(config::Settings first) {
     process_events();
     while (!exit_code_) {
         wait_and_handle(*signals);
-        handle_signals(*signals);
         raise(event::Tick{});
         process_events();
     }
@@ -65,7 +64,7 @@ int Master::run(config::Settings first) {
 
 /// Waits for workers and deals with them: messages first, so that a worker's last words are heard
 /// before its end.
-void Master::wait_and_handle(const process::SignalFd& signals) {
+void Master::wait_and_handle(process::SignalFd& signals) {
     std::vector<pollfd> polled{{.fd = signals.fd(), .events = POLLIN, .revents = 0}};
     std::vector<WorkerId> ids;
     for (const auto& worker : roster_.workers()) {
@@ -85,6 +84,9 @@ void Master::wait_and_handle(const process::SignalFd& signals) {
     for (const auto& worker : roster_.workers())
         if (worker->channel.queued() > 0) (void)worker->channel.flush();
     if (ready <= 0) return;
+    // Signals first: when one reaches the whole process group, the exits it causes are expected.
+    handle_signals(signals);
+    process_events();
     for (std::size_t i = 0; i < ids.size(); ++i) {
         WorkerProcess& worker = *roster_.find(ids[i]);
         const short channel_events = polled[1 + 2 * i].revents;

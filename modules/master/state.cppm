@@ -37,7 +37,7 @@ public:
 
 private:
     // loop.cpp
-    void wait_and_handle(const process::SignalFd& signals);
+    void wait_and_handle(process::SignalFd& signals);
     void handle_signals(process::SignalFd& signals);
     void handle_message(WorkerProcess& worker);
     void handle_exit(WorkerId id);

@@ -1,5 +1,7 @@
 module;
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
@@ -35,6 +37,16 @@ namespace ringfort {
 namespace {
 
 constexpr std::string_view built_in_name = "built-in configuration";
+
+/// Fills the places of standard streams that the caller has closed. Otherwise the next thing opened
+/// takes them, a listener for example, and log lines are written to it.
+void fill_standard_streams() noexcept {
+    int fd = -1;
+    do {
+        fd = ::open("/dev/null", O_RDWR);
+    } while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0) ::close(fd);
+}
 
 std::string source_name(const CommandLine& line) {
     return line.config.value_or(std::string{built_in_name});
@@ -97,6 +109,7 @@ App& App::built_in(BuiltInConfiguration configuration) {
 }
 
 int App::run(int argc, char** argv) {
+    fill_standard_streams();
     process::Title::prepare(argc, argv);
     auto read = read_command_line(name_, description_, argc, argv);
     if (const int* code = std::get_if<int>(&read)) return *code;

@@ -184,11 +184,12 @@ coro::Task<void> Worker::accept_from(const Listener& listener, Service& service)
 }
 
 /// Takes what has arrived before the listeners are closed: connections that wait in a queue which
-/// nobody else may read, or for which the kernel woke only the accept that was cancelled.
+/// nobody else may read, or for which the kernel woke only the accept that was cancelled. Bounded:
+/// under a load that keeps the queue filled, other workers are woken all the time.
 coro::Task<void> Worker::accept_last() {
     for (const auto& [id, listener] : listeners_) {
         net::Acceptor acceptor{loop_, listener.socket.get()};
-        while (connections_->size() < options_.connections) {
+        for (std::uint32_t i = 0; i < limits::last_accepts && !terminating_; ++i) {
             auto peer = co_await acceptor.accept_waiting();
             if (!peer) log::warning("{}: {}", listener.address.text(), peer.error().text());
             if (!peer || !*peer) break;
@@ -325,7 +326,8 @@ void Worker::stop(Milliseconds drain_timeout) {
 }
 
 void Worker::terminate() {
-    terminating_ = true;
+    if (!std::exchange(terminating_, true) && connections_->size() > 0)
+        log::warning("told to end at once: {} connections are cut", connections_->size());
     stop_.set();
     connections_->cancel();
 }

@@ -25,7 +25,27 @@
 namespace e2e {
 namespace {
 
-[[noreturn]] void become(const ChildOptions& options, char* const* argv) {
+/// Holds every signal back while it lives: one that comes between fork and exec must not run the
+/// test framework's handlers in the child, which would report and go on as a second test process.
+class SignalsHeld {
+public:
+    SignalsHeld() {
+        sigset_t all;
+        ::sigfillset(&all);
+        ::sigprocmask(SIG_SETMASK, &all, &before_);
+    }
+    ~SignalsHeld() { release(); }
+    SignalsHeld(const SignalsHeld&) = delete;
+    SignalsHeld& operator=(const SignalsHeld&) = delete;
+    void release() { ::sigprocmask(SIG_SETMASK, &before_, nullptr); }
+
+private:
+    sigset_t before_{};
+};
+
+[[noreturn]] void become(const ChildOptions& options, char* const* argv, SignalsHeld& held) {
+    for (const int number : {SIGINT, SIGTERM, SIGABRT, SIGSEGV, SIGILL, SIGFPE})
+        ::signal(number, SIG_DFL);  // those that Catch2 handles
     ::setpgid(0, 0);
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     ::signal(SIGPIPE, SIG_DFL);  // as a shell starts a program
@@ -37,6 +57,7 @@ namespace {
     for (const int fd : {input, output, error})
         if (fd > 2) ::close(fd);
     if (options.before_exec != nullptr && !options.before_exec()) ::_exit(125);
+    held.release();
     ::execvp(argv[0], argv);
     ::_exit(127);
 }
@@ -56,8 +77,10 @@ Child::Child(const ChildOptions& options) {
     std::vector<char*> argv;
     for (std::string& word : words) argv.push_back(word.data());
     argv.push_back(nullptr);
+    SignalsHeld held;
     pid_ = ::fork();
-    if (pid_ == 0) become(options, argv.data());
+    if (pid_ == 0) become(options, argv.data(), held);
+    held.release();
     if (pid_ < 0) throw std::system_error{errno, std::generic_category(), "fork"};
     ::setpgid(pid_, pid_);
     pidfd_ = OwnedFd{static_cast<int>(::syscall(SYS_pidfd_open, pid_, 0))};

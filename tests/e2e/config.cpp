@@ -27,6 +27,7 @@ std::string Config::text() const {
     add(out, "respawn_backoff_min_ms", respawn_backoff_min_ms);
     add(out, "open_files", open_files);
     add(out, "pid_file", pid_file);
+    add(out, "user", user);
     if (connections) out += "\n[worker]\n";
     add(out, "connections", connections);
     if (log_target || log_format) out += "\n[log]\n";

@@ -20,6 +20,7 @@ struct Config {
     std::optional<int> open_files;
     std::optional<int> connections;
     std::optional<std::string> pid_file;
+    std::optional<std::string> user;
     std::optional<std::string> log_target;
     std::optional<std::string> log_format;
     std::vector<ListenerConfig> listeners = {{}};

@@ -171,6 +171,21 @@ TEST_CASE("the drain timeout ends what keeps an old generation alive, and nothin
     newer.echo("still here");
 }
 
+TEST_CASE("a lone client is served at once, whatever the moment of a reload it comes at") {
+    // The kernel tells one worker of a connection. If that one is just about to drain, and nobody
+    // connects after, nobody else may ever look: heavier load hides it.
+    const std::string app = echo_app();
+    const TempDir dir;
+    Server server{app, {}, dir};
+    constexpr int reloads = 80 / slow_factor;
+    for (int i = 0; i < reloads; ++i) {
+        const std::vector<pid_t> old = server.workers();
+        server.signal(SIGHUP);
+        while (!all_gone(old))
+            Connection::to(server.at("echo")).echo("hi", Deadline::after(milliseconds{2'000}));
+    }
+}
+
 TEST_CASE("many HUPs at once end in one generation that serves") {
     const std::string app = echo_app();
     const TempDir dir;

@@ -1,0 +1,83 @@
+// Workers as another user than the master.
+#include <signal.h>
+#include <unistd.h>
+
+#include <catch2/catch_test_macros.hpp>
+#include <filesystem>
+#include <sstream>
+#include <string>
+
+#include "apps.h"
+#include "child.h"
+#include "config.h"
+#include "connection.h"
+#include "deadline.h"
+#include "log_file.h"
+#include "processes.h"
+#include "server.h"
+#include "temp_dir.h"
+
+namespace e2e {
+namespace {
+
+/// Returns what follows `name` in /proc/PID/status, its words parted by one space.
+std::string status_of(pid_t pid, const std::string& name) {
+    std::istringstream lines{read_file("/proc/" + std::to_string(pid) + "/status")};
+    for (std::string line; std::getline(lines, line);) {
+        if (!line.starts_with(name + ":")) continue;
+        std::istringstream words{line.substr(name.size() + 1)};
+        std::string result;
+        for (std::string word; words >> word;) result += (result.empty() ? "" : " ") + word;
+        return result;
+    }
+    return "no such line";
+}
+
+TEST_CASE("workers run as master.user without any privilege, and still serve and log") {
+    if (::geteuid() != 0) SKIP("only root can become another user");
+    const std::string app = echo_app();
+    const TempDir dir;
+    Config config;
+    config.user = "nobody";
+    config.log_target = dir.file("log");
+    Server server{app, config, dir};
+    const std::string root = "0 0 0 0";
+    CHECK(status_of(server.master(), "Uid") == root);
+    for (const pid_t worker : server.wait_workers(2)) {
+        CHECK(status_of(worker, "Uid").find(" 0 ") == std::string::npos);
+        CHECK(status_of(worker, "Uid") != root);
+        CHECK(status_of(worker, "Gid") != root);
+        CHECK(status_of(worker, "Groups") != "0");
+        CHECK(status_of(worker, "CapEff") == "0000000000000000");
+        CHECK(status_of(worker, "CapPrm") == "0000000000000000");
+        CHECK(status_of(worker, "NoNewPrivs") == "1");
+    }
+    Connection::to(server.at("echo")).echo("hello");
+
+    // The workers cannot open the log themselves: they get it from the master.
+    std::filesystem::rename(dir.file("log"), dir.file("log.1"));
+    server.signal(SIGUSR1);
+    LogFile log{dir.file("log")};
+    log.wait_for("logs reopened");
+    const int generation = server.reload();
+    CHECK(generation == 2);
+    log.wait_for("draining");
+    Connection::to(server.at("echo")).echo("hello");
+}
+
+TEST_CASE("a user that does not exist is refused by -t, at the start and at a reload") {
+    const std::string app = echo_app();
+    const TempDir dir;
+    Config config;
+    Server server{app, config, dir};
+    config.user = "no-such-user";
+    server.write_config(config.text());
+    CHECK(server.reload_expecting_failure().find("no-such-user") != std::string::npos);
+    Connection::to(server.at("echo")).echo("hello");
+    const Finished tested = run({app, "-t", "-c", server.config_path()});
+    CHECK(tested.code == 1);
+    CHECK(tested.error.find("no-such-user") != std::string::npos);
+}
+
+}  // namespace
+}  // namespace e2e
