@@ -34,7 +34,7 @@ inline constexpr std::uint32_t worker_connections = 10'000;
 inline constexpr std::uint32_t max_worker_connections = 10'000'000;
 inline constexpr std::uint32_t max_open_files = 1U << 30;  ///< the kernel's highest fs.nr_open
 inline constexpr Milliseconds accept_backoff_ms{100};  ///< after EMFILE, ENFILE, ENOBUFS, ENOMEM
-inline constexpr Milliseconds accept_sweep_ms{500};  ///< after which an accept is asked for anew
+inline constexpr Milliseconds accept_sweep_ms{500};    ///< after which an accept is asked for anew
 inline constexpr std::uint32_t resumptions_per_turn = 4'096;
 inline constexpr std::uint32_t last_accepts = 64;  ///< a listener, by a worker that begins to drain
 

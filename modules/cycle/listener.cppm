@@ -28,8 +28,11 @@ public:
     /// Returns the address with the port that the kernel picked.
     [[nodiscard]] const Address& bound() const noexcept { return bound_; }
     [[nodiscard]] const Fd& socket() const noexcept { return socket_; }
-    /// Tells whether clients can reach it: false for a unix socket whose file was removed or replaced.
-    [[nodiscard]] bool reachable() const noexcept { return bound_.path().empty() || file_is_ours(); }
+    /// Tells whether clients can reach it: false for a unix socket whose file was removed or
+    /// replaced.
+    [[nodiscard]] bool reachable() const noexcept {
+        return bound_.path().empty() || file_is_ours();
+    }
     /// Applies what may change while the socket stays: the backlog and the mode of the file.
     /// What fails is logged and left as it was.
     void update(const config::Listener& settings) const;

@@ -34,7 +34,8 @@ std::string pid_file_obstacle(const std::string& path, const Error& error) {
 
 /// Says what keeps a pid file from being made, without making it.
 std::string pid_file_folder_obstacle(const std::string& path) {
-    const std::string folder = path.find('/') == path.npos ? "." : path.substr(0, path.rfind('/') + 1);
+    const std::string folder =
+        path.find('/') == path.npos ? "." : path.substr(0, path.rfind('/') + 1);
     if (path.empty() || ::access(folder.c_str(), W_OK | X_OK) == 0) return {};
     return pid_file_obstacle(path, Error::last("access"));
 }

@@ -34,8 +34,8 @@ bool is_exhaustion(const Error& error) {
 
 coro::Task<Result<Stream>> Acceptor::accept() {
     for (;;) {
-        // Asked for anew from time to time: the kernel wakes one process for a connection, and if that
-        // one is stopped or dies, only a new request looks at the queue again.
+        // Asked for anew from time to time: the kernel wakes one process for a connection, and if
+        // that one is stopped or dies, only a new request looks at the queue again.
         auto socket = co_await loop_.accept(listener_, limits::accept_sweep_ms);
         if (socket) {
             if (std::exchange(exhausted_, false)) log::info("accepting again");

@@ -109,7 +109,7 @@ coro::Task<int> Worker::run() {
     listeners_.clear();
     if (started_) {
         const auto open = static_cast<std::uint32_t>(connections_->size());
-        log::info("draining {} connections", open);
+        if (!terminating_) log::info("draining {} connections", open);
         send(channel::Draining{context_.slot(), context_.generation(), open});
     }
     context_.draining().set();
