@@ -5,6 +5,7 @@ module;
 #include <sys/utsname.h>
 
 #include <algorithm>
+#include <bit>
 #include <charconv>
 #include <cstdint>
 #include <fstream>
@@ -20,6 +21,7 @@ namespace {
 
 constexpr std::uint64_t sqe_bytes = 64;
 constexpr std::uint64_t cqe_bytes = 16;
+constexpr std::uint64_t header_bytes = 4 * 4'096;  // found by trying limits on Linux 6.18
 
 std::optional<int> read_disabled_sysctl() {
     std::ifstream file{"/proc/sys/kernel/io_uring_disabled"};
@@ -72,13 +74,16 @@ Diagnosis diagnose_permission(const Facts& facts) {
 
 }  // namespace
 
-Facts gather_facts(std::uint32_t submissions, std::uint32_t completions) {
+Facts gather_facts(std::uint32_t submissions, std::uint32_t completions,
+                   std::uint32_t max_receive_buffers) {
     Facts facts;
     facts.disabled_sysctl = read_disabled_sysctl();
     facts.seccomp_mode = read_seccomp_mode();
     rlimit limit{};
     if (::getrlimit(RLIMIT_MEMLOCK, &limit) == 0) facts.memlock_limit = limit.rlim_cur;
-    facts.memlock_needed = submissions * sqe_bytes + completions * cqe_bytes;
+    facts.memlock_needed = header_bytes + std::bit_ceil(submissions) * sqe_bytes +
+                           std::bit_ceil(completions) * cqe_bytes +
+                           std::bit_ceil(max_receive_buffers) * sizeof(io_uring_buf);
     utsname name{};
     if (::uname(&name) == 0) facts.kernel = static_cast<const char*>(name.release);
     return facts;

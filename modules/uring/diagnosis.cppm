@@ -35,7 +35,9 @@ struct Diagnosis {
 };
 
 /// Reads the facts. Never fails: what cannot be read is left at its default.
-[[nodiscard]] Facts gather_facts(std::uint32_t submissions, std::uint32_t completions);
+/// The arguments are the sizes of the ring wanted and the most receive buffers it may have.
+[[nodiscard]] Facts gather_facts(std::uint32_t submissions, std::uint32_t completions,
+                                 std::uint32_t max_receive_buffers);
 
 /// Tells the cause of a failed io_uring_setup(2). Pure.
 [[nodiscard]] Diagnosis diagnose(const Error& error, const Facts& facts);

@@ -367,7 +367,8 @@ int give_up(channel::Channel& master, const Error& error, const std::string& tex
 int run(channel::Channel to_master, Options options) {
     auto loop = uring::Loop::open(options.loop);
     if (!loop) {
-        const auto facts = uring::gather_facts(options.loop.submissions, options.loop.completions);
+        const auto facts = uring::gather_facts(options.loop.submissions, options.loop.completions,
+                                               options.loop.max_receive_buffers);
         return give_up(to_master, loop.error(),
                        "no io_uring: " + uring::diagnose(loop.error(), facts).text);
     }
