@@ -13,6 +13,9 @@ namespace {
 std::string demo() {
     const std::string upstream = "unix:@ringfort-demo-" + std::to_string(::getpid());
     return R"(
+[master]
+workers = 2
+
 [[listener]]
 address = "127.0.0.1:0"
 service = "proxy"

@@ -13,9 +13,13 @@ module proxy;
 import ringfort;
 
 rf::Task<rf::Result<void>> Proxy::serve(rf::net::Stream client, rf::worker::Context& worker) {
-    RF_CO_LET(auto upstream, co_await connect(worker.loop()));
+    auto upstream = co_await connect(worker.loop());
+    if (!upstream) {
+        co_await rf::net::close_gently(std::move(client));
+        co_return upstream.error();
+    }
     rf::net::RelayTotals totals;
-    co_return co_await rf::net::relay(worker.loop(), client, upstream, config_.idle_timeout,
+    co_return co_await rf::net::relay(worker.loop(), client, *upstream, config_.idle_timeout,
                                       totals);
 }
 
@@ -27,6 +31,7 @@ rf::Task<rf::Result<rf::net::Stream>> Proxy::connect(rf::uring::Loop& loop) {
         const rf::Address& address = config_.upstreams[(first + i) % config_.upstreams.size()];
         auto upstream = co_await rf::net::connect(loop, address, config_.connect_timeout);
         if (upstream) co_return upstream;
+        if (rf::net::is_exhaustion(upstream.error())) co_return upstream.error();  // not its fault
         rf::log::warning("upstream {}: {}", address.text(), upstream.error().text());
         const bool last = i + 1 == config_.upstreams.size();
         if (last || upstream.error().is(std::errc::operation_canceled)) co_return upstream.error();

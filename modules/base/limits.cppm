@@ -33,8 +33,9 @@ inline constexpr Milliseconds bind_retry_ms{10};  ///< a dead ring holds its soc
 inline constexpr std::uint32_t worker_connections = 10'000;
 inline constexpr std::uint32_t max_worker_connections = 10'000'000;
 inline constexpr std::uint32_t max_open_files = 1U << 30;  ///< the kernel's highest fs.nr_open
-inline constexpr Milliseconds accept_backoff_ms{100};  ///< after EMFILE, ENFILE, ENOBUFS, ENOMEM
-inline constexpr Milliseconds accept_sweep_ms{500};    ///< after which an accept is asked for anew
+inline constexpr Milliseconds accept_backoff_ms{100};    ///< after EMFILE, ENFILE, ENOBUFS, ENOMEM
+inline constexpr Milliseconds linger_timeout_ms{1'000};  ///< for a peer that is being refused
+inline constexpr Milliseconds accept_sweep_ms{500};  ///< after which an accept is asked for anew
 inline constexpr std::uint32_t resumptions_per_turn = 4'096;
 inline constexpr std::uint32_t last_accepts = 64;  ///< a listener, by a worker that begins to drain
 
@@ -53,7 +54,8 @@ inline constexpr Bytes max_receive_buffer_size{16ULL << 20};
 inline constexpr std::size_t max_message_bytes = 4'096;
 inline constexpr std::size_t max_message_fds = 8;
 inline constexpr std::size_t channel_queue_messages = 8'192;
-inline constexpr Milliseconds channel_retry_ms{10};  ///< after ENOBUFS, ENOMEM, ETOOMANYREFS
+inline constexpr std::uint32_t messages_per_turn = 64;  ///< the master reads of one worker
+inline constexpr Milliseconds channel_retry_ms{10};     ///< after ENOBUFS, ENOMEM, ETOOMANYREFS
 inline constexpr std::size_t max_service_name_bytes = 63;
 inline constexpr std::size_t max_failure_text_bytes = 1'024;
 

@@ -61,8 +61,10 @@ int read_all(RawFd fd, std::string& out) {
 
 Parsed load(const std::string& path, const Registry& registry) {
     if (path.empty() || path.find('\0') != path.npos) return failed(path, ENOENT);
-    const Fd file{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY)};
+    // A FIFO that nobody writes to reads as empty instead of stopping a master at its reload.
+    const Fd file{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK)};
     if (!file) return failed(path, errno);
+    (void)::fcntl(file.get(), F_SETFL, ::fcntl(file.get(), F_GETFL) & ~O_NONBLOCK);
     Source source{path, {}};
     if (const int error = read_all(file.get(), source.text); error != 0) return failed(path, error);
     return parse(source, registry);

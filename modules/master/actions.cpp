@@ -48,10 +48,8 @@ void become_worker(WorkerId id, const cycle::Cycle& cycle) {
     const config::Log& log = cycle.settings().log;
     log::configure({.level = log.level, .format = log.format});
     log::identify({.role = "worker", .generation = id.generation, .slot = id.slot});
-    if (!cycle.log_file())
-        log::write_to(Fd{});
-    else if (auto file = cycle.log_file().duplicate())
-        log::write_to(*std::move(file));
+    // The number is taken over: in the child nobody destroys the cycle that owns it.
+    log::write_to(Fd{cycle.log_file().get()});
     const auto limited = process::set_open_files(cycle.settings().master.open_files);
     if (!limited) log::warning("{}", limited.error().text());
 }
@@ -186,6 +184,7 @@ void Master::carry_out(const action::Commit& action) {
                       binding.settings.service);
     for (auto& [number, other] : generations_)
         if (number < action.generation) other.cycle->close_listeners();
+    served_generation_ = action.generation;
     const std::uint32_t workers = worker_count(cycle.settings());
     if (std::exchange(served_, true)) {
         log::info("reload: generation {} serves, {} workers", action.generation, workers);
@@ -196,8 +195,12 @@ void Master::carry_out(const action::Commit& action) {
 }
 
 void Master::carry_out(const action::Abandon& action) {
-    log::error("{}: {}", served_ ? "reload failed" : "start failed", text_of(action.obstacle));
-    generations_.at(action.generation).cycle->close_listeners();
+    const auto level = action.obstacle == Obstacle::stopping ? log::Level::info : log::Level::error;
+    log::write_at(level, "{}: {}", served_ ? "reload failed" : "start failed",
+                  text_of(action.obstacle));
+    Generation& generation = generations_.at(action.generation);
+    generation.cycle->close_listeners();
+    generation.new_pid_file.reset();
 }
 
 void Master::carry_out(const action::Release& action) {
@@ -217,8 +220,8 @@ void Master::carry_out(const action::ReopenLogs&) {
             log::error("the log {} stays as it is: {}", generation.cycle->settings().log.target,
                        reopened.error().text());
     }
-    if (const auto current = policy_.current_generation())
-        use_log(*generations_.at(*current).cycle);
+    const auto served = generations_.find(served_generation_);  // while stopping none is current
+    if (served != generations_.end()) use_log(*served->second.cycle);
     for (const auto& worker : roster_.workers()) {
         const Fd& file = generations_.at(worker->id.generation).cycle->log_file();
         auto copy = file ? file.duplicate() : Result<Fd>{Fd{}};

@@ -124,7 +124,8 @@ void Master::handle_signals(process::SignalFd& signals) {
 }
 
 void Master::handle_message(WorkerProcess& worker) {
-    while (worker.channel_open) {
+    // Bounded, so that a worker that talks without end does not keep the master from the others.
+    for (std::uint32_t i = 0; i < limits::messages_per_turn && worker.channel_open; ++i) {
         const auto received = worker.channel.receive();
         if (received && !*received) return;
         if (received) {

@@ -1,4 +1,5 @@
 module;
+#include <csignal>
 #include <functional>
 #include <optional>
 #include <string>
@@ -32,7 +33,7 @@ struct Application {
 
 /// The signals the master reads; they are blocked in it and in its workers until those ask for
 /// them.
-inline constexpr int handled_signals[] = {1, 2, 3, 10, 12, 15};  // HUP INT QUIT USR1 USR2 TERM
+inline constexpr int handled_signals[] = {SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, SIGTERM};
 
 /// Runs the master until it is told to stop and the last worker has gone. Blocks. Returns the exit
 /// code: 0 after a stop, 1 when it could not begin to serve.

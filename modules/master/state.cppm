@@ -79,6 +79,7 @@ private:
     std::deque<Event> events_;
     std::optional<process::PidFile> pid_file_;
     std::uint32_t last_generation_ = 0;
+    std::uint32_t served_generation_ = 0;  ///< the last one that became current
     bool served_ = false;
     bool listeners_closed_ = false;
     std::optional<int> exit_code_;

@@ -24,13 +24,13 @@ bool skips_one(const Error& error) {
     return false;
 }
 
+}  // namespace
+
 bool is_exhaustion(const Error& error) {
     using enum std::errc;
     return error.is(too_many_files_open) || error.is(too_many_files_open_in_system) ||
            error.is(no_buffer_space) || error.is(not_enough_memory);
 }
-
-}  // namespace
 
 coro::Task<Result<Stream>> Acceptor::accept() {
     for (;;) {

@@ -12,6 +12,9 @@ import :stream;
 
 export namespace ringfort::net {
 
+/// Tells whether an error means that this process or the system has no descriptor or memory left.
+[[nodiscard]] bool is_exhaustion(const Error& error);
+
 /// Accepts connections of one listener, which may be shared with other processes: one accept at a
 /// time, so that the kernel hands connections round, and not accepting is the way to say "full".
 class Acceptor {

@@ -11,8 +11,9 @@ import :stream;
 
 export namespace ringfort::net {
 
-/// Connects to `address`. Suspends; cancellable. Errors: those of socket(2) and connect(2),
-/// ETIMEDOUT after `limit`.
+/// Connects to `address`. When this process has no descriptor left, it waits for one within
+/// `limit`. Suspends; cancellable. Errors: those of socket(2), EMFILE among them, and connect(2):
+/// EAGAIN for a unix socket whose backlog is full; ETIMEDOUT after `limit`.
 [[nodiscard]] coro::Task<Result<Stream>> connect(uring::Loop& loop, Address address,
                                                  std::optional<Milliseconds> limit = {});
 

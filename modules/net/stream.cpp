@@ -1,13 +1,17 @@
 module;
 #include <sys/socket.h>
 
+#include <chrono>
+#include <coroutine>
 #include <cstddef>
+#include <exception>
 #include <optional>
 #include <span>
 #include <utility>
 module ringfort.net;
 
 import ringfort.base;
+import ringfort.coro;
 import ringfort.uring;
 
 namespace ringfort::net {
@@ -32,6 +36,17 @@ Result<void> Stream::shutdown_write() noexcept {
 void Stream::reset_on_close() noexcept {
     const linger at_once{.l_onoff = 1, .l_linger = 0};
     (void)::setsockopt(socket_.get(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+}
+
+coro::Task<void> close_gently(Stream stream) {
+    if (!stream.shutdown_write()) co_return;
+    const Instant end = now() + limits::linger_timeout_ms;
+    for (;;) {
+        const auto left = std::chrono::duration_cast<Milliseconds>(end - now());
+        if (left <= Milliseconds{0}) co_return;
+        const auto chunk = co_await stream.receive(left);
+        if (!chunk || chunk->empty()) co_return;
+    }
 }
 
 Result<Address> Stream::peer() const {

@@ -1,6 +1,8 @@
 module;
 #include <concepts>
+#include <coroutine>
 #include <cstddef>
+#include <exception>
 #include <optional>
 #include <span>
 #include <string_view>
@@ -53,6 +55,11 @@ private:
     uring::Loop* loop_;
     Fd socket_;
 };
+
+/// Closes a stream so that its peer reads an end and no reset: closes the sending half, then drops
+/// what still arrives until the peer closes too, for at most `limits::linger_timeout_ms`. Suspends;
+/// cancellable. Source: RFC 9112 section 9.6 says why.
+[[nodiscard]] coro::Task<void> close_gently(Stream stream);
 
 /// What a service needs of the thing it talks through.
 template <class S>

@@ -90,6 +90,14 @@ Facts gather_facts(std::uint32_t submissions, std::uint32_t completions,
 }
 
 Diagnosis diagnose(const Error& error, const Facts& facts) {
+    if (!error.step().starts_with("io_uring")) {
+        std::string text = error.text() + ".";
+        if (error.is(std::errc::not_enough_memory))
+            text +=
+                " The address space of the receive buffers cannot be had: lower worker.connections "
+                "or worker.receive_buffer_size, or raise the limit (`ulimit -v`).";
+        return {Cause::other, text};
+    }
     if (error.is(std::errc::operation_not_permitted) || error.is(std::errc::permission_denied))
         return diagnose_permission(facts);
     if (error.is(std::errc::function_not_supported)) {

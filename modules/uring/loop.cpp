@@ -112,7 +112,10 @@ void Loop::complete(Operation& operation, int result, std::uint32_t flags) noexc
         operation.state_ = Operation::State::waiting;
         return buffer_waiting_.push_back(operation);
     }
-    if (result == -EINTR && !operation.stopping_) return submit(operation);
+    if (result == -EINTR) {
+        if (!operation.stopping_) return submit(operation);
+        result = -ECANCELED;  // how a kernel thread that was working on it says the same
+    }
     if (operation.request_.opcode == Opcode::send && result > 0) {
         operation.transferred_ += static_cast<std::size_t>(result);
         Request& request = operation.request_;
@@ -127,7 +130,10 @@ void Loop::complete(Operation& operation, int result, std::uint32_t flags) noexc
 }
 
 void Loop::buffer_available() noexcept {
-    if (Operation* operation = buffer_waiting_.pop_front()) submit(*operation);
+    // All of them: the first may have nothing to receive, and would leave the buffer where it is.
+    coro::List<Operation> retried;
+    while (Operation* operation = buffer_waiting_.pop_front()) retried.push_back(*operation);
+    while (Operation* operation = retried.pop_front()) submit(*operation);
 }
 
 FdOperation Loop::accept(RawFd listener, std::optional<Milliseconds> limit) noexcept {

@@ -132,11 +132,18 @@ coro::Task<void> Worker::obey() {
         std::optional<Milliseconds> retry;
         if (master_.wants_retry()) retry = limits::channel_retry_ms;
         const auto polled = co_await loop_.poll(master_.fd(), events, retry);
-        if (!polled && !polled.error().is(std::errc::timed_out)) co_return;
+        if (!polled && polled.error().is(std::errc::operation_canceled)) co_return;
+        if (!polled && !polled.error().is(std::errc::timed_out))
+            co_return fail(polled.error(), "wait for a command");
         if (master_.queued() > 0) (void)master_.flush();
         for (;;) {
             auto received = master_.receive();
             if (!received) {
+                if (started_ && received.error().is(std::errc::too_many_files_open)) {
+                    // What carries a descriptor after the start can be done without.
+                    log::error("a command of the master was lost: {}", received.error().text());
+                    continue;
+                }
                 if (received.error().is(std::errc::connection_reset)) {
                     log::warning("the master has gone: draining");
                     stop(drain_timeout_);
@@ -247,8 +254,12 @@ void Worker::on(const channel::AddListener& message, channel::Fds fds) {
 }
 
 void Worker::on(const channel::AddZone& message, channel::Fds fds) {
+    if (started_ || context_.zones_.contains(message.name))  // views into the old one are in use
+        return fail(Error{"add a zone", std::errc::file_exists}, "zone " + message.name);
     auto zone = shm::Zone::attach(std::move(fds[0]), message.name, message.tag);
     if (!zone) return fail(zone.error(), "zone " + message.name);
+    if (zone->size() != message.size)
+        return fail(Error{"add a zone", std::errc::invalid_argument}, "zone " + message.name);
     context_.zones_.insert_or_assign(message.name, *std::move(zone));
 }
 
@@ -294,6 +305,8 @@ Result<void> Worker::make_service(const std::string& name) try {
     return {};
 } catch (const std::exception& exception) {
     log::error("service {} cannot be made: {}", name, exception.what());
+    return Error{"make the service", std::errc::invalid_argument};
+} catch (...) {
     return Error{"make the service", std::errc::invalid_argument};
 }
 

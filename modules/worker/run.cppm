@@ -36,7 +36,7 @@ struct Options {
 };
 
 /// Runs a worker to its end: makes the loop, obeys the channel, serves. Blocks. Returns the exit
-/// code: 0 after draining or terminating, 1 when it could not start or lost touch with the master.
+/// code: 0 after draining or terminating, 1 when it could not start or a command made no sense.
 [[nodiscard]] int run(channel::Channel to_master, Options options);
 
 }  // namespace ringfort::worker

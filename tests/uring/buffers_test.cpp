@@ -94,6 +94,33 @@ TEST_CASE("a receive that finds every buffer held waits for one without spinning
     fixture.kept.clear();
 }
 
+TEST_CASE("a buffer that is given back reaches the receive that has data, whoever waited first") {
+    auto loop =
+        Loop::open({.receive_buffers = 1, .max_receive_buffers = 1, .receive_buffer_size = {4096}})
+            .value();
+    Fixture holder{1}, talker{1};
+    auto [silent, far_silent] = testing::socket_pair();
+    auto body = [](Loop& on, RawFd held, RawFd mute, RawFd talking, Fixture& first,
+                   Fixture& second) -> Task<bool> {
+        coro::Scope scope{co_await coro::current_context()};
+        scope.spawn(receive_one(on, held, first.kept, first.failed));
+        (void)co_await on.sleep(Milliseconds{2});
+        scope.spawn(receive_one(on, mute, second.kept, second.failed));
+        (void)co_await on.sleep(Milliseconds{2});
+        scope.spawn(receive_one(on, talking, second.kept, second.failed));
+        (void)co_await on.sleep(Milliseconds{2});
+        first.kept.clear();
+        (void)co_await on.sleep(Milliseconds{20});
+        const bool served = second.kept.size() == 1;
+        scope.cancel();
+        co_await scope.join();
+        second.kept.clear();
+        co_return served;
+    };
+    CHECK(loop->run(body(*loop, holder.pairs[0].first.get(), silent.get(),
+                         talker.pairs[0].first.get(), holder, talker)));
+}
+
 TEST_CASE("a receive that waits for a buffer can be cancelled") {
     auto loop =
         Loop::open({.receive_buffers = 1, .max_receive_buffers = 1, .receive_buffer_size = {4096}})
