@@ -1,4 +1,5 @@
 #include <poll.h>
+#include <signal.h>
 
 #include <catch2/catch_test_macros.hpp>
 #include <cstddef>
@@ -78,6 +79,36 @@ TEST_CASE("at the descriptor limit a worker serves whom it has, rests, and takes
     }
     CHECK(done == clients);
     CHECK(server.workers() == std::vector<pid_t>{worker});
+}
+
+TEST_CASE("a worker at the descriptor limit survives the death of its sibling, and reopened logs") {
+    const std::string app = echo_app();
+    const TempDir dir;
+    Config config;
+    config.workers = 2;
+    config.open_files = 64;
+    Server server{app, config, dir};
+    const std::vector<pid_t> workers = server.wait_workers(2);
+    std::vector<Connection> waiting;
+    std::vector<Connection> served;
+    for (int i = 0; i < 300; ++i) {
+        waiting.push_back(Connection::to(server.at("echo")));
+        waiting.back().send("hello");
+    }
+    collect_served(waiting, served);
+    REQUIRE(served.size() < 128);  // both are full, and the rest waits
+
+    REQUIRE(::kill(workers[0], SIGKILL) == 0);
+    server.log().wait_for("a command of the master was lost");  // the channel to the successor
+    const std::size_t mark = server.log().mark();
+    server.signal(SIGUSR1);
+    server.log().wait_for("logs reopened", mark);
+    CHECK(server.wait_workers(2).size() == 2);
+    CHECK(is_running(workers[1]));
+    std::size_t alive = 0;
+    for (Connection& one : served)
+        if (one.silent_for(milliseconds{0})) ++alive;
+    CHECK(alive >= 8);  // the survivor's
 }
 
 TEST_CASE("at its limit of connections a worker lets the others wait") {

@@ -16,6 +16,7 @@
 #include "deadline.h"
 #include "json.h"
 #include "log_file.h"
+#include "processes.h"
 #include "server.h"
 #include "temp_dir.h"
 
@@ -31,6 +32,12 @@ TEST_CASE("after a rename and -s reopen's signal, master and workers write to th
     const std::vector<pid_t> workers = server.wait_workers(2);
     std::filesystem::rename(dir.file("log"), dir.file("log.1"));
     server.signal(SIGUSR1);
+    const auto lets_go = [&](pid_t pid) {
+        const std::vector<std::string> files = open_files(pid);
+        return std::ranges::none_of(files, [&](const auto& f) { return f == dir.file("log.1"); });
+    };
+    for (const pid_t pid : workers) CHECK(eventually(soon(), [&] { return lets_go(pid); }));
+    CHECK(eventually(soon(), [&] { return lets_go(server.master()); }));
     // A worker's own word needs a reason to log: the end of its drain at the latest. The reload
     // makes the old workers drain and exit.
     REQUIRE(eventually(soon(), [&] { return std::filesystem::exists(dir.file("log")); }));
