@@ -77,9 +77,7 @@ void Policy::on(const event::WorkerExited& event) {
     Worker* worker = find(event.worker);
     if (worker == nullptr || !worker->alive()) return;
     const bool introduced = worker->state != State::starting;
-    const bool wanted = worker->state == State::ready || worker->state == State::starting;
-    if (wanted && worker->state == State::ready &&
-        time_ - worker->since >= generation->timing.healthy)
+    if (worker->state == State::ready && time_ - worker->since >= generation->timing.healthy)
         worker->failures = 0;
     worker->state = State::none;
     worker->deadline.reset();
