@@ -5,8 +5,10 @@ module;
 #include <algorithm>
 #include <bit>
 #include <cerrno>
+#include <compare>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <utility>
 #include <vector>
@@ -20,19 +22,14 @@ constexpr std::uint32_t max_ring_entries = 32'768;
 constexpr Bytes largest{1U << 30};
 }  // namespace
 
-void Lease::release() noexcept {
-    bytes_ = {};
-    if (pool_ != nullptr) std::exchange(pool_, nullptr)->give_back(id_);
-}
-
 BufferPool::~BufferPool() {
-    ensure(leased_ == 0, "a buffer pool was destroyed with leases out");
+    ensure(leases_ == 0, "a buffer pool was destroyed with leases out");
     if (ring_ != nullptr) ::io_uring_free_buf_ring(&driver_->ring(), ring_, ring_entries_, group);
     if (memory_ != nullptr)
         ::munmap(memory_, std::size_t{options_.max_count} * options_.buffer_size.count);
 }
 
-Result<void> BufferPool::open(Driver& driver, Loop& loop, Options options) {
+Result<void> BufferPool::open(Driver& driver, BufferWaiter& waiter, Options options) {
     if (options.count == 0 || options.count > options.max_count ||
         options.max_count > max_ring_entries || options.buffer_size.count == 0 ||
         options.buffer_size > largest)
@@ -44,26 +41,42 @@ Result<void> BufferPool::open(Driver& driver, Loop& loop, Options options) {
     memory_ = static_cast<std::byte*>(memory);
     options_ = options;
     driver_ = &driver;
-    loop_ = &loop;
+    waiter_ = &waiter;
     ring_entries_ = std::bit_ceil(options.max_count);
+    incremental_ = driver.features().incremental_buffers;
     int outcome = 0;
-    ring_ = ::io_uring_setup_buf_ring(&driver.ring(), ring_entries_, group, 0, &outcome);
+    if (incremental_)
+        ring_ = ::io_uring_setup_buf_ring(&driver.ring(), ring_entries_, group, IOU_PBUF_RING_INC,
+                                          &outcome);
+    if (incremental_ && outcome == -EINVAL) {
+        incremental_ = false;
+        driver.lacks_incremental_buffers();
+    }
+    if (!incremental_)
+        ring_ = ::io_uring_setup_buf_ring(&driver.ring(), ring_entries_, group, 0, &outcome);
     if (ring_ == nullptr) return Error{"io_uring_setup_buf_ring", -outcome};
+    buffers_ = std::make_unique<Buffer[]>(options.max_count);
     idle_.resize(options.max_count);
     for (std::uint32_t i = 0; i < options.max_count; ++i)
         idle_[i] = static_cast<std::uint16_t>(options.max_count - 1 - i);
     return replenish() ? Result<void>{} : Error{"set up receive buffers", ENOBUFS};
 }
 
-Lease BufferPool::take(std::uint32_t completion_flags, std::size_t length) noexcept {
-    const auto id = static_cast<std::uint16_t>(completion_flags >> IORING_CQE_BUFFER_SHIFT);
-    ++leased_;
-    return {*this, id, {address(id), length}};
+std::span<const std::byte> BufferPool::consume(std::uint32_t flags, std::size_t length) noexcept {
+    const auto id = static_cast<std::uint16_t>(flags >> IORING_CQE_BUFFER_SHIFT);
+    Buffer& buffer = buffers_[id];
+    const std::span<const std::byte> bytes{address(id) + buffer.filled, length};
+    buffer.filled += static_cast<std::uint32_t>(length);
+    if (incremental_ && (flags & IORING_CQE_F_BUF_MORE) != 0) return bytes;
+    buffer.with_kernel = false;
+    least_available_ = std::min(least_available_, --available_);
+    if (length == 0 && buffer.leases == 0) recycle(id);
+    return bytes;
 }
 
 bool BufferPool::replenish() noexcept {
-    if (active_ > leased_) return true;
-    const auto wanted = std::min<std::size_t>(options_.count, idle_.size());
+    if (available_ > 0) return true;
+    const auto wanted = std::min<std::size_t>(std::max(options_.count, active_), idle_.size());
     for (std::size_t i = 0; i < wanted; ++i) {
         supply(idle_.back());
         idle_.pop_back();
@@ -72,21 +85,41 @@ bool BufferPool::replenish() noexcept {
     return wanted > 0;
 }
 
-void BufferPool::give_back(std::uint16_t id) noexcept {
-    --leased_;
-    const bool surplus = active_ > options_.count && leased_ < active_ / 4;
-    if (surplus) {
-        // The peak has passed: its pages go back to the system.
-        (void)::madvise(address(id), options_.buffer_size.count, MADV_DONTNEED);
-        idle_.push_back(id);
+void BufferPool::recycle(std::uint16_t id) noexcept {
+    if (surplus_ > 0) {
+        --surplus_;
         --active_;
+        idle_.push_back(id);
+        release_pages(id);
     } else {
         supply(id);
     }
-    loop_->buffer_available();
+    if (std::exchange(wanted_, false)) waiter_->buffer_available();
+}
+
+void BufferPool::release_pages(std::uint16_t id) noexcept {
+    (void)::madvise(address(id), options_.buffer_size.count, MADV_DONTNEED);
+}
+
+bool BufferPool::trim() noexcept {
+    if (active_ <= options_.count) return false;
+    const std::uint32_t extra = active_ - options_.count;
+    const bool quiet = least_available_ == active_;
+    // Half of what nobody has used: a load that comes and goes does not make it come and go too.
+    surplus_ = quiet ? extra : std::min(extra, least_available_ / 2);
+    // In a quiet loop no buffer comes back to be taken out. The kernel keeps them, without pages;
+    // nothing is in them.
+    for (std::uint32_t id = 0; quiet && id < options_.max_count; ++id)
+        if (buffers_[id].with_kernel && buffers_[id].filled == 0)
+            release_pages(static_cast<std::uint16_t>(id));
+    least_available_ = available_;
+    return !quiet;
 }
 
 void BufferPool::supply(std::uint16_t id) noexcept {
+    buffers_[id].filled = 0;
+    buffers_[id].with_kernel = true;
+    ++available_;
     ::io_uring_buf_ring_add(ring_, address(id), static_cast<unsigned>(options_.buffer_size.count),
                             id, ::io_uring_buf_ring_mask(ring_entries_), 0);
     ::io_uring_buf_ring_advance(ring_, 1);

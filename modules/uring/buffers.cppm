@@ -1,8 +1,7 @@
 module;
-#include <liburing.h>
-
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string_view>
 #include <utility>
@@ -12,57 +11,81 @@ export module ringfort.uring:buffers;
 import ringfort.base;
 import :driver;
 
+extern "C" {
+struct io_uring_buf_ring;
+}
+
 export namespace ringfort::uring {
 
 class BufferPool;
-class Loop;
 
-/// Bytes that the kernel received into a buffer of the loop's pool. Gives the buffer back when it
-/// ends; until then the bytes stay. Must not outlive the loop.
+/// Bytes that the kernel received into a buffer of the loop's pool. Gives them back when it ends;
+/// until then the bytes stay. Must not outlive the loop.
 class Lease {
 public:
     Lease() noexcept = default;
     Lease(Lease&& other) noexcept
         : pool_{std::exchange(other.pool_, nullptr)},
-          id_{other.id_},
-          bytes_{std::exchange(other.bytes_, {})} {}
+          data_{other.data_},
+          size_{std::exchange(other.size_, 0)},
+          id_{other.id_} {}
     Lease& operator=(Lease&& other) noexcept {
         if (this != &other) {
             release();
             pool_ = std::exchange(other.pool_, nullptr);
+            data_ = other.data_;
+            size_ = std::exchange(other.size_, 0);
             id_ = other.id_;
-            bytes_ = std::exchange(other.bytes_, {});
         }
         return *this;
     }
-    ~Lease() { release(); }
+    ~Lease() {
+        if (pool_ != nullptr) release();
+    }
 
     /// Return the received bytes and their number; valid until the lease ends.
-    [[nodiscard]] bool empty() const noexcept { return bytes_.empty(); }
-    [[nodiscard]] std::size_t size() const noexcept { return bytes_.size(); }
-    [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return bytes_; }
+    [[nodiscard]] bool empty() const noexcept { return size_ == 0; }
+    [[nodiscard]] std::size_t size() const noexcept { return size_; }
+    [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return {data_, size_}; }
     /// Returns the same bytes as text.
     [[nodiscard]] std::string_view text() const noexcept {
-        return {reinterpret_cast<const char*>(bytes_.data()), bytes_.size()};
+        return {reinterpret_cast<const char*>(data_), size_};
     }
-    /// Gives the buffer back now; the lease is empty afterwards.
+    /// Gives the bytes back now; the lease is empty afterwards.
     void release() noexcept;
 
 private:
     friend class BufferPool;
+    friend class Receiver;
     Lease(BufferPool& pool, std::uint16_t id, std::span<const std::byte> bytes) noexcept
-        : pool_{&pool}, id_{id}, bytes_{bytes} {}
+        : pool_{&pool},
+          data_{bytes.data()},
+          size_{static_cast<std::uint32_t>(bytes.size())},
+          id_{id} {}
 
     BufferPool* pool_ = nullptr;
+    const std::byte* data_ = nullptr;
+    std::uint32_t size_ = 0;
     std::uint16_t id_ = 0;
-    std::span<const std::byte> bytes_;
+};
+
+/// Is told when a buffer has come back to a pool that had run out.
+class BufferWaiter {
+public:
+    virtual void buffer_available() noexcept = 0;
+
+protected:
+    ~BufferWaiter() = default;
 };
 
 /// Receive buffers of equal size that the kernel picks from (io_uring_setup_buf_ring(3)).
 ///
-/// Starts with `count` buffers, supplies more when the kernel runs out, up to `max_count`, and
-/// takes those back when they are idle: memory follows what is really in use. Address space for all
-/// of them is reserved at once; a page is resident only once bytes arrived in it.
+/// Where the kernel can (6.12, IOU_PBUF_RING_INC), it fills a buffer piece by piece, for whichever
+/// socket has data: each piece is leased on its own, and the buffer is used again when it is full
+/// and its last lease has ended. Starts with `count` buffers, few enough to stay in the processor's
+/// cache; supplies more when the kernel runs out, up to `max_count`, and takes those back when they
+/// are idle: memory follows what is really in use. Address space for all of them is reserved at
+/// once; a page is resident only once bytes arrived in it.
 class BufferPool {
 public:
     /// Bounds: all three non-zero; `count` <= `max_count` <= 32768, the kernel's bound of a ring;
@@ -79,36 +102,76 @@ public:
 
     /// Reserves the memory and registers the ring with `driver`, which must outlive the pool.
     /// Errors: ENOMEM; EINVAL for an option out of bounds or a kernel before 5.19.
-    [[nodiscard]] Result<void> open(Driver& driver, Loop& loop, Options options);
+    [[nodiscard]] Result<void> open(Driver& driver, BufferWaiter& waiter, Options options);
 
-    /// Counts the buffers that tasks hold.
-    [[nodiscard]] std::uint32_t leased() const noexcept { return leased_; }
-    /// Counts the buffers in circulation: held by tasks or ready for the kernel.
+    /// Counts the leases that tasks and receivers hold.
+    [[nodiscard]] std::uint32_t leased() const noexcept { return leases_; }
+    /// Counts the buffers in circulation: held by leases or ready for the kernel.
     [[nodiscard]] std::uint32_t active() const noexcept { return active_; }
 
 private:
     friend class Lease;
     friend class Loop;
-    static constexpr int group = 0;
+    friend class Receiver;
+    static constexpr std::uint16_t group = 0;
 
-    [[nodiscard]] Lease take(std::uint32_t completion_flags, std::size_t length) noexcept;
-    /// Makes sure that the kernel has a buffer to pick; false when every buffer is held by a task.
+    /// A buffer: how much of it the kernel has filled, who holds a part of it.
+    struct Buffer {
+        std::uint32_t filled = 0;
+        std::uint32_t leases = 0;
+        bool with_kernel = false;
+    };
+
+    /// Returns what a completion with these flags has filled, without leasing it.
+    [[nodiscard]] std::span<const std::byte> consume(std::uint32_t flags,
+                                                     std::size_t length) noexcept;
+    /// Leases a part of a buffer.
+    [[nodiscard]] Lease lease(std::uint16_t id, std::span<const std::byte> bytes) noexcept {
+        ++buffers_[id].leases;
+        ++leases_;
+        return {*this, id, bytes};
+    }
+    /// Makes sure that the kernel has a buffer to pick; false when every buffer is held.
     [[nodiscard]] bool replenish() noexcept;
+    /// Takes a share of the buffers that were idle since the last call out of circulation; to be
+    /// called about once a second. Returns whether it should be called again.
+    bool trim() noexcept;
     void give_back(std::uint16_t id) noexcept;
+    void recycle(std::uint16_t id) noexcept;
     void supply(std::uint16_t id) noexcept;
+    void release_pages(std::uint16_t id) noexcept;
     [[nodiscard]] std::byte* address(std::uint16_t id) const noexcept {
         return memory_ + std::size_t{id} * options_.buffer_size.count;
     }
 
     Driver* driver_ = nullptr;
-    Loop* loop_ = nullptr;
+    BufferWaiter* waiter_ = nullptr;
     io_uring_buf_ring* ring_ = nullptr;
-    std::uint32_t ring_entries_ = 0;
     std::byte* memory_ = nullptr;
+    std::unique_ptr<Buffer[]> buffers_;
     Options options_{};
-    std::uint32_t active_ = 0;
-    std::uint32_t leased_ = 0;
+    std::uint32_t ring_entries_ = 0;
+    std::uint32_t leases_ = 0;
+    std::uint32_t active_ = 0;     ///< in circulation
+    std::uint32_t available_ = 0;  ///< of those, the kernel's
+    std::uint32_t least_available_ = 0;  ///< since the last trim
+    std::uint32_t surplus_ = 0;          ///< to be taken out of circulation
+    bool incremental_ = false;
+    bool wanted_ = false;              ///< somebody waits for a buffer
     std::vector<std::uint16_t> idle_;  ///< not in circulation, the next to be used last
 };
+
+/// See the declaration.
+inline void Lease::release() noexcept {
+    size_ = 0;
+    if (pool_ != nullptr) std::exchange(pool_, nullptr)->give_back(id_);
+}
+
+/// See the declaration.
+inline void BufferPool::give_back(std::uint16_t id) noexcept {
+    --leases_;
+    Buffer& buffer = buffers_[id];
+    if (--buffer.leases == 0 && !buffer.with_kernel) recycle(id);
+}
 
 }  // namespace ringfort::uring

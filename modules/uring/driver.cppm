@@ -1,18 +1,21 @@
 module;
-#include <liburing.h>
-
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
-#include <span>
 #include <string_view>
+#include <vector>
 export module ringfort.uring:driver;
 
 import ringfort.base;
+import :request;
+
+extern "C" {
+struct io_uring;
+struct io_uring_sqe;
+}
 
 export namespace ringfort::uring {
-
-struct Request;
 
 /// How the kernel delivers completions, best first.
 enum class RingMode : std::uint8_t {
@@ -21,51 +24,69 @@ enum class RingMode : std::uint8_t {
     cooperative,        ///< 5.19: work waits for the next system call
 };
 
-/// Says what a mode lacks against the best one, for the log.
-[[nodiscard]] std::string_view consequence(RingMode mode) noexcept;
+/// What a ring can do beyond what every supported kernel does. A new kernel has all of it.
+struct Features {
+    RingMode mode = RingMode::deferred_no_array;
+    bool incremental_buffers = true;  ///< 6.12: several receives share a buffer
+    bool bundles = true;              ///< 6.10: one receive or send spans several buffers
+    bool minimum_wait = true;         ///< 6.12: waits a little for a batch
+};
 
-/// A completion as the ring delivers it. See io_uring_enter(2), struct io_uring_cqe.
-struct Completion {
-    std::uint64_t tag = 0;
-    int result = 0;
-    std::uint32_t flags = 0;
+/// Says of each feature that is missing what follows from it, for the log; empty when none is.
+[[nodiscard]] std::vector<std::string_view> consequences(const Features& features);
+
+/// How long the loop may wait, and for how much.
+struct Wait {
+    std::optional<std::int64_t> limit_ns;  ///< absent: for ever; 0: do not wait
+    unsigned completions = 1;              ///< to wait for
+    unsigned batch_us = 0;                 ///< after this, one completion is enough
 };
 
 /// The io_uring of one thread: owns it, translates requests, makes the loop's one system call.
 class Driver {
 public:
-    Driver() noexcept = default;
+    Driver() noexcept;
     Driver(Driver&&) = delete;
     ~Driver();
 
-    /// Sets the ring up in the best mode the kernel has, `best` or below. Errors: those of
+    /// Sets the ring up with the best of `wanted` that the kernel has. Errors: those of
     /// io_uring_setup(2); EINVAL when the kernel knows none of the modes.
     [[nodiscard]] Result<void> open(std::uint32_t submissions, std::uint32_t completions,
-                                    RingMode best);
-    [[nodiscard]] RingMode mode() const noexcept { return mode_; }
+                                    const Features& wanted);
+    [[nodiscard]] const Features& features() const noexcept { return features_; }
+    /// Says that the buffers cannot be shared, as only registering them shows.
+    void lacks_incremental_buffers() noexcept { features_.incremental_buffers = false; }
 
     /// Queues a request; its completion will carry `tag`, which is not 0. Returns whether there was
     /// room.
-    [[nodiscard]] bool submit(const Request& request, std::uint64_t tag,
-                              std::uint16_t buffer_group) noexcept;
-    /// Queues the cancelling of the request with this tag. Returns whether there was room.
+    [[nodiscard]] bool submit(const Request& request, std::uint64_t tag) noexcept;
+    /// Queues a receive that goes on until it is cancelled or fails, into buffers of `group`.
+    [[nodiscard]] bool submit_receive(RawFd socket, std::uint64_t tag,
+                                      std::uint16_t group) noexcept;
+    /// Queues the cancelling of the request with this tag; nothing answers it but that request.
     [[nodiscard]] bool cancel(std::uint64_t tag) noexcept;
-    /// Hands the queue to the kernel and waits at most `wait` (for ever when absent) for a
-    /// completion; zero does not wait. Errors: those of io_uring_enter(2) but ETIME, EINTR, EAGAIN
-    /// and EBUSY, which mean: go on.
-    [[nodiscard]] Result<void> enter(std::optional<std::int64_t> wait_ns) noexcept;
-    /// Takes completions out of the ring, at most as many as `out` holds; returns how many.
-    [[nodiscard]] std::size_t reap(std::span<Completion> out) noexcept;
+    /// Queues the closing of a descriptor, after all that was queued before; nothing answers it.
+    [[nodiscard]] bool close(RawFd fd) noexcept;
+    /// Hands the queue to the kernel without waiting.
+    void flush() noexcept;
+    /// Hands the queue to the kernel and waits for completions. Errors: those of io_uring_enter(2)
+    /// but ETIME, EINTR, EAGAIN and EBUSY, which mean: go on.
+    [[nodiscard]] Result<void> enter(const Wait& wait) noexcept;
 
-    /// Returns the ring, for the buffers that are registered with it.
-    [[nodiscard]] io_uring& ring() noexcept { return ring_; }
+    /// Returns the ring, for what reaps it and for buffers that are registered with it.
+    [[nodiscard]] io_uring& ring() noexcept { return *ring_; }
 
 private:
+    struct Close {
+        void operator()(io_uring* ring) const noexcept;
+    };
+
+    [[nodiscard]] Result<void> open_ring(std::uint32_t submissions, std::uint32_t completions,
+                                         RingMode mode);
     io_uring_sqe* room() noexcept;
 
-    io_uring ring_{};
-    bool open_ = false;
-    RingMode mode_ = RingMode::deferred_no_array;
+    std::unique_ptr<io_uring, Close> ring_;
+    Features features_;
 };
 
 }  // namespace ringfort::uring

@@ -1,0 +1,112 @@
+module;
+#include <coroutine>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+export module ringfort.uring:receiver;
+
+import ringfort.base;
+import ringfort.coro;
+import :buffers;
+
+export namespace ringfort::uring {
+
+class Loop;
+class Receiver;
+
+/// Awaits bytes of a Receiver; an empty lease means that the peer has closed its half.
+///
+/// Cancelling and the time limit end the waiting alone: what arrives later is kept for the next
+/// receive. Errors: those of recv(2); ECANCELED; ETIMEDOUT.
+class ReceiveOperation : private coro::CancelHook, private coro::Timer {
+public:
+    ReceiveOperation(Receiver& receiver, std::optional<Milliseconds> limit) noexcept;
+    ReceiveOperation(ReceiveOperation&&) = delete;
+    ~ReceiveOperation();
+
+    [[nodiscard]] bool await_ready() const noexcept { return false; }
+    template <coro::TaskPromise P>
+    bool await_suspend(std::coroutine_handle<P> task) {
+        return begin(task, task.promise().context());
+    }
+    [[nodiscard]] Result<Lease> await_resume() noexcept;
+
+private:
+    friend class Receiver;
+    enum class State : std::uint8_t { idle, waiting, done, cancelled, timed_out };
+
+    bool begin(std::coroutine_handle<> task, const coro::Context& context);
+    void end(State state) noexcept;
+
+    Receiver& receiver_;
+    Milliseconds limit_;  ///< negative: none
+    State state_ = State::idle;
+    coro::Resumption resumption_;
+};
+
+/// What a socket receives: one request of the ring that goes on delivering (multishot), and the
+/// bytes that nobody has taken yet.
+///
+/// Its life: idle -> armed -> ended, and back to idle when the kernel stops delivering without the
+/// stream's end: out of buffers, out of room for completions, or told to, because more than
+/// `limits::receive_ahead` bytes wait to be taken. Owned by the loop once `close` was called, and
+/// destroyed when the kernel has let go of it.
+class Receiver : private coro::ListNode<Receiver> {
+public:
+    /// Makes the receiver of a socket in blocking mode, which stays with the caller.
+    Receiver(Loop& loop, RawFd socket) noexcept : loop_{loop}, socket_{socket} {}
+    Receiver(Receiver&&) = delete;
+
+    /// Stops receiving, drops what has arrived, and closes `socket` when the kernel has been told.
+    void close(Fd socket) noexcept;
+
+    /// Stops asking the kernel for more; what has arrived can still be received.
+    void pause() noexcept;
+    /// Tells whether the kernel may still deliver.
+    [[nodiscard]] bool armed() const noexcept { return state_ != State::idle; }
+    /// Counts the bytes that have arrived and were not taken.
+    [[nodiscard]] std::size_t pending() const noexcept { return bytes_; }
+
+private:
+    friend class Loop;
+    friend class ReceiveOperation;
+    friend class coro::List<Receiver>;
+    enum class State : std::uint8_t {
+        idle,            ///< the kernel knows nothing of it
+        without_room,    ///< found the submission queue full
+        without_buffer,  ///< found the buffer pool empty
+        armed,
+        stopping  ///< asked to end
+    };
+    /// Bytes that wait to be taken, adjoining ones as one.
+    struct Piece {
+        Lease lease;
+        Piece* next = nullptr;
+    };
+
+    ~Receiver();
+    [[nodiscard]] bool ready() const noexcept { return first_ != nullptr || ended_; }
+    void arm() noexcept;
+    void stop() noexcept;
+    void arrived(std::uint32_t flags, std::size_t length) noexcept;
+    void complete(int result, std::uint32_t flags) noexcept;
+    void completed_last(int result) noexcept;
+    void keep(std::uint16_t id, std::span<const std::byte> bytes) noexcept;
+    void drop_pieces() noexcept;
+    void wake() noexcept;
+    [[nodiscard]] Result<Lease> take() noexcept;
+
+    Loop& loop_;
+    ReceiveOperation* waiter_ = nullptr;
+    Piece* first_ = nullptr;
+    Piece* last_ = nullptr;
+    std::size_t bytes_ = 0;
+    RawFd socket_;
+    int end_ = 0;  ///< once ended: 0 or -errno
+    State state_ = State::idle;
+    bool ended_ = false;
+    bool paused_ = false;
+    bool closed_ = false;
+};
+
+}  // namespace ringfort::uring

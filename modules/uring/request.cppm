@@ -1,0 +1,38 @@
+module;
+#include <cstddef>
+#include <cstdint>
+export module ringfort.uring:request;
+
+import ringfort.base;
+
+export namespace ringfort::uring {
+
+/// What an operation does; see the functions of the same names in Loop.
+enum class Opcode : std::uint8_t {
+    accept,
+    accept_waiting,
+    connect,
+    receive,
+    send,
+    send_message,
+    poll,
+    read,
+    write
+};
+
+/// Names an operation for its Error.
+[[nodiscard]] Step step_of(Opcode opcode) noexcept;
+
+/// What an operation asks of the kernel, in the loop's own terms.
+struct Request {
+    static constexpr std::uint64_t at_position = ~std::uint64_t{0};  ///< of the file itself
+
+    Opcode opcode;
+    RawFd fd;                            ///< borrowed until the operation has completed
+    const void* address = nullptr;       ///< the bytes, the socket address or the msghdr
+    std::size_t length = 0;              ///< bytes at `address`
+    std::uint64_t offset = at_position;  ///< in a file
+    std::uint32_t flags = 0;             ///< poll events, flags of accept or send
+};
+
+}  // namespace ringfort::uring
