@@ -37,6 +37,8 @@ inline constexpr Milliseconds accept_backoff_ms{100};    ///< after EMFILE, ENFI
 inline constexpr Milliseconds linger_timeout_ms{1'000};  ///< for a peer that is being refused
 inline constexpr Milliseconds accept_sweep_ms{500};  ///< after which an accept is asked for anew
 inline constexpr std::uint32_t resumptions_per_turn = 4'096;
+inline constexpr Milliseconds run_time_per_turn_ms{10};
+inline constexpr std::uint32_t completions_per_resumption = 128;  ///< without suspending
 inline constexpr std::uint32_t last_accepts = 64;  ///< a listener, by a worker that begins to drain
 
 /// A worker's ring: its two queues in entries, and the buffers the kernel receives into.

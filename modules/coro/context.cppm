@@ -1,17 +1,25 @@
 module;
 #include <concepts>
 #include <coroutine>
+#include <string_view>
 export module ringfort.coro:context;
 
 import :cancel;
-import :ready;
 
 export namespace ringfort::coro {
 
-/// What a task inherits from the one that awaits it: where to queue it, and who may cancel it.
+class Scheduler;
+
+/// Names whose task something is, for the stall detector. Outlives the tasks that carry it.
+struct Label {
+    std::string_view name;
+};
+
+/// What a task inherits from the one that awaits it: what runs it, who may cancel it, whose it is.
 struct Context {
-    ReadyQueue* ready = nullptr;
+    Scheduler* scheduler = nullptr;
     CancelSource* cancel = nullptr;
+    const Label* label = nullptr;
 
     /// Tells whether the task was asked to stop.
     [[nodiscard]] bool cancelled() const noexcept {

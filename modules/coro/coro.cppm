@@ -3,7 +3,7 @@
 /// go on.
 ///
 /// Invariants: makes no system call and knows no ring; nothing is resumed from inside another
-/// coroutine but through a ReadyQueue or by symmetric transfer; a frame is never destroyed while it
+/// coroutine but through a Scheduler or by symmetric transfer; a frame is never destroyed while it
 /// waits for something.
 /// Diagnostics: waiting that was cancelled returns ECANCELED; destroying a running task, a scope
 /// with children or a source with hooks aborts. Sources: Lewis Baker, "Understanding symmetric
@@ -15,5 +15,7 @@ export import :context;
 export import :event;
 export import :list;
 export import :ready;
+export import :scheduler;
 export import :scope;
 export import :task;
+export import :timer;

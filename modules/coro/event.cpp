@@ -24,8 +24,8 @@ Event::Wait::Wait(Event& event) noexcept
 bool Event::Wait::begin(std::coroutine_handle<> task, const Context& context) noexcept {
     cancelled_ = context.cancelled();
     if (cancelled_) return false;
-    ready_ = context.ready;
-    resumption_.handle = task;
+    scheduler_ = context.scheduler;
+    resumption_.prepare(task, context);
     event_.waiting_.push_back(*this);
     if (context.cancel != nullptr) context.cancel->attach(*this);
     return true;
@@ -33,7 +33,7 @@ bool Event::Wait::begin(std::coroutine_handle<> task, const Context& context) no
 
 void Event::Wait::end() noexcept {
     CancelHook::unlink();
-    ready_->push(resumption_);
+    scheduler_->push(resumption_);
 }
 
 Result<void> Event::Wait::await_resume() const noexcept {

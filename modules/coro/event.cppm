@@ -7,6 +7,7 @@ import :cancel;
 import :context;
 import :list;
 import :ready;
+import :scheduler;
 
 export namespace ringfort::coro {
 
@@ -47,7 +48,7 @@ private:
     void end() noexcept;
 
     Event& event_;
-    ReadyQueue* ready_ = nullptr;
+    Scheduler* scheduler_ = nullptr;
     bool cancelled_ = false;
     Resumption resumption_;
 };

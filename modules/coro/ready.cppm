@@ -1,7 +1,8 @@
 module;
 #include <coroutine>
-#include <cstddef>
 export module ringfort.coro:ready;
+
+import :context;
 
 export namespace ringfort::coro {
 
@@ -10,6 +11,13 @@ export namespace ringfort::coro {
 struct Resumption {
     std::coroutine_handle<> handle;
     Resumption* next = nullptr;
+    const Label* label = nullptr;
+
+    /// Notes which task is to go on, and whose it is.
+    void prepare(std::coroutine_handle<> task, const Context& context) noexcept {
+        handle = task;
+        label = context.label;
+    }
 };
 
 /// The coroutines of one thread that may go on, oldest first.
@@ -28,16 +36,11 @@ public:
         tail_ = &item;
     }
 
-    /// Resumes at most `budget` coroutines, those queued meanwhile included; returns how many.
-    std::size_t run(std::size_t budget) {
-        std::size_t resumed = 0;
-        while (head_ != nullptr && resumed < budget) {
-            Resumption* item = head_;
-            head_ = item->next;
-            ++resumed;
-            item->handle.resume();
-        }
-        return resumed;
+    /// Takes the oldest out; there must be one.
+    [[nodiscard]] Resumption& pop() noexcept {
+        Resumption& item = *head_;
+        head_ = item.next;
+        return item;
     }
 
 private:

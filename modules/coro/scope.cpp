@@ -38,8 +38,10 @@ struct Scope::Child {
     promise_type& promise;
 };
 
-Scope::Scope(const Context& parent) noexcept
-    : cancel_{parent.cancel}, context_{parent.ready, &cancel_} {}
+Scope::Scope(const Context& parent) noexcept : Scope{parent, parent.label} {}
+
+Scope::Scope(const Context& parent, const Label* label) noexcept
+    : cancel_{parent.cancel}, context_{parent.scheduler, &cancel_, label} {}
 
 Scope::~Scope() {
     ensure(running_ == 0, "a scope was destroyed with tasks running");
@@ -52,19 +54,20 @@ Scope::Child Scope::drive(Task<void> task) {
 void Scope::spawn(Task<void> task) {
     Child::promise_type& promise = drive(std::move(task)).promise;
     promise.context() = context_;
-    promise.start.handle = std::coroutine_handle<Child::promise_type>::from_promise(promise);
+    promise.start.prepare(std::coroutine_handle<Child::promise_type>::from_promise(promise),
+                          context_);
     ++running_;
-    context_.ready->push(promise.start);
+    context_.scheduler->push(promise.start);
 }
 
 void Scope::finished() noexcept {
-    if (--running_ == 0 && std::exchange(joining_, false)) context_.ready->push(joiner_);
+    if (--running_ == 0 && std::exchange(joining_, false)) context_.scheduler->push(joiner_);
 }
 
-void Scope::Join::await_suspend(std::coroutine_handle<> joining) noexcept {
-    ensure(!scope_.joining_, "two tasks join one scope");
-    scope_.joining_ = true;
-    scope_.joiner_.handle = joining;
+void Scope::wait(std::coroutine_handle<> joining, const Context& context) noexcept {
+    ensure(!joining_, "two tasks join one scope");
+    joining_ = true;
+    joiner_.prepare(joining, context);
 }
 
 }  // namespace ringfort::coro

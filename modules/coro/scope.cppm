@@ -6,6 +6,7 @@ export module ringfort.coro:scope;
 import :cancel;
 import :context;
 import :ready;
+import :scheduler;
 import :task;
 
 export namespace ringfort::coro {
@@ -16,7 +17,9 @@ export namespace ringfort::coro {
 class Scope {
 public:
     /// Makes a scope below the running task: `Scope scope{co_await coro::current_context()};`
+    /// Its tasks inherit the label, or carry `label`.
     explicit Scope(const Context& parent) noexcept;
+    Scope(const Context& parent, const Label* label) noexcept;
     Scope(Scope&&) = delete;
     ~Scope();
 
@@ -34,7 +37,10 @@ public:
     public:
         explicit Join(Scope& scope) noexcept : scope_{scope} {}
         [[nodiscard]] bool await_ready() const noexcept { return scope_.running_ == 0; }
-        void await_suspend(std::coroutine_handle<> joining) noexcept;
+        template <TaskPromise P>
+        void await_suspend(std::coroutine_handle<P> joining) noexcept {
+            scope_.wait(joining, joining.promise().context());
+        }
         void await_resume() const noexcept {}
 
     private:
@@ -47,6 +53,7 @@ private:
     struct Child;
     Child drive(Task<void> task);
     void finished() noexcept;
+    void wait(std::coroutine_handle<> joining, const Context& context) noexcept;
 
     CancelSource cancel_;
     Context context_;

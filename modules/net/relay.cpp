@@ -18,23 +18,24 @@ namespace {
 
 /// Cancels the relay's scope when nothing has moved for the limit. Instead of moving the timer at
 /// every byte it notes the time, and looks at it when the timer fires.
-class IdleGuard : private uring::Timer {
+class IdleGuard : private coro::Timer {
 public:
     IdleGuard(uring::Loop& loop, coro::Scope& scope, std::optional<Milliseconds> limit)
-        : Timer{[](Timer& timer) noexcept { static_cast<IdleGuard&>(timer).look(); }},
+        : Timer{[](coro::Timer& timer) noexcept { static_cast<IdleGuard&>(timer).look(); }},
           loop_{loop},
           scope_{scope},
           limit_{limit} {
         touch();
-        if (limit_) loop_.timers().arm(*this, last_ + *limit_);
+        if (limit_) loop_.scheduler().timers().arm(*this, last_ + *limit_);
     }
 
-    void touch() noexcept { last_ = loop_.time(); }
+    void touch() noexcept { last_ = loop_.scheduler().time(); }
     [[nodiscard]] bool expired() const noexcept { return expired_; }
 
 private:
     void look() noexcept {
-        if (last_ + *limit_ > loop_.time()) return loop_.timers().arm(*this, last_ + *limit_);
+        if (last_ + *limit_ > loop_.scheduler().time())
+            return loop_.scheduler().timers().arm(*this, last_ + *limit_);
         expired_ = true;
         scope_.cancel();
     }

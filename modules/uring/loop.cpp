@@ -44,7 +44,6 @@ void Loop::turn() {
     ++statistics_.turns;
     const auto entered = driver_.enter(wait_ns());
     ensure(entered.has_value(), entered ? "" : entered.error().text());
-    time_ = now();
     std::array<Completion, reap_batch> batch;
     std::size_t count = 0;
     do {
@@ -52,15 +51,15 @@ void Loop::turn() {
         statistics_.completions += count;
         for (std::size_t i = 0; i < count; ++i) complete(batch[i]);
     } while (count == batch.size());
-    timers_.fire(time_);
+    scheduler_.begin_turn(now());
     retry_waiting();
     // Last, so that a turn that ends the loop's task does not wait for anything more.
-    ready_.run(limits::resumptions_per_turn);
+    scheduler_.run();
 }
 
 std::optional<std::int64_t> Loop::wait_ns() const noexcept {
-    if (!ready_.empty() || !room_waiting_.empty()) return 0;
-    const auto due = timers_.next();
+    if (!scheduler_.empty() || !room_waiting_.empty()) return 0;
+    const auto due = scheduler_.timers().next();
     if (!due) return std::nullopt;
     const auto left = std::chrono::duration_cast<std::chrono::nanoseconds>(*due - now()).count();
     return std::max<std::int64_t>(left, 0);

@@ -14,7 +14,6 @@ import ringfort.coro;
 import :buffers;
 import :driver;
 import :operation;
-import :timer;
 
 export namespace ringfort::uring {
 
@@ -50,13 +49,10 @@ public:
     T run(coro::Task<T> task);
 
     /// Give access to the loop's parts, valid as long as the loop lives.
-    [[nodiscard]] coro::ReadyQueue& ready() noexcept { return ready_; }
-    [[nodiscard]] TimerQueue& timers() noexcept { return timers_; }
+    [[nodiscard]] coro::Scheduler& scheduler() noexcept { return scheduler_; }
     [[nodiscard]] const BufferPool& buffers() const noexcept { return buffers_; }
     [[nodiscard]] RingMode mode() const noexcept { return driver_.mode(); }
     [[nodiscard]] const LoopStatistics& statistics() const noexcept { return statistics_; }
-    /// Returns the time at which this turn began to run tasks.
-    [[nodiscard]] Instant time() const noexcept { return time_; }
 
     /// Accepts one connection: an Fd, closed on exec. The listener must be in blocking mode.
     [[nodiscard]] FdOperation accept(RawFd listener,
@@ -98,19 +94,17 @@ private:
 
     Driver driver_;
     BufferPool buffers_;
-    TimerQueue timers_;
-    coro::ReadyQueue ready_;
+    coro::Scheduler scheduler_;
     coro::List<Operation> room_waiting_;    ///< found the submission queue full
     coro::List<Operation> buffer_waiting_;  ///< found the buffer pool empty
     std::uint64_t in_flight_ = 0;
-    Instant time_ = now();
     LoopStatistics statistics_;
 };
 
 /// See the declaration.
 template <class T>
 T Loop::run(coro::Task<T> task) {
-    coro::Scope scope{coro::Context{&ready_, nullptr}};
+    coro::Scope scope{coro::Context{.scheduler = &scheduler_}};
     if constexpr (std::is_void_v<T>) {
         scope.spawn(std::move(task));
         while (scope.size() > 0) turn();

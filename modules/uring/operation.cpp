@@ -15,7 +15,7 @@ namespace ringfort::uring {
 
 Operation::Operation(Loop& loop, const Request& request, std::optional<Milliseconds> limit) noexcept
     : CancelHook{[](CancelHook& self) noexcept { static_cast<Operation&>(self).stop(); }},
-      Timer{[](Timer& self) noexcept {
+      Timer{[](coro::Timer& self) noexcept {
           auto& operation = static_cast<Operation&>(self);
           operation.timed_out_ = true;
           operation.stop();
@@ -33,9 +33,9 @@ bool Operation::begin(std::coroutine_handle<> task, const coro::Context& context
         result_ = -ECANCELED;
         return false;
     }
-    resumption_.handle = task;
+    resumption_.prepare(task, context);
     if (context.cancel != nullptr) context.cancel->attach(*this);
-    if (limit_) loop_.timers().arm(*this, loop_.time() + *limit_);
+    if (limit_) loop_.scheduler().timers().arm(*this, loop_.scheduler().time() + *limit_);
     loop_.submit(*this);
     return true;
 }
@@ -56,7 +56,7 @@ void Operation::finish(int result) noexcept {
     CancelHook::unlink();
     disarm();
     coro::ListNode<Operation>::unlink();
-    loop_.ready().push(resumption_);
+    loop_.scheduler().push(resumption_);
 }
 
 Result<Lease> ReceiveOperation::await_resume() noexcept {
@@ -70,23 +70,23 @@ Sleep::Sleep(Loop& loop, Milliseconds duration) noexcept
           self.cancelled_ = true;
           self.end();
       }},
-      Timer{[](Timer& timer) noexcept { static_cast<Sleep&>(timer).end(); }},
+      Timer{[](coro::Timer& timer) noexcept { static_cast<Sleep&>(timer).end(); }},
       loop_{loop},
       duration_{duration} {}
 
 bool Sleep::begin(std::coroutine_handle<> task, const coro::Context& context) {
     cancelled_ = context.cancelled();
     if (cancelled_) return false;
-    resumption_.handle = task;
+    resumption_.prepare(task, context);
     if (context.cancel != nullptr) context.cancel->attach(*this);
-    loop_.timers().arm(*this, loop_.time() + duration_);
+    loop_.scheduler().timers().arm(*this, loop_.scheduler().time() + duration_);
     return true;
 }
 
 void Sleep::end() noexcept {
     CancelHook::unlink();
     disarm();
-    loop_.ready().push(resumption_);
+    loop_.scheduler().push(resumption_);
 }
 
 Result<void> Sleep::await_resume() const noexcept {

@@ -8,7 +8,6 @@ export module ringfort.uring:operation;
 import ringfort.base;
 import ringfort.coro;
 import :buffers;
-import :timer;
 
 export namespace ringfort::uring {
 
@@ -32,7 +31,7 @@ struct Request {
 ///
 /// Its life: idle -> (waiting for room or for a buffer ->) in flight -> done. Cancelling or the
 /// time limit asks the kernel to stop it; the task goes on only when the kernel has answered.
-class Operation : private coro::CancelHook, private Timer, private coro::ListNode<Operation> {
+class Operation : private coro::CancelHook, private coro::Timer, private coro::ListNode<Operation> {
 public:
     Operation(Loop& loop, const Request& request, std::optional<Milliseconds> limit) noexcept;
     Operation(Operation&&) = delete;
@@ -120,7 +119,7 @@ public:
 };
 
 /// Awaits a moment. Cancellable.
-class Sleep : private coro::CancelHook, private Timer {
+class Sleep : private coro::CancelHook, private coro::Timer {
 public:
     Sleep(Loop& loop, Milliseconds duration) noexcept;
     [[nodiscard]] bool await_ready() const noexcept { return false; }

@@ -1,5 +1,5 @@
 /// The event loop of a worker: an io_uring, the operations submitted to it, a pool of buffers that
-/// the kernel fills, and timers; one system call per turn.
+/// the kernel fills; one system call per turn.
 ///
 /// Invariants: one ring, one thread, never across a fork; an operation lives in the frame of the
 /// task that awaits it and its memory outlives its completion; a result that arrives although
@@ -14,4 +14,3 @@ export import :diagnosis;
 export import :driver;
 export import :loop;
 export import :operation;
-export import :timer;

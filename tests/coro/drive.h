@@ -1,4 +1,4 @@
-/// Runs a task to its end on a bare ReadyQueue: the smallest loop there is.
+/// Runs a task to its end on a bare Scheduler: the smallest loop there is.
 #pragma once
 #include <coroutine>
 #include <cstddef>
@@ -29,10 +29,10 @@ Driver drive(ringfort::coro::Task<T>& task) {
 template <class T>
 class Running {
 public:
-    Running(ringfort::coro::ReadyQueue& ready, ringfort::coro::Task<T> task,
+    Running(ringfort::coro::Scheduler& scheduler, ringfort::coro::Task<T> task,
             ringfort::coro::CancelSource* cancel = nullptr)
         : task_{std::move(task)}, driver_{drive(task_)} {
-        driver_.frame.promise().context() = {&ready, cancel};
+        driver_.frame.promise().context() = {.scheduler = &scheduler, .cancel = cancel};
         driver_.frame.resume();
     }
     Running(Running&&) = delete;
@@ -44,6 +44,7 @@ private:
     Driver driver_;
 };
 
-constexpr std::size_t plenty = 1'000'000;
+constexpr ringfort::coro::Budget plenty{.resumptions = 1'000'000,
+                                        .time = ringfort::Milliseconds{600'000}};
 
 }  // namespace testing

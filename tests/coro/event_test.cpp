@@ -20,14 +20,14 @@ Task<> wait_for(coro::Event& event, std::optional<Result<void>>& outcome) {
 }  // namespace
 
 TEST_CASE("setting an event resumes every task that waits") {
-    coro::ReadyQueue ready;
+    coro::Scheduler scheduler;
     coro::Event event;
     std::optional<Result<void>> one, two;
-    testing::Running first{ready, wait_for(event, one)};
-    testing::Running second{ready, wait_for(event, two)};
+    testing::Running first{scheduler, wait_for(event, one)};
+    testing::Running second{scheduler, wait_for(event, two)};
     CHECK_FALSE(first.done());
     event.set();
-    CHECK(ready.run(testing::plenty) == 2);
+    CHECK(scheduler.run(testing::plenty) == 2);
     REQUIRE(one);
     REQUIRE(two);
     CHECK(one->has_value());
@@ -35,54 +35,54 @@ TEST_CASE("setting an event resumes every task that waits") {
 }
 
 TEST_CASE("a set event does not suspend until it is reset") {
-    coro::ReadyQueue ready;
+    coro::Scheduler scheduler;
     coro::Event event;
     event.set();
     std::optional<Result<void>> one, two;
-    testing::Running first{ready, wait_for(event, one)};
+    testing::Running first{scheduler, wait_for(event, one)};
     CHECK(first.done());
     event.reset();
-    testing::Running second{ready, wait_for(event, two)};
+    testing::Running second{scheduler, wait_for(event, two)};
     CHECK_FALSE(second.done());
     event.set();
-    ready.run(testing::plenty);
+    scheduler.run(testing::plenty);
     CHECK(second.done());
 }
 
 TEST_CASE("waiting for an event ends with ECANCELED when it is cancelled") {
-    coro::ReadyQueue ready;
+    coro::Scheduler scheduler;
     coro::CancelSource cancel;
     coro::Event event;
     std::optional<Result<void>> outcome;
-    testing::Running running{ready, wait_for(event, outcome), &cancel};
+    testing::Running running{scheduler, wait_for(event, outcome), &cancel};
     cancel.request();
-    ready.run(testing::plenty);
+    scheduler.run(testing::plenty);
     REQUIRE(outcome);
     CHECK(outcome->error().is(std::errc::operation_canceled));
     event.set();
-    CHECK(ready.empty());
+    CHECK(scheduler.empty());
 }
 
 TEST_CASE("a cancelled task does not begin to wait") {
-    coro::ReadyQueue ready;
+    coro::Scheduler scheduler;
     coro::CancelSource cancel;
     cancel.request();
     coro::Event event;
     std::optional<Result<void>> outcome;
-    testing::Running running{ready, wait_for(event, outcome), &cancel};
+    testing::Running running{scheduler, wait_for(event, outcome), &cancel};
     REQUIRE(running.done());
     CHECK(outcome->error().is(std::errc::operation_canceled));
 }
 
 TEST_CASE("cancelling after the event was set does not resume twice") {
-    coro::ReadyQueue ready;
+    coro::Scheduler scheduler;
     coro::CancelSource cancel;
     coro::Event event;
     std::optional<Result<void>> outcome;
-    testing::Running running{ready, wait_for(event, outcome), &cancel};
+    testing::Running running{scheduler, wait_for(event, outcome), &cancel};
     event.set();
     cancel.request();
-    CHECK(ready.run(testing::plenty) == 1);
+    CHECK(scheduler.run(testing::plenty) == 1);
     REQUIRE(outcome);
     CHECK(outcome->has_value());
 }

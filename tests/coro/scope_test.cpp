@@ -38,73 +38,73 @@ Task<> spawn_and_join(coro::Event& event, Counts& counts, int children, coro::Sc
 }  // namespace
 
 TEST_CASE("a scope joins when its last task has ended") {
-    coro::ReadyQueue ready;
+    coro::Scheduler scheduler;
     coro::Event event;
     Counts counts;
     coro::Scope* scope = nullptr;
-    testing::Running running{ready, spawn_and_join(event, counts, 3, scope)};
-    ready.run(testing::plenty);
+    testing::Running running{scheduler, spawn_and_join(event, counts, 3, scope)};
+    scheduler.run(testing::plenty);
     CHECK(scope->size() == 3);
     CHECK_FALSE(counts.joined);
     event.set();
-    ready.run(testing::plenty);
+    scheduler.run(testing::plenty);
     CHECK(counts.finished == 3);
     CHECK(counts.joined);
     CHECK(running.done());
 }
 
 TEST_CASE("cancelling a scope reaches its tasks and still waits for them") {
-    coro::ReadyQueue ready;
+    coro::Scheduler scheduler;
     coro::Event event;
     Counts counts;
     coro::Scope* scope = nullptr;
-    testing::Running running{ready, spawn_and_join(event, counts, 3, scope)};
-    ready.run(testing::plenty);
+    testing::Running running{scheduler, spawn_and_join(event, counts, 3, scope)};
+    scheduler.run(testing::plenty);
     scope->cancel();
     CHECK_FALSE(counts.joined);
-    ready.run(testing::plenty);
+    scheduler.run(testing::plenty);
     CHECK(counts.cancelled == 3);
     CHECK(counts.joined);
 }
 
 TEST_CASE("cancelling the awaiting task cancels its scope") {
-    coro::ReadyQueue ready;
+    coro::Scheduler scheduler;
     coro::CancelSource cancel;
     coro::Event event;
     Counts counts;
     coro::Scope* scope = nullptr;
-    testing::Running running{ready, spawn_and_join(event, counts, 2, scope), &cancel};
-    ready.run(testing::plenty);
+    testing::Running running{scheduler, spawn_and_join(event, counts, 2, scope), &cancel};
+    scheduler.run(testing::plenty);
     cancel.request();
-    ready.run(testing::plenty);
+    scheduler.run(testing::plenty);
     CHECK(counts.cancelled == 2);
     CHECK(running.done());
 }
 
 TEST_CASE("joining an empty scope does not suspend") {
-    coro::ReadyQueue ready;
+    coro::Scheduler scheduler;
     coro::Event event;
     Counts counts;
     coro::Scope* scope = nullptr;
-    testing::Running running{ready, spawn_and_join(event, counts, 0, scope)};
+    testing::Running running{scheduler, spawn_and_join(event, counts, 0, scope)};
     CHECK(running.done());
 }
 
 TEST_CASE("a hundred thousand tasks of one scope all end") {
-    coro::ReadyQueue ready;
+    coro::Scheduler scheduler;
     coro::Event event;
     Counts counts;
     coro::Scope* scope = nullptr;
-    testing::Running running{ready, spawn_and_join(event, counts, 100'000, scope)};
-    ready.run(testing::plenty);
+    testing::Running running{scheduler, spawn_and_join(event, counts, 100'000, scope)};
+    scheduler.run(testing::plenty);
     event.set();
-    ready.run(testing::plenty);
+    scheduler.run(testing::plenty);
     CHECK(counts.finished == 100'000);
     CHECK(running.done());
 }
 
 TEST_CASE("a task under another source is cancelled by that one") {
-    coro::ReadyQueue ready;
+    coro::Scheduler scheduler;
     coro::Event event;
     coro::CancelSource source;
     auto body = [](coro::Event& waited, coro::CancelSource& limit, bool& ended) -> Task<> {
@@ -115,8 +115,8 @@ TEST_CASE("a task under another source is cancelled by that one") {
         ended = !outcome && outcome.error().is(std::errc::operation_canceled);
     };
     bool ended = false;
-    testing::Running running{ready, body(event, source, ended)};
+    testing::Running running{scheduler, body(event, source, ended)};
     source.request();
-    ready.run(testing::plenty);
+    scheduler.run(testing::plenty);
     CHECK(ended);
 }

@@ -22,10 +22,10 @@ TEST_CASE("a task does not start before it is awaited") {
         flag = true;
         co_return;
     };
-    coro::ReadyQueue ready;
+    coro::Scheduler scheduler;
     auto task = body(started);
     CHECK_FALSE(started);
-    testing::Running running{ready, std::move(task)};
+    testing::Running running{scheduler, std::move(task)};
     CHECK(started);
     CHECK(running.done());
 }
@@ -62,17 +62,17 @@ Task<> store(Task<T> task, T& out) {
 }  // namespace
 
 TEST_CASE("values come back through nested tasks") {
-    coro::ReadyQueue ready;
+    coro::Scheduler scheduler;
     int depth = 0;
-    testing::Running running{ready, store(nested(1'000), depth)};
+    testing::Running running{scheduler, store(nested(1'000), depth)};
     REQUIRE(running.done());
     CHECK(depth == 1'000);
 }
 
 TEST_CASE("a million awaits in a row use no stack") {
-    coro::ReadyQueue ready;
+    coro::Scheduler scheduler;
     long sum = 0;
-    testing::Running running{ready, store(repeated(1'000'000), sum)};
+    testing::Running running{scheduler, store(repeated(1'000'000), sum)};
     REQUIRE(running.done());
     CHECK(sum == 1'000'000);
 }
@@ -89,9 +89,9 @@ TEST_CASE("an exception reaches the awaiting task") {
             caught = true;
         }
     };
-    coro::ReadyQueue ready;
+    coro::Scheduler scheduler;
     bool caught = false;
-    testing::Running running{ready, catcher(thrower(), caught)};
+    testing::Running running{scheduler, catcher(thrower(), caught)};
     CHECK(caught);
 }
 
@@ -103,10 +103,10 @@ TEST_CASE("a Result comes back as a value and an early return skips the rest") {
         rest = true;
         co_return 1;
     };
-    coro::ReadyQueue ready;
+    coro::Scheduler scheduler;
     bool rest = false;
     Result<int> outcome{0};
-    testing::Running running{ready, store(body(rest), outcome)};
+    testing::Running running{scheduler, store(body(rest), outcome)};
     REQUIRE(running.done());
     CHECK_FALSE(rest);
     REQUIRE_FALSE(outcome);

@@ -2,11 +2,11 @@ module;
 #include <cstddef>
 #include <optional>
 #include <vector>
-export module ringfort.uring:timer;
+export module ringfort.coro:timer;
 
 import ringfort.base;
 
-export namespace ringfort::uring {
+export namespace ringfort::coro {
 
 class TimerQueue;
 
@@ -58,4 +58,4 @@ private:
     std::vector<Timer*> heap_;
 };
 
-}  // namespace ringfort::uring
+}  // namespace ringfort::coro

@@ -8,13 +8,13 @@
 #include <vector>
 
 import ringfort.base;
-import ringfort.uring;
+import ringfort.coro;
 
 using namespace ringfort;
 
 namespace {
 
-struct Recorder : uring::Timer {
+struct Recorder : coro::Timer {
     Recorder(std::vector<int>& order, int number)
         : Timer{[](Timer& self) noexcept {
               auto& recorder = static_cast<Recorder&>(self);
@@ -36,7 +36,7 @@ Instant at(int ms) {
 TEST_CASE("timers fire in the order they are due, and only those that are") {
     std::vector<int> order;
     Recorder late{order, 30}, early{order, 10}, middle{order, 20};
-    uring::TimerQueue queue;
+    coro::TimerQueue queue;
     queue.arm(late, at(30));
     queue.arm(early, at(10));
     queue.arm(middle, at(20));
@@ -51,7 +51,7 @@ TEST_CASE("timers fire in the order they are due, and only those that are") {
 
 TEST_CASE("a destroyed timer does not fire and arming again moves it") {
     std::vector<int> order;
-    uring::TimerQueue queue;
+    coro::TimerQueue queue;
     Recorder moved{order, 1};
     {
         Recorder gone{order, 2};
@@ -67,7 +67,7 @@ TEST_CASE("a destroyed timer does not fire and arming again moves it") {
 TEST_CASE("a heap of random timers with random removals fires in order") {
     std::mt19937 random{12345};
     std::vector<int> order;
-    uring::TimerQueue queue;
+    coro::TimerQueue queue;
     std::vector<std::unique_ptr<Recorder>> timers;
     std::vector<int> expected;
     for (int i = 0; i < 5'000; ++i) {

@@ -5,11 +5,11 @@ module;
 #include <optional>
 #include <utility>
 #include <vector>
-module ringfort.uring;
+module ringfort.coro;
 
 import ringfort.base;
 
-namespace ringfort::uring {
+namespace ringfort::coro {
 namespace {
 constexpr std::size_t fan_out = 4;
 }
@@ -88,4 +88,4 @@ void TimerQueue::sift_down(Timer& timer, std::size_t position) noexcept {
     place(timer, position);
 }
 
-}  // namespace ringfort::uring
+}  // namespace ringfort::coro

@@ -1,0 +1,58 @@
+module;
+#include <cstddef>
+#include <cstdint>
+export module ringfort.coro:scheduler;
+
+import ringfort.base;
+import :context;
+import :ready;
+import :timer;
+
+export namespace ringfort::coro {
+
+/// How much of a turn the tasks may have before the loop looks at the kernel again.
+struct Budget {
+    std::uint32_t resumptions = limits::resumptions_per_turn;
+    Milliseconds time = limits::run_time_per_turn_ms;
+};
+
+/// What runs the tasks of one thread: the queue of those that may go on, and the timers. A loop
+/// calls `begin_turn` when it has waited, then `run`.
+class Scheduler {
+public:
+    Scheduler() noexcept = default;
+    Scheduler(Scheduler&&) = delete;
+
+    /// Queues what may go on; `item` must stay alive and be in no queue until it is resumed.
+    void push(Resumption& item) noexcept { ready_.push(item); }
+    /// Tells whether nothing may go on.
+    [[nodiscard]] bool empty() const noexcept { return ready_.empty(); }
+    /// Returns when this turn began.
+    [[nodiscard]] Instant time() const noexcept { return time_; }
+    /// Returns the timers, which `begin_turn` fires.
+    [[nodiscard]] TimerQueue& timers() noexcept { return timers_; }
+    [[nodiscard]] const TimerQueue& timers() const noexcept { return timers_; }
+
+    /// Begins a turn at `instant` and fires the timers that are due.
+    void begin_turn(Instant instant) noexcept;
+    /// Resumes what may go on, oldest first, what is queued meanwhile included, until nothing is
+    /// left or the budget is spent; returns how many.
+    std::size_t run(Budget budget = {});
+
+    /// Spends one of the units that a resumed task has. An awaitable that would complete without
+    /// suspending calls it; false: the task has had its share, and the awaitable suspends it by
+    /// pushing it, so that a task that loops over what is ready lets others run.
+    [[nodiscard]] bool spend() noexcept {
+        if (units_ == 0) return false;
+        --units_;
+        return true;
+    }
+
+private:
+    ReadyQueue ready_;
+    std::uint32_t units_ = limits::completions_per_resumption;
+    Instant time_ = now();
+    TimerQueue timers_;
+};
+
+}  // namespace ringfort::coro
