@@ -44,7 +44,9 @@ inline constexpr std::uint32_t last_accepts = 64;  ///< a listener, by a worker 
 /// A worker's ring: its two queues in entries, and the buffers the kernel receives into.
 inline constexpr std::uint32_t ring_submissions = 1'024;
 inline constexpr std::uint32_t ring_completions = 8'192;
-inline constexpr std::uint32_t receive_buffers = 256;  ///< per worker, at the start
+inline constexpr std::uint32_t receive_buffers = 16;  ///< per worker, at the start
+inline constexpr Bytes receive_ahead{128ULL << 10};  ///< per connection, not yet taken
+inline constexpr Milliseconds buffer_trim_ms{1'000};
 inline constexpr Bytes receive_buffer_size{64ULL << 10};
 inline constexpr std::uint32_t max_ring_submissions = 32'768;  ///< IORING_MAX_ENTRIES
 inline constexpr std::uint32_t max_ring_completions = 65'536;  ///< IORING_MAX_CQ_ENTRIES

@@ -16,26 +16,15 @@ import ringfort.uring;
 
 namespace ringfort::net {
 
-Stream::Stream(uring::Loop& loop, Fd socket) noexcept : loop_{&loop}, socket_{std::move(socket)} {}
-
-uring::ReceiveOperation Stream::receive(std::optional<Milliseconds> limit) noexcept {
-    return loop_->receive(socket_.get(), limit);
-}
-
-uring::SendOperation Stream::send_all(std::span<const std::byte> bytes,
-                                      std::optional<Milliseconds> limit) noexcept {
-    return loop_->send_all(socket_.get(), bytes, limit);
-}
-
 Result<void> Stream::shutdown_write() noexcept {
     // Not an operation of the ring: that one would be punted to a kernel thread.
-    if (::shutdown(socket_.get(), SHUT_WR) != 0) return Error::last("shutdown");
+    if (::shutdown(socket_.fd(), SHUT_WR) != 0) return Error::last("shutdown");
     return {};
 }
 
 void Stream::reset_on_close() noexcept {
     const linger at_once{.l_onoff = 1, .l_linger = 0};
-    (void)::setsockopt(socket_.get(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
+    (void)::setsockopt(socket_.fd(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
 }
 
 coro::Task<void> close_gently(Stream stream) {
@@ -52,7 +41,7 @@ coro::Task<void> close_gently(Stream stream) {
 Result<Address> Stream::peer() const {
     sockaddr_storage storage{};
     socklen_t size = sizeof storage;
-    if (::getpeername(socket_.get(), reinterpret_cast<sockaddr*>(&storage), &size) != 0)
+    if (::getpeername(socket_.fd(), reinterpret_cast<sockaddr*>(&storage), &size) != 0)
         return Error::last("getpeername");
     return Address::from(reinterpret_cast<const sockaddr*>(&storage), size);
 }

@@ -6,6 +6,7 @@ module;
 #include <optional>
 #include <span>
 #include <string_view>
+#include <utility>
 export module ringfort.net:stream;
 
 import ringfort.base;
@@ -17,20 +18,28 @@ export namespace ringfort::net {
 /// Received bytes in a buffer of the worker's ring; gives it back when it ends.
 using Chunk = uring::Lease;
 
-/// A connected byte stream, TCP or unix: owns the socket. Moves, but not while an operation of it
-/// is in flight. One receive and one send may be in flight at a time.
+/// A connected byte stream, TCP or unix: owns the socket. Moves, but not while a task receives from
+/// it or sends to it. One receive and one send may be in flight at a time. Once the first receive
+/// was asked for, the kernel goes on receiving, up to `limits::receive_ahead` bytes that nobody has
+/// taken.
 class Stream {
 public:
     /// Takes over a connected socket in blocking mode.
-    Stream(uring::Loop& loop, Fd socket) noexcept;
+    Stream(uring::Loop& loop, Fd socket) noexcept : socket_{loop, std::move(socket)} {}
 
     /// Receives what is there, or waits for it; an empty chunk means that the peer has closed its
-    /// half. Suspends; cancellable. Errors: ECONNRESET and its like, ETIMEDOUT after `limit`.
-    [[nodiscard]] uring::ReceiveOperation receive(std::optional<Milliseconds> limit = {}) noexcept;
+    /// half. Suspends; cancellable, and nothing that arrives is lost by it. Errors: ECONNRESET and
+    /// its like, ETIMEDOUT after `limit`.
+    [[nodiscard]] uring::ReceiveOperation receive(
+        std::optional<Milliseconds> limit = {}) noexcept {
+        return socket_.receive(limit);
+    }
     /// Sends every byte; `bytes` must live until then. Suspends; cancellable: then some bytes may
     /// have gone. Errors: EPIPE, ECONNRESET, ETIMEDOUT after `limit`.
     [[nodiscard]] uring::SendOperation send_all(std::span<const std::byte> bytes,
-                                                std::optional<Milliseconds> limit = {}) noexcept;
+                                                std::optional<Milliseconds> limit = {}) noexcept {
+        return socket_.send_all(bytes, limit);
+    }
     [[nodiscard]] uring::SendOperation send_all(const Chunk& chunk,
                                                 std::optional<Milliseconds> limit = {}) noexcept {
         return send_all(chunk.bytes(), limit);
@@ -47,13 +56,12 @@ public:
     void reset_on_close() noexcept;
 
     /// Returns the socket; it stays owned by the stream.
-    [[nodiscard]] RawFd fd() const noexcept { return socket_.get(); }
+    [[nodiscard]] RawFd fd() const noexcept { return socket_.fd(); }
     /// Asks who is at the other end. Errors: those of getpeername(2).
     [[nodiscard]] Result<Address> peer() const;
 
 private:
-    uring::Loop* loop_;
-    Fd socket_;
+    uring::Socket socket_;
 };
 
 /// Closes a stream so that its peer reads an end and no reset: closes the sending half, then drops

@@ -29,7 +29,7 @@ BufferPool::~BufferPool() {
         ::munmap(memory_, std::size_t{options_.max_count} * options_.buffer_size.count);
 }
 
-Result<void> BufferPool::open(Driver& driver, BufferWaiter& waiter, Options options) {
+Result<void> BufferPool::open(Driver& driver, Loop& loop, Options options) {
     if (options.count == 0 || options.count > options.max_count ||
         options.max_count > max_ring_entries || options.buffer_size.count == 0 ||
         options.buffer_size > largest)
@@ -41,7 +41,7 @@ Result<void> BufferPool::open(Driver& driver, BufferWaiter& waiter, Options opti
     memory_ = static_cast<std::byte*>(memory);
     options_ = options;
     driver_ = &driver;
-    waiter_ = &waiter;
+    loop_ = &loop;
     ring_entries_ = std::bit_ceil(options.max_count);
     incremental_ = driver.features().incremental_buffers;
     int outcome = 0;
@@ -94,7 +94,7 @@ void BufferPool::recycle(std::uint16_t id) noexcept {
     } else {
         supply(id);
     }
-    if (std::exchange(wanted_, false)) waiter_->buffer_available();
+    if (std::exchange(wanted_, false)) loop_->buffer_available();
 }
 
 void BufferPool::release_pages(std::uint16_t id) noexcept {
@@ -105,8 +105,8 @@ bool BufferPool::trim() noexcept {
     if (active_ <= options_.count) return false;
     const std::uint32_t extra = active_ - options_.count;
     const bool quiet = least_available_ == active_;
-    // Half of what nobody has used: a load that comes and goes does not make it come and go too.
-    surplus_ = quiet ? extra : std::min(extra, least_available_ / 2);
+    // Not all that nobody has used: a load that comes and goes does not make it come and go too.
+    surplus_ = quiet ? extra : std::min(extra, least_available_ - least_available_ / 4);
     // In a quiet loop no buffer comes back to be taken out. The kernel keeps them, without pages;
     // nothing is in them.
     for (std::uint32_t id = 0; quiet && id < options_.max_count; ++id)

@@ -18,6 +18,7 @@ struct io_uring_buf_ring;
 export namespace ringfort::uring {
 
 class BufferPool;
+class Loop;
 
 /// Bytes that the kernel received into a buffer of the loop's pool. Gives them back when it ends;
 /// until then the bytes stay. Must not outlive the loop.
@@ -69,15 +70,6 @@ private:
     std::uint16_t id_ = 0;
 };
 
-/// Is told when a buffer has come back to a pool that had run out.
-class BufferWaiter {
-public:
-    virtual void buffer_available() noexcept = 0;
-
-protected:
-    ~BufferWaiter() = default;
-};
-
 /// Receive buffers of equal size that the kernel picks from (io_uring_setup_buf_ring(3)).
 ///
 /// Where the kernel can (6.12, IOU_PBUF_RING_INC), it fills a buffer piece by piece, for whichever
@@ -102,7 +94,7 @@ public:
 
     /// Reserves the memory and registers the ring with `driver`, which must outlive the pool.
     /// Errors: ENOMEM; EINVAL for an option out of bounds or a kernel before 5.19.
-    [[nodiscard]] Result<void> open(Driver& driver, BufferWaiter& waiter, Options options);
+    [[nodiscard]] Result<void> open(Driver& driver, Loop& loop, Options options);
 
     /// Counts the leases that tasks and receivers hold.
     [[nodiscard]] std::uint32_t leased() const noexcept { return leases_; }
@@ -145,7 +137,7 @@ private:
     }
 
     Driver* driver_ = nullptr;
-    BufferWaiter* waiter_ = nullptr;
+    Loop* loop_ = nullptr;
     io_uring_buf_ring* ring_ = nullptr;
     std::byte* memory_ = nullptr;
     std::unique_ptr<Buffer[]> buffers_;

@@ -4,7 +4,6 @@ module;
 #include <sys/socket.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <chrono>
 #include <coroutine>
@@ -13,6 +12,8 @@ module;
 #include <memory>
 #include <optional>
 #include <span>
+#include <utility>
+#include <vector>
 module ringfort.uring;
 
 import ringfort.base;
@@ -21,13 +22,27 @@ import ringfort.coro;
 namespace ringfort::uring {
 namespace {
 
-constexpr std::size_t reap_batch = 256;
+// What a completion's tag points to, in the lowest bits of the pointer. A tag of 0 is the answer to
+// a request that nobody waits for.
+constexpr std::uint64_t receiver_bit = 1;
+
+std::uint64_t tag_of(const Operation& operation) noexcept {
+    return reinterpret_cast<std::uintptr_t>(&operation);
+}
+
+std::uint64_t tag_of(const Receiver& receiver) noexcept {
+    return reinterpret_cast<std::uintptr_t>(&receiver) | receiver_bit;
+}
 
 }  // namespace
 
+Loop::TrimTimer::TrimTimer(Loop& owner) noexcept
+    : Timer{[](Timer& timer) noexcept { static_cast<TrimTimer&>(timer).loop.trim_buffers(); }},
+      loop{owner} {}
+
 Result<std::unique_ptr<Loop>> Loop::open(const LoopOptions& options) {
     std::unique_ptr<Loop> loop{new Loop};
-    RF_TRY(loop->driver_.open(options.submissions, options.completions, options.best_mode));
+    RF_TRY(loop->driver_.open(options.submissions, options.completions, options.features));
     RF_TRY(loop->buffers_.open(
         loop->driver_, *loop,
         {.count = options.receive_buffers,
@@ -38,114 +53,160 @@ Result<std::unique_ptr<Loop>> Loop::open(const LoopOptions& options) {
 
 Loop::~Loop() {
     ensure(in_flight_ == 0, "a loop was destroyed with operations in flight");
+    let_go();
+    ensure(receiving_ == 0, "a loop was destroyed before a socket that receives on it");
+}
+
+void Loop::run_until_empty(const coro::Scope& scope) {
+    ensure(!running_, "a loop was run inside itself");
+    running_ = true;
+    while (scope.size() > 0) turn();
+    running_ = false;
+    let_go();
+}
+
+/// Lets the kernel close what was closed last, which it does when the receives have ended.
+void Loop::let_go() noexcept {
+    driver_.flush();
+    while (abandoned_ > 0) turn();
 }
 
 void Loop::turn() {
     ++statistics_.turns;
-    const auto entered = driver_.enter(wait_ns());
+    const auto entered = driver_.enter(wait());
     ensure(entered.has_value(), entered ? "" : entered.error().text());
-    std::array<Completion, reap_batch> batch;
-    std::size_t count = 0;
-    do {
-        count = driver_.reap(batch);
-        statistics_.completions += count;
-        for (std::size_t i = 0; i < count; ++i) complete(batch[i]);
-    } while (count == batch.size());
-    scheduler_.begin_turn(now());
+    const Instant time = now();
+    reap();
+    scheduler_.begin_turn(time);
     retry_waiting();
     // Last, so that a turn that ends the loop's task does not wait for anything more.
     scheduler_.run();
 }
 
-std::optional<std::int64_t> Loop::wait_ns() const noexcept {
-    if (!scheduler_.empty() || !room_waiting_.empty()) return 0;
+void Loop::reap() noexcept {
+    unsigned head = 0;
+    unsigned count = 0;
+    io_uring_cqe* cqe = nullptr;
+    io_uring_for_each_cqe(&driver_.ring(), head, cqe) {
+        ++count;
+        const std::uint64_t tag = cqe->user_data;
+        if ((tag & receiver_bit) != 0) {
+            if ((cqe->flags & IORING_CQE_F_MORE) == 0) --receiving_;
+            reinterpret_cast<Receiver*>(static_cast<std::uintptr_t>(tag - receiver_bit))
+                ->complete(cqe->res, cqe->flags);
+        } else if (tag != 0) {
+            --in_flight_;
+            reinterpret_cast<Operation*>(static_cast<std::uintptr_t>(tag))->complete(cqe->res);
+        }
+    }
+    ::io_uring_cq_advance(&driver_.ring(), count);
+    statistics_.completions += count;
+}
+
+Wait Loop::wait() const noexcept {
+    if (!scheduler_.empty() || !operations_without_room_.empty() ||
+        !receivers_without_room_.empty() || !closing_.empty())
+        return {.limit_ns = 0};
     const auto due = scheduler_.timers().next();
-    if (!due) return std::nullopt;
+    if (!due) return {.limit_ns = std::nullopt};
     const auto left = std::chrono::duration_cast<std::chrono::nanoseconds>(*due - now()).count();
-    return std::max<std::int64_t>(left, 0);
+    return {.limit_ns = std::max<std::int64_t>(left, 0)};
 }
 
 void Loop::submit(Operation& operation) noexcept {
-    const auto tag = reinterpret_cast<std::uintptr_t>(&operation);
-    if (driver_.submit(operation.request_, tag, BufferPool::group)) {
+    if (driver_.submit(operation.request_, tag_of(operation))) [[likely]] {
         operation.state_ = Operation::State::in_flight;
         ++in_flight_;
     } else {
         operation.state_ = Operation::State::waiting;
-        room_waiting_.push_back(operation);
+        operations_without_room_.push_back(operation);
+    }
+}
+
+void Loop::submit(Receiver& receiver) noexcept {
+    if (driver_.submit_receive(receiver.socket_, tag_of(receiver), BufferPool::group)) [[likely]] {
+        receiver.state_ = Receiver::State::armed;
+        ++receiving_;
+    } else {
+        receiver.state_ = Receiver::State::without_room;
+        receivers_without_room_.push_back(receiver);
     }
 }
 
 void Loop::cancel(Operation& operation) noexcept {
-    if (driver_.cancel(reinterpret_cast<std::uintptr_t>(&operation))) return;
+    if (driver_.cancel(tag_of(operation))) return;
     // It stays in flight; the list only remembers that it is to be asked again.
-    room_waiting_.push_back(operation);
+    operations_without_room_.push_back(operation);
+}
+
+void Loop::cancel(Receiver& receiver) noexcept {
+    if (driver_.cancel(tag_of(receiver))) return;
+    receivers_without_room_.push_back(receiver);
+}
+
+void Loop::close(Fd fd) noexcept {
+    if (!running_) {
+        fd.close();
+        let_go();
+    } else if (driver_.close(fd.get())) {
+        (void)fd.release();
+    } else {
+        closing_.push_back(std::move(fd));
+    }
 }
 
 void Loop::retry_waiting() noexcept {
-    coro::List<Operation> retried;
-    while (Operation* operation = room_waiting_.pop_front()) retried.push_back(*operation);
-    while (Operation* operation = retried.pop_front()) {
+    coro::List<Operation> operations;
+    while (Operation* operation = operations_without_room_.pop_front())
+        operations.push_back(*operation);
+    while (Operation* operation = operations.pop_front()) {
         if (operation->state_ == Operation::State::in_flight)
             cancel(*operation);
         else
             submit(*operation);
     }
+    coro::List<Receiver> receivers;
+    while (Receiver* receiver = receivers_without_room_.pop_front()) receivers.push_back(*receiver);
+    while (Receiver* receiver = receivers.pop_front()) {
+        if (receiver->state_ == Receiver::State::stopping)
+            cancel(*receiver);
+        else
+            submit(*receiver);
+    }
+    if (!closing_.empty()) [[unlikely]]
+        for (Fd& fd : std::exchange(closing_, {})) close(std::move(fd));
 }
 
-void Loop::complete(const Completion& completion) noexcept {
-    if (completion.tag == 0)
-        return;  // the answer to a cancel request: the operation's own one counts
-    auto& operation = *reinterpret_cast<Operation*>(static_cast<std::uintptr_t>(completion.tag));
-    --in_flight_;
-    complete(operation, completion.result, completion.flags);
-}
-
-void Loop::complete(Operation& operation, int result, std::uint32_t flags) noexcept {
-    if ((flags & IORING_CQE_F_BUFFER) != 0)
-        operation.lease_ = buffers_.take(flags, result > 0 ? static_cast<std::size_t>(result) : 0);
-    if (result == -ENOBUFS && operation.request_.opcode == Opcode::receive &&
-        !operation.stopping_) {
-        ++statistics_.starved;
-        if (buffers_.replenish()) return submit(operation);
-        operation.state_ = Operation::State::waiting;
-        return buffer_waiting_.push_back(operation);
+void Loop::starved(Receiver& receiver) noexcept {
+    ++statistics_.starved;
+    if (buffers_.replenish()) {
+        if (!trim_timer_.armed()) scheduler_.timers().arm(trim_timer_, now() + limits::buffer_trim_ms);
+        return submit(receiver);
     }
-    if (result == -EINTR) {
-        if (!operation.stopping_) return submit(operation);
-        result = -ECANCELED;  // how a kernel thread that was working on it says the same
-    }
-    if (operation.request_.opcode == Opcode::send && result > 0) {
-        operation.transferred_ += static_cast<std::size_t>(result);
-        Request& request = operation.request_;
-        request.address = static_cast<const std::byte*>(request.address) + result;
-        request.length -= static_cast<std::size_t>(result);
-        if (request.length > 0) {
-            if (!operation.stopping_) return submit(operation);
-            result = -ECANCELED;
-        }
-    }
-    operation.finish(result);
+    receiver.state_ = Receiver::State::without_buffer;
+    receivers_without_buffer_.push_back(receiver);
+    buffers_.wanted_ = true;
 }
 
 void Loop::buffer_available() noexcept {
     // All of them: the first may have nothing to receive, and would leave the buffer where it is.
-    coro::List<Operation> retried;
-    while (Operation* operation = buffer_waiting_.pop_front()) retried.push_back(*operation);
-    while (Operation* operation = retried.pop_front()) submit(*operation);
+    coro::List<Receiver> receivers;
+    while (Receiver* receiver = receivers_without_buffer_.pop_front())
+        receivers.push_back(*receiver);
+    while (Receiver* receiver = receivers.pop_front()) submit(*receiver);
+}
+
+void Loop::trim_buffers() noexcept {
+    if (buffers_.trim())
+        scheduler_.timers().arm(trim_timer_, scheduler_.time() + limits::buffer_trim_ms);
 }
 
 FdOperation Loop::accept(RawFd listener, std::optional<Milliseconds> limit) noexcept {
-    return {*this,
-            {.opcode = Opcode::accept, .fd = listener, .step = "accept", .flags = SOCK_CLOEXEC},
-            limit};
+    return {*this, {.opcode = Opcode::accept, .fd = listener, .flags = SOCK_CLOEXEC}, limit};
 }
 
 FdOperation Loop::accept_waiting(RawFd listener) noexcept {
-    return {
-        *this,
-        {.opcode = Opcode::accept_waiting, .fd = listener, .step = "accept", .flags = SOCK_CLOEXEC},
-        {}};
+    return {*this, {.opcode = Opcode::accept_waiting, .fd = listener, .flags = SOCK_CLOEXEC}, {}};
 }
 
 VoidOperation Loop::connect(RawFd socket, const Address& address,
@@ -153,14 +214,9 @@ VoidOperation Loop::connect(RawFd socket, const Address& address,
     return {*this,
             {.opcode = Opcode::connect,
              .fd = socket,
-             .step = "connect",
              .address = address.data(),
              .length = address.size()},
             limit};
-}
-
-ReceiveOperation Loop::receive(RawFd socket, std::optional<Milliseconds> limit) noexcept {
-    return {*this, {.opcode = Opcode::receive, .fd = socket, .step = "receive"}, limit};
 }
 
 SendOperation Loop::send_all(RawFd socket, std::span<const std::byte> bytes,
@@ -168,26 +224,23 @@ SendOperation Loop::send_all(RawFd socket, std::span<const std::byte> bytes,
     return {*this,
             {.opcode = Opcode::send,
              .fd = socket,
-             .step = "send",
              .address = bytes.data(),
-             .length = bytes.size()},
+             .length = bytes.size(),
+             .flags = MSG_NOSIGNAL | MSG_WAITALL},
             limit};
 }
 
 NumberOperation Loop::poll(RawFd fd, std::uint32_t events,
                            std::optional<Milliseconds> limit) noexcept {
-    return {*this, {.opcode = Opcode::poll, .fd = fd, .step = "poll", .flags = events}, limit};
+    return {*this, {.opcode = Opcode::poll, .fd = fd, .flags = events}, limit};
 }
 
 NumberOperation Loop::read(RawFd fd, std::span<std::byte> bytes,
                            std::optional<Milliseconds> limit) noexcept {
-    return {*this,
-            {.opcode = Opcode::read,
-             .fd = fd,
-             .step = "read",
-             .address = bytes.data(),
-             .length = bytes.size()},
-            limit};
+    return {
+        *this,
+        {.opcode = Opcode::read, .fd = fd, .address = bytes.data(), .length = bytes.size()},
+        limit};
 }
 
 }  // namespace ringfort::uring

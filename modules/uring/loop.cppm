@@ -5,8 +5,10 @@ module;
 #include <memory>
 #include <optional>
 #include <span>
+#include <string_view>
 #include <type_traits>
 #include <utility>
+#include <vector>
 export module ringfort.uring:loop;
 
 import ringfort.base;
@@ -14,6 +16,8 @@ import ringfort.coro;
 import :buffers;
 import :driver;
 import :operation;
+import :receiver;
+import :request;
 
 export namespace ringfort::uring {
 
@@ -24,7 +28,7 @@ struct LoopOptions {
     std::uint32_t receive_buffers = limits::receive_buffers;          ///< at the start
     std::uint32_t max_receive_buffers = limits::max_receive_buffers;  ///< at most 32768
     Bytes receive_buffer_size = limits::receive_buffer_size;
-    RingMode best_mode = RingMode::deferred_no_array;
+    Features features = {};  ///< what is used of what the kernel has
 };
 
 /// How much the loop has done: for benchmarks and the log.
@@ -51,7 +55,7 @@ public:
     /// Give access to the loop's parts, valid as long as the loop lives.
     [[nodiscard]] coro::Scheduler& scheduler() noexcept { return scheduler_; }
     [[nodiscard]] const BufferPool& buffers() const noexcept { return buffers_; }
-    [[nodiscard]] RingMode mode() const noexcept { return driver_.mode(); }
+    [[nodiscard]] const Features& features() const noexcept { return driver_.features(); }
     [[nodiscard]] const LoopStatistics& statistics() const noexcept { return statistics_; }
 
     /// Accepts one connection: an Fd, closed on exec. The listener must be in blocking mode.
@@ -63,9 +67,6 @@ public:
     /// Connects `socket`, in blocking mode. `address` must live until completion.
     [[nodiscard]] VoidOperation connect(RawFd socket, const Address& address,
                                         std::optional<Milliseconds> limit = {}) noexcept;
-    /// Receives what is there, or waits for it. See ReceiveOperation.
-    [[nodiscard]] ReceiveOperation receive(RawFd socket,
-                                           std::optional<Milliseconds> limit = {}) noexcept;
     /// Sends all of `bytes`, which must live until completion. Never raises SIGPIPE.
     [[nodiscard]] SendOperation send_all(RawFd socket, std::span<const std::byte> bytes,
                                          std::optional<Milliseconds> limit = {}) noexcept;
@@ -76,28 +77,49 @@ public:
     /// like.
     [[nodiscard]] NumberOperation read(RawFd fd, std::span<std::byte> bytes,
                                        std::optional<Milliseconds> limit = {}) noexcept;
-    [[nodiscard]] Sleep sleep(Milliseconds duration) noexcept { return {*this, duration}; }
+    [[nodiscard]] Sleep sleep(Milliseconds duration) noexcept { return Sleep{duration}; }
+
+    /// Closes `fd` at the end of the turn, in one system call with all else; at once when the loop
+    /// does not run.
+    void close(Fd fd) noexcept;
 
 private:
     friend class BufferPool;
     friend class Operation;
-    Loop() noexcept = default;
+    friend class Receiver;
+    struct TrimTimer : coro::Timer {
+        explicit TrimTimer(Loop& owner) noexcept;
+        Loop& loop;
+    };
+    Loop() noexcept : trim_timer_{*this} {}
 
     void turn();
+    void reap() noexcept;
     void submit(Operation& operation) noexcept;
+    void submit(Receiver& receiver) noexcept;
     void cancel(Operation& operation) noexcept;
-    void complete(const Completion& completion) noexcept;
-    void complete(Operation& operation, int result, std::uint32_t flags) noexcept;
+    void cancel(Receiver& receiver) noexcept;
+    void starved(Receiver& receiver) noexcept;
     void buffer_available() noexcept;
+    void trim_buffers() noexcept;
     void retry_waiting() noexcept;
-    std::optional<std::int64_t> wait_ns() const noexcept;
+    [[nodiscard]] Wait wait() const noexcept;
+    void run_until_empty(const coro::Scope& scope);
+    void let_go() noexcept;
 
     Driver driver_;
     BufferPool buffers_;
+    Receiver::Pieces pieces_;
     coro::Scheduler scheduler_;
-    coro::List<Operation> room_waiting_;    ///< found the submission queue full
-    coro::List<Operation> buffer_waiting_;  ///< found the buffer pool empty
-    std::uint64_t in_flight_ = 0;
+    coro::List<Operation> operations_without_room_;
+    coro::List<Receiver> receivers_without_room_;
+    coro::List<Receiver> receivers_without_buffer_;
+    std::vector<Fd> closing_;          ///< found the submission queue full
+    std::uint64_t in_flight_ = 0;      ///< operations
+    std::uint64_t receiving_ = 0;      ///< receivers that the kernel knows of
+    std::uint64_t abandoned_ = 0;      ///< of those, receivers of sockets that are closed
+    bool running_ = false;
+    TrimTimer trim_timer_;
     LoopStatistics statistics_;
 };
 
@@ -107,14 +129,14 @@ T Loop::run(coro::Task<T> task) {
     coro::Scope scope{coro::Context{.scheduler = &scheduler_}};
     if constexpr (std::is_void_v<T>) {
         scope.spawn(std::move(task));
-        while (scope.size() > 0) turn();
+        run_until_empty(scope);
     } else {
         std::optional<T> value;
         auto keep = [](coro::Task<T> inner, std::optional<T>& out) -> coro::Task<void> {
             out.emplace(co_await std::move(inner));
         };
         scope.spawn(keep(std::move(task), value));
-        while (scope.size() > 0) turn();
+        run_until_empty(scope);
         return *std::move(value);
     }
 }

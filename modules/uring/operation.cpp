@@ -15,27 +15,30 @@ namespace ringfort::uring {
 
 Operation::Operation(Loop& loop, const Request& request, std::optional<Milliseconds> limit) noexcept
     : CancelHook{[](CancelHook& self) noexcept { static_cast<Operation&>(self).stop(); }},
-      Timer{[](coro::Timer& self) noexcept {
+      Timer{[](Timer& self) noexcept {
           auto& operation = static_cast<Operation&>(self);
           operation.timed_out_ = true;
           operation.stop();
       }},
       loop_{loop},
       request_{request},
-      limit_{limit} {}
+      limit_{limit.value_or(Milliseconds{-1})} {}
 
 Operation::~Operation() {
     ensure(state_ == State::idle || state_ == State::done, "an operation in flight was destroyed");
 }
 
 bool Operation::begin(std::coroutine_handle<> task, const coro::Context& context) {
+    ensure(state_ == State::idle, "an operation was awaited twice");
     if (context.cancelled()) {
+        state_ = State::done;
         result_ = -ECANCELED;
         return false;
     }
     resumption_.prepare(task, context);
     if (context.cancel != nullptr) context.cancel->attach(*this);
-    if (limit_) loop_.scheduler().timers().arm(*this, loop_.scheduler().time() + *limit_);
+    if (limit_.count() >= 0)
+        context.scheduler->timers().arm(*this, context.scheduler->time() + limit_);
     loop_.submit(*this);
     return true;
 }
@@ -50,6 +53,23 @@ void Operation::stop() noexcept {
     }
 }
 
+/// Takes the kernel's answer; asks again where it did not do all it was asked for.
+void Operation::complete(int result) noexcept {
+    if (result == -EINTR) [[unlikely]] {
+        if (!stopping_) return loop_.submit(*this);
+        result = -ECANCELED;  // how a kernel thread that was working on it says the same
+    }
+    if (request_.opcode == Opcode::send && result > 0) {
+        request_.address = static_cast<const std::byte*>(request_.address) + result;
+        request_.length -= static_cast<std::size_t>(result);
+        if (request_.length > 0) [[unlikely]] {
+            if (!stopping_) return loop_.submit(*this);
+            result = -ECANCELED;
+        }
+    }
+    finish(result);
+}
+
 void Operation::finish(int result) noexcept {
     state_ = State::done;
     result_ = result == -ECANCELED && timed_out_ ? -ETIMEDOUT : result;
@@ -59,34 +79,29 @@ void Operation::finish(int result) noexcept {
     loop_.scheduler().push(resumption_);
 }
 
-Result<Lease> ReceiveOperation::await_resume() noexcept {
-    if (result() < 0) return error();
-    return std::move(lease());
-}
-
-Sleep::Sleep(Loop& loop, Milliseconds duration) noexcept
+Sleep::Sleep(Milliseconds duration) noexcept
     : CancelHook{[](CancelHook& hook) noexcept {
           auto& self = static_cast<Sleep&>(hook);
           self.cancelled_ = true;
           self.end();
       }},
-      Timer{[](coro::Timer& timer) noexcept { static_cast<Sleep&>(timer).end(); }},
-      loop_{loop},
+      Timer{[](Timer& timer) noexcept { static_cast<Sleep&>(timer).end(); }},
       duration_{duration} {}
 
 bool Sleep::begin(std::coroutine_handle<> task, const coro::Context& context) {
     cancelled_ = context.cancelled();
     if (cancelled_) return false;
+    scheduler_ = context.scheduler;
     resumption_.prepare(task, context);
     if (context.cancel != nullptr) context.cancel->attach(*this);
-    loop_.scheduler().timers().arm(*this, loop_.scheduler().time() + duration_);
+    scheduler_->timers().arm(*this, scheduler_->time() + duration_);
     return true;
 }
 
 void Sleep::end() noexcept {
     CancelHook::unlink();
     disarm();
-    loop_.scheduler().push(resumption_);
+    scheduler_->push(resumption_);
 }
 
 Result<void> Sleep::await_resume() const noexcept {

@@ -7,30 +7,17 @@ export module ringfort.uring:operation;
 
 import ringfort.base;
 import ringfort.coro;
-import :buffers;
+import :request;
 
 export namespace ringfort::uring {
 
 class Loop;
 
-/// What an operation does; see the functions of the same names in Loop.
-enum class Opcode : std::uint8_t { accept, accept_waiting, connect, receive, send, poll, read };
-
-/// What an operation asks of the kernel, in the loop's own terms, so that a driver may carry it out
-/// by other means than an io_uring.
-struct Request {
-    Opcode opcode;
-    RawFd fd;                       ///< borrowed until the operation has completed
-    Step step;                      ///< names the operation in its Error
-    const void* address = nullptr;  ///< the bytes, or the socket address
-    std::size_t length = 0;         ///< bytes at `address`
-    std::uint32_t flags = 0;        ///< poll events, accept flags
-};
-
 /// One request in flight, and the awaitable of its result: lives in the frame of the awaiting task.
 ///
-/// Its life: idle -> (waiting for room or for a buffer ->) in flight -> done. Cancelling or the
-/// time limit asks the kernel to stop it; the task goes on only when the kernel has answered.
+/// Its life: idle -> (waiting for room ->) in flight -> done. Cancelling or the time limit asks the
+/// kernel to stop it; the task goes on only when the kernel has answered, and a result that came
+/// nevertheless is delivered.
 class Operation : private coro::CancelHook, private coro::Timer, private coro::ListNode<Operation> {
 public:
     Operation(Loop& loop, const Request& request, std::optional<Milliseconds> limit) noexcept;
@@ -45,9 +32,7 @@ public:
 protected:
     ~Operation();
     [[nodiscard]] int result() const noexcept { return result_; }
-    [[nodiscard]] Error error() const noexcept { return {request_.step, -result_}; }
-    [[nodiscard]] Lease& lease() noexcept { return lease_; }
-    [[nodiscard]] std::size_t transferred() const noexcept { return transferred_; }
+    [[nodiscard]] Error error() const noexcept { return {step_of(request_.opcode), -result_}; }
 
 private:
     friend class Loop;
@@ -56,17 +41,16 @@ private:
 
     bool begin(std::coroutine_handle<> task, const coro::Context& context);
     void stop() noexcept;
+    void complete(int result) noexcept;
     void finish(int result) noexcept;
 
     Loop& loop_;
     Request request_;
-    std::optional<Milliseconds> limit_;
+    Milliseconds limit_;  ///< negative: none
     State state_ = State::idle;
     bool stopping_ = false;
     bool timed_out_ = false;
     int result_ = 0;
-    std::size_t transferred_ = 0;
-    Lease lease_;
     coro::Resumption resumption_;
 };
 
@@ -80,7 +64,7 @@ public:
     }
 };
 
-/// Awaits a non-negative number: poll's events, or the bytes read.
+/// Awaits a non-negative number: poll's events, or the bytes moved.
 class NumberOperation : public Operation {
 public:
     using Operation::Operation;
@@ -91,14 +75,7 @@ public:
 };
 
 /// Awaits that every byte is sent: a short send goes on by itself.
-class SendOperation : public Operation {
-public:
-    using Operation::Operation;
-    [[nodiscard]] Result<void> await_resume() const noexcept {
-        if (result() < 0) return error();
-        return {};
-    }
-};
+using SendOperation = VoidOperation;
 
 /// Awaits a new descriptor, which the caller owns.
 class FdOperation : public Operation {
@@ -110,18 +87,10 @@ public:
     }
 };
 
-/// Awaits bytes in a buffer of the loop's pool; an empty lease means that the peer has closed its
-/// half.
-class ReceiveOperation : public Operation {
-public:
-    using Operation::Operation;
-    [[nodiscard]] Result<Lease> await_resume() noexcept;
-};
-
 /// Awaits a moment. Cancellable.
 class Sleep : private coro::CancelHook, private coro::Timer {
 public:
-    Sleep(Loop& loop, Milliseconds duration) noexcept;
+    explicit Sleep(Milliseconds duration) noexcept;
     [[nodiscard]] bool await_ready() const noexcept { return false; }
     template <coro::TaskPromise P>
     bool await_suspend(std::coroutine_handle<P> task) {
@@ -133,8 +102,8 @@ private:
     bool begin(std::coroutine_handle<> task, const coro::Context& context);
     void end() noexcept;
 
-    Loop& loop_;
     Milliseconds duration_;
+    coro::Scheduler* scheduler_ = nullptr;
     bool cancelled_ = false;
     coro::Resumption resumption_;
 };

@@ -2,7 +2,11 @@ module;
 #include <coroutine>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
+#include <span>
+#include <utility>
+#include <vector>
 export module ringfort.uring:receiver;
 
 import ringfort.base;
@@ -82,6 +86,18 @@ private:
     struct Piece {
         Lease lease;
         Piece* next = nullptr;
+    };
+
+    /// Pieces that are not in use, so that receiving allocates nothing.
+    class Pieces {
+    public:
+        [[nodiscard]] Piece* take();
+        void give_back(Piece* piece) noexcept { piece->next = std::exchange(free_, piece); }
+
+    private:
+        static constexpr std::size_t block = 64;
+        Piece* free_ = nullptr;
+        std::vector<std::unique_ptr<Piece[]>> blocks_;
     };
 
     ~Receiver();

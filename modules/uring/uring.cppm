@@ -14,3 +14,6 @@ export import :diagnosis;
 export import :driver;
 export import :loop;
 export import :operation;
+export import :receiver;
+export import :request;
+export import :socket;

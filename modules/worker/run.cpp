@@ -15,6 +15,7 @@ module;
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <system_error>
 #include <utility>
 #include <variant>
@@ -385,8 +386,8 @@ int run(channel::Channel to_master, Options options) {
         return give_up(to_master, loop.error(),
                        "no io_uring: " + uring::diagnose(loop.error(), facts).text);
     }
-    if ((*loop)->mode() != options.loop.best_mode)
-        log::warning("this kernel's io_uring is older: {}", uring::consequence((*loop)->mode()));
+    for (const std::string_view lack : uring::consequences((*loop)->features()))
+        log::warning("this kernel's io_uring is older: {}", lack);
     if (options.ring_made)
         if (const auto made = options.ring_made(); !made)
             return give_up(to_master, made.error(), "drop privileges: " + made.error().text());

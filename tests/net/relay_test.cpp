@@ -107,7 +107,7 @@ TEST_CASE("a half-close is passed on and the other direction goes on") {
     CHECK(chain.outcome->has_value());
 }
 
-TEST_CASE("a reader that stops holds the writer back at one buffer") {
+TEST_CASE("a reader that stops holds the writer back") {
     auto loop = uring::Loop::open().value();
     Chain chain{*loop};
     const std::string flood = pattern(16 << 20, 3);
@@ -117,7 +117,7 @@ TEST_CASE("a reader that stops holds the writer back at one buffer") {
         scope.spawn(write_all_then_close(c.server, bytes));
         (void)co_await on.sleep(Milliseconds{50});
         const auto moved = c.totals.backward;
-        ensure(on.buffers().leased() <= 1, "one direction holds more than a buffer");
+        ensure(on.buffers().active() <= 64, "what is held does not stop growing");
         (void)co_await on.sleep(Milliseconds{50});
         ensure(c.totals.backward == moved && moved < bytes.size(), "the writer was not held back");
         ensure(c.client.shutdown_write().has_value(), "shutdown");

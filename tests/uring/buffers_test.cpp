@@ -4,6 +4,7 @@
 #include <chrono>
 #include <coroutine>
 #include <cstddef>
+#include <cstdint>
 #include <exception>
 #include <memory>
 #include <optional>
@@ -24,58 +25,110 @@ using uring::Loop;
 
 namespace {
 
-Task<> receive_one(Loop& loop, RawFd socket, std::vector<uring::Lease>& kept, int& failed) {
-    auto chunk = co_await loop.receive(socket);
-    if (chunk)
-        kept.push_back(*std::move(chunk));
-    else
-        ++failed;
+/// A pool in which every message occupies a buffer: it fills one, or buffers are not shared.
+std::unique_ptr<Loop> open_loop(std::uint32_t buffers, std::uint32_t most) {
+    return Loop::open({.receive_buffers = buffers,
+                       .max_receive_buffers = most,
+                       .receive_buffer_size = {4096},
+                       .features = {.incremental_buffers = false}})
+        .value();
 }
 
 struct Fixture {
-    std::vector<std::pair<Fd, Fd>> pairs;
+    std::vector<uring::Socket> sockets;
+    std::vector<Fd> peers;
     std::vector<uring::Lease> kept;
     int failed = 0;
 
-    explicit Fixture(int count) {
+    Fixture(Loop& loop, int count) {
         for (int i = 0; i < count; ++i) {
-            pairs.push_back(testing::socket_pair());
-            ensure(::write(pairs.back().second.get(), "byte", 4) == 4, "write");
+            auto [near, far] = testing::socket_pair();
+            sockets.emplace_back(loop, std::move(near));
+            peers.push_back(std::move(far));
+            write(i);
         }
     }
+    void write(int number) {
+        ensure(::write(peers.at(static_cast<std::size_t>(number)).get(), "byte", 4) == 4, "write");
+    }
 };
+
+Task<> receive_one(uring::Socket& socket, Fixture& fixture) {
+    auto chunk = co_await socket.receive();
+    if (chunk)
+        fixture.kept.push_back(*std::move(chunk));
+    else
+        ++fixture.failed;
+}
+
+Task<> receive_all(Fixture& all) {
+    coro::Scope scope{co_await coro::current_context()};
+    for (auto& socket : all.sockets) scope.spawn(receive_one(socket, all));
+    co_await scope.join();
+}
 
 }  // namespace
 
 TEST_CASE("a pool supplies more buffers when all are held, and takes them back afterwards") {
-    auto loop =
-        Loop::open({.receive_buffers = 4, .max_receive_buffers = 64, .receive_buffer_size = {4096}})
-            .value();
-    Fixture fixture{40};
-    auto body = [](Loop& on, Fixture& all) -> Task<> {
-        coro::Scope scope{co_await coro::current_context()};
-        for (auto& [near, far] : all.pairs)
-            scope.spawn(receive_one(on, near.get(), all.kept, all.failed));
-        co_await scope.join();
-    };
-    loop->run(body(*loop, fixture));
+    auto loop = open_loop(4, 64);
+    Fixture fixture{*loop, 40};
+    loop->run(receive_all(fixture));
     CHECK(fixture.kept.size() == 40);
     CHECK(loop->buffers().leased() == 40);
     CHECK(loop->buffers().active() >= 40);
     fixture.kept.clear();
     CHECK(loop->buffers().leased() == 0);
-    CHECK(loop->buffers().active() < 40);
+    auto trickle = [](Loop& on, Fixture& all) -> Task<> {
+        for (int i = 0; i < 400 && on.buffers().active() > 4; ++i) {
+            all.write(0);
+            (void)co_await all.sockets[0].receive();
+            (void)co_await on.sleep(Milliseconds{10});
+        }
+    };
+    loop->run(trickle(*loop, fixture));
+    CHECK(loop->buffers().active() == 4);
+}
+
+TEST_CASE("messages of many sockets share a buffer where the kernel can") {
+    auto loop = Loop::open({.receive_buffers = 1,
+                            .max_receive_buffers = 1,
+                            .receive_buffer_size = {4096}})
+                    .value();
+    if (!loop->features().incremental_buffers) SKIP("this kernel is older than Linux 6.12");
+    Fixture fixture{*loop, 100};
+    loop->run(receive_all(fixture));
+    CHECK(fixture.kept.size() == 100);
+    CHECK(loop->buffers().active() == 1);
+    for (const auto& lease : fixture.kept) CHECK(lease.text() == "byte");
+    fixture.kept.clear();
+}
+
+TEST_CASE("a buffer is used again when it is full and its last lease has ended, not before") {
+    auto loop = Loop::open({.receive_buffers = 2,
+                            .max_receive_buffers = 2,
+                            .receive_buffer_size = {64}})
+                    .value();
+    auto body = [](Fixture& one) -> Task<> {
+        for (int round = 0; round < 100; ++round) {
+            auto chunk = co_await one.sockets[0].receive();
+            ensure(chunk.has_value() && chunk->text() == "byte", "the bytes of another round");
+            if (round % 10 == 0) one.kept.push_back(*std::move(chunk));
+            if (round % 10 == 5) one.kept.clear();
+            one.write(0);
+        }
+    };
+    Fixture fixture{*loop, 1};
+    loop->run(body(fixture));
+    fixture.kept.clear();
+    CHECK(loop->buffers().leased() <= 1);  // the last message may have come
 }
 
 TEST_CASE("a receive that finds every buffer held waits for one without spinning or losing data") {
-    auto loop =
-        Loop::open({.receive_buffers = 2, .max_receive_buffers = 2, .receive_buffer_size = {4096}})
-            .value();
-    Fixture fixture{5};
+    auto loop = open_loop(2, 2);
+    Fixture fixture{*loop, 5};
     auto body = [](Loop& on, Fixture& all) -> Task<> {
         coro::Scope scope{co_await coro::current_context()};
-        for (auto& [near, far] : all.pairs)
-            scope.spawn(receive_one(on, near.get(), all.kept, all.failed));
+        for (auto& socket : all.sockets) scope.spawn(receive_one(socket, all));
         (void)co_await on.sleep(Milliseconds{30});
         const auto turns = on.statistics().turns;
         ensure(all.kept.size() == 2, "two buffers, two receives");
@@ -95,19 +148,18 @@ TEST_CASE("a receive that finds every buffer held waits for one without spinning
 }
 
 TEST_CASE("a buffer that is given back reaches the receive that has data, whoever waited first") {
-    auto loop =
-        Loop::open({.receive_buffers = 1, .max_receive_buffers = 1, .receive_buffer_size = {4096}})
-            .value();
-    Fixture holder{1}, talker{1};
-    auto [silent, far_silent] = testing::socket_pair();
-    auto body = [](Loop& on, RawFd held, RawFd mute, RawFd talking, Fixture& first,
-                   Fixture& second) -> Task<bool> {
+    auto loop = open_loop(1, 1);
+    Fixture holder{*loop, 1};
+    Fixture talker{*loop, 1};
+    auto [near, far] = testing::socket_pair();
+    uring::Socket silent{*loop, std::move(near)};
+    auto body = [](Loop& on, uring::Socket& mute, Fixture& first, Fixture& second) -> Task<bool> {
         coro::Scope scope{co_await coro::current_context()};
-        scope.spawn(receive_one(on, held, first.kept, first.failed));
+        scope.spawn(receive_one(first.sockets[0], first));
         (void)co_await on.sleep(Milliseconds{2});
-        scope.spawn(receive_one(on, mute, second.kept, second.failed));
+        scope.spawn(receive_one(mute, second));
         (void)co_await on.sleep(Milliseconds{2});
-        scope.spawn(receive_one(on, talking, second.kept, second.failed));
+        scope.spawn(receive_one(second.sockets[0], second));
         (void)co_await on.sleep(Milliseconds{2});
         first.kept.clear();
         (void)co_await on.sleep(Milliseconds{20});
@@ -117,27 +169,25 @@ TEST_CASE("a buffer that is given back reaches the receive that has data, whoeve
         second.kept.clear();
         co_return served;
     };
-    CHECK(loop->run(body(*loop, holder.pairs[0].first.get(), silent.get(),
-                         talker.pairs[0].first.get(), holder, talker)));
+    CHECK(loop->run(body(*loop, silent, holder, talker)));
 }
 
-TEST_CASE("a receive that waits for a buffer can be cancelled") {
-    auto loop =
-        Loop::open({.receive_buffers = 1, .max_receive_buffers = 1, .receive_buffer_size = {4096}})
-            .value();
-    Fixture fixture{3};
+TEST_CASE("a receive that waits for a buffer can be cancelled, and its socket destroyed") {
+    auto loop = open_loop(1, 1);
+    std::optional<Fixture> fixture;
+    fixture.emplace(*loop, 3);
     auto body = [](Loop& on, Fixture& all) -> Task<> {
         coro::Scope scope{co_await coro::current_context()};
-        for (auto& [near, far] : all.pairs)
-            scope.spawn(receive_one(on, near.get(), all.kept, all.failed));
+        for (auto& socket : all.sockets) scope.spawn(receive_one(socket, all));
         (void)co_await on.sleep(Milliseconds{5});
         scope.cancel();
         co_await scope.join();
     };
-    loop->run(body(*loop, fixture));
-    CHECK(fixture.kept.size() == 1);
-    CHECK(fixture.failed == 2);
-    fixture.kept.clear();
+    loop->run(body(*loop, *fixture));
+    CHECK(fixture->kept.size() == 1);
+    CHECK(fixture->failed == 2);
+    fixture.reset();
+    CHECK(loop->buffers().leased() == 0);
 }
 
 TEST_CASE("options out of bounds are refused") {

@@ -29,10 +29,11 @@ using uring::RingMode;
 
 namespace {
 
-Task<Result<std::string>> echo_once(Loop& loop, RawFd socket) {
-    auto chunk = co_await loop.receive(socket);
+Task<Result<std::string>> echo_once(Loop& loop, Fd fd) {
+    uring::Socket socket{loop, std::move(fd)};
+    auto chunk = co_await socket.receive();
     if (!chunk) co_return chunk.error();
-    const auto sent = co_await loop.send_all(socket, chunk->bytes());
+    const auto sent = co_await socket.send_all(chunk->bytes());
     if (!sent) co_return sent.error();
     co_return std::string{chunk->text()};
 }
@@ -42,17 +43,20 @@ Task<Result<std::string>> echo_once(Loop& loop, RawFd socket) {
 TEST_CASE("a loop echoes in every mode this kernel has") {
     const auto mode =
         GENERATE(RingMode::deferred_no_array, RingMode::deferred, RingMode::cooperative);
-    auto loop = Loop::open({.best_mode = mode}).value();
-    CHECK(loop->mode() >= mode);
+    auto loop = Loop::open({.features = {.mode = mode}}).value();
+    CHECK(loop->features().mode >= mode);
     auto [near, far] = testing::socket_pair();
     REQUIRE(::write(far.get(), "hello", 5) == 5);
-    const auto text = loop->run(echo_once(*loop, near.get()));
+    const auto text = loop->run(echo_once(*loop, std::move(near)));
     REQUIRE(text);
     CHECK(*text == "hello");
     char answer[16] = "";
     REQUIRE(::read(far.get(), answer, sizeof answer) == 5);
     CHECK(std::string{answer} == "hello");
-    CHECK_FALSE(uring::consequence(loop->mode()).empty());
+    CHECK(uring::consequences(loop->features()).empty() ==
+          (loop->features().mode == RingMode::deferred_no_array &&
+           loop->features().incremental_buffers && loop->features().bundles &&
+           loop->features().minimum_wait));
 }
 
 TEST_CASE("a loop returns the value of its task") {
@@ -87,10 +91,10 @@ TEST_CASE("more operations than the submission queue holds all complete") {
     for (int i = 0; i < 200; ++i) pairs.push_back(testing::socket_pair());
     auto body = [](Loop& on, std::vector<std::pair<Fd, Fd>>& sockets, int& echoed) -> Task<> {
         coro::Scope scope{co_await coro::current_context()};
-        auto one = [](Loop& ring, RawFd socket, int& count) -> Task<> {
-            if (co_await echo_once(ring, socket)) ++count;
+        auto one = [](Loop& ring, Fd socket, int& count) -> Task<> {
+            if (co_await echo_once(ring, std::move(socket))) ++count;
         };
-        for (auto& [near, far] : sockets) scope.spawn(one(on, near.get(), echoed));
+        for (auto& [near, far] : sockets) scope.spawn(one(on, std::move(near), echoed));
         for (auto& [near, far] : sockets)
             (void)co_await on.send_all(far.get(), std::as_bytes(std::span{"x", 1}));
         co_await scope.join();

@@ -26,100 +26,31 @@ using namespace ringfort;
 using coro::Task;
 using uring::Loop;
 
-namespace {
-
-Task<> receive_into(Loop& loop, RawFd socket, std::optional<Result<uring::Lease>>& out,
-                    std::optional<Milliseconds> limit = {}) {
-    out.emplace(co_await loop.receive(socket, limit));
-}
-
-}  // namespace
-
-TEST_CASE("a receive that is cancelled ends with ECANCELED after the kernel has let go") {
-    auto loop = Loop::open().value();
-    auto [near, far] = testing::socket_pair();
-    auto body = [](Loop& on, RawFd socket, std::optional<Result<uring::Lease>>& out) -> Task<> {
-        coro::Scope scope{co_await coro::current_context()};
-        scope.spawn(receive_into(on, socket, out));
-        (void)co_await on.sleep(Milliseconds{1});
-        scope.cancel();
-        co_await scope.join();
-    };
-    std::optional<Result<uring::Lease>> out;
-    loop->run(body(*loop, near.get(), out));
-    REQUIRE(out);
-    REQUIRE_FALSE(*out);
-    CHECK(out->error().is(std::errc::operation_canceled));
-}
-
-TEST_CASE("bytes that arrive before a cancel request takes effect are delivered") {
-    auto loop = Loop::open().value();
-    auto [near, far] = testing::socket_pair();
-    auto body = [](Loop& on, RawFd socket, RawFd peer,
-                   std::optional<Result<uring::Lease>>& out) -> Task<> {
-        coro::Scope scope{co_await coro::current_context()};
-        scope.spawn(receive_into(on, socket, out));
-        (void)co_await on.sleep(Milliseconds{1});
-        ensure(::write(peer, "late", 4) == 4, "write");
-        (void)co_await on.sleep(Milliseconds{1});
-        scope.cancel();
-        co_await scope.join();
-    };
-    std::optional<Result<uring::Lease>> out;
-    loop->run(body(*loop, near.get(), far.get(), out));
-    REQUIRE(out);
-    REQUIRE(*out);
-    CHECK((*out)->text() == "late");
-    out.reset();
-}
-
-TEST_CASE("a receive past its time limit ends with ETIMEDOUT") {
-    auto loop = Loop::open().value();
-    auto [near, far] = testing::socket_pair();
-    std::optional<Result<uring::Lease>> out;
-    const Instant begin = now();
-    loop->run(receive_into(*loop, near.get(), out, Milliseconds{20}));
-    CHECK(now() - begin >= Milliseconds{19});
-    REQUIRE_FALSE(*out);
-    CHECK(out->error().is(std::errc::timed_out));
-}
-
-TEST_CASE("an empty lease is the end of the stream") {
-    auto loop = Loop::open().value();
-    auto [near, far] = testing::socket_pair();
-    far.close();
-    std::optional<Result<uring::Lease>> out;
-    loop->run(receive_into(*loop, near.get(), out));
-    REQUIRE(*out);
-    CHECK((*out)->empty());
-    out.reset();
-    CHECK(loop->buffers().leased() == 0);
-}
-
 TEST_CASE("a large send goes on after short writes until every byte is gone") {
     auto loop = Loop::open().value();
     auto [near, far] = testing::socket_pair();
     std::string payload(8 << 20, '\0');
     for (std::size_t i = 0; i < payload.size(); ++i)
         payload[i] = static_cast<char>(i * 7 + i / 4096);
-    auto reader = [](Loop& on, RawFd socket, std::string& out) -> Task<> {
+    auto reader = [](Loop& on, Fd fd, std::string& out) -> Task<> {
+        uring::Socket socket{on, std::move(fd)};
         for (;;) {
-            auto chunk = co_await on.receive(socket);
+            auto chunk = co_await socket.receive();
             if (!chunk || chunk->empty()) co_return;
             out += chunk->text();
         }
     };
-    auto body = [&reader](Loop& on, RawFd from, RawFd to, const std::string& bytes,
+    auto body = [&reader](Loop& on, RawFd from, Fd to, const std::string& bytes,
                           std::string& out) -> Task<> {
         coro::Scope scope{co_await coro::current_context()};
-        scope.spawn(reader(on, to, out));
+        scope.spawn(reader(on, std::move(to), out));
         const auto sent = co_await on.send_all(from, std::as_bytes(std::span{bytes}));
         ensure(sent.has_value(), "send");
         ::shutdown(from, SHUT_WR);
         co_await scope.join();
     };
     std::string received;
-    loop->run(body(*loop, near.get(), far.get(), payload, received));
+    loop->run(body(*loop, near.get(), std::move(far), payload, received));
     CHECK(received == payload);
 }
 

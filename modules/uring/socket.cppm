@@ -1,0 +1,62 @@
+module;
+#include <cstddef>
+#include <optional>
+#include <span>
+#include <utility>
+export module ringfort.uring:socket;
+
+import ringfort.base;
+import :loop;
+import :operation;
+import :receiver;
+
+export namespace ringfort::uring {
+
+/// A connected socket on a loop: owns the descriptor and what it receives. Moves, but not while a
+/// task sends or receives. Closes at the end of the turn in which it is destroyed, when the kernel
+/// has been told to stop receiving. One receive and one send may be in flight at a time.
+class Socket {
+public:
+    /// Takes over a connected socket in blocking mode. Nothing is received before it is asked for.
+    Socket(Loop& loop, Fd fd) noexcept : loop_{&loop}, fd_{std::move(fd)} {}
+    Socket(Socket&& other) noexcept
+        : loop_{other.loop_},
+          fd_{std::move(other.fd_)},
+          receiver_{std::exchange(other.receiver_, nullptr)} {}
+    Socket& operator=(Socket&& other) noexcept {
+        if (this != &other) {
+            close();
+            loop_ = other.loop_;
+            fd_ = std::move(other.fd_);
+            receiver_ = std::exchange(other.receiver_, nullptr);
+        }
+        return *this;
+    }
+    ~Socket() { close(); }
+
+    /// Awaits bytes; see ReceiveOperation.
+    [[nodiscard]] ReceiveOperation receive(std::optional<Milliseconds> limit = {}) noexcept {
+        return {receiver(), limit};
+    }
+    /// Awaits that all of `bytes` is sent; see Loop::send_all.
+    [[nodiscard]] SendOperation send_all(std::span<const std::byte> bytes,
+                                         std::optional<Milliseconds> limit = {}) noexcept {
+        return loop_->send_all(fd_.get(), bytes, limit);
+    }
+    /// Returns what the socket receives; it stays owned by the socket.
+    [[nodiscard]] Receiver& receiver() noexcept {
+        if (receiver_ == nullptr) receiver_ = new Receiver{*loop_, fd_.get()};
+        return *receiver_;
+    }
+    [[nodiscard]] RawFd fd() const noexcept { return fd_.get(); }
+    [[nodiscard]] Loop& loop() const noexcept { return *loop_; }
+    /// Closes now, as the destructor does.
+    void close() noexcept;
+
+private:
+    Loop* loop_;
+    Fd fd_;
+    Receiver* receiver_ = nullptr;
+};
+
+}  // namespace ringfort::uring
