@@ -45,7 +45,7 @@ inline constexpr std::uint32_t last_accepts = 64;  ///< a listener, by a worker 
 inline constexpr std::uint32_t ring_submissions = 1'024;
 inline constexpr std::uint32_t ring_completions = 8'192;
 inline constexpr std::uint32_t receive_buffers = 16;  ///< per worker, at the start
-inline constexpr Bytes receive_ahead{128ULL << 10};  ///< per connection, not yet taken
+inline constexpr Bytes receive_ahead{128ULL << 10};   ///< per connection, not yet taken
 inline constexpr Milliseconds buffer_trim_ms{1'000};
 inline constexpr Bytes receive_buffer_size{64ULL << 10};
 inline constexpr std::uint32_t max_ring_submissions = 32'768;  ///< IORING_MAX_ENTRIES

@@ -30,8 +30,7 @@ public:
     /// Receives what is there, or waits for it; an empty chunk means that the peer has closed its
     /// half. Suspends; cancellable, and nothing that arrives is lost by it. Errors: ECONNRESET and
     /// its like, ETIMEDOUT after `limit`.
-    [[nodiscard]] uring::ReceiveOperation receive(
-        std::optional<Milliseconds> limit = {}) noexcept {
+    [[nodiscard]] uring::ReceiveOperation receive(std::optional<Milliseconds> limit = {}) noexcept {
         return socket_.receive(limit);
     }
     /// Sends every byte; `bytes` must live until then. Suspends; cancellable: then some bytes may

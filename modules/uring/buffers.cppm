@@ -144,8 +144,8 @@ private:
     Options options_{};
     std::uint32_t ring_entries_ = 0;
     std::uint32_t leases_ = 0;
-    std::uint32_t active_ = 0;     ///< in circulation
-    std::uint32_t available_ = 0;  ///< of those, the kernel's
+    std::uint32_t active_ = 0;           ///< in circulation
+    std::uint32_t available_ = 0;        ///< of those, the kernel's
     std::uint32_t least_available_ = 0;  ///< since the last trim
     std::uint32_t surplus_ = 0;          ///< to be taken out of circulation
     bool incremental_ = false;

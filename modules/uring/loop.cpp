@@ -180,7 +180,8 @@ void Loop::retry_waiting() noexcept {
 void Loop::starved(Receiver& receiver) noexcept {
     ++statistics_.starved;
     if (buffers_.replenish()) {
-        if (!trim_timer_.armed()) scheduler_.timers().arm(trim_timer_, now() + limits::buffer_trim_ms);
+        if (!trim_timer_.armed())
+            scheduler_.timers().arm(trim_timer_, now() + limits::buffer_trim_ms);
         return submit(receiver);
     }
     receiver.state_ = Receiver::State::without_buffer;
@@ -237,10 +238,9 @@ NumberOperation Loop::poll(RawFd fd, std::uint32_t events,
 
 NumberOperation Loop::read(RawFd fd, std::span<std::byte> bytes,
                            std::optional<Milliseconds> limit) noexcept {
-    return {
-        *this,
-        {.opcode = Opcode::read, .fd = fd, .address = bytes.data(), .length = bytes.size()},
-        limit};
+    return {*this,
+            {.opcode = Opcode::read, .fd = fd, .address = bytes.data(), .length = bytes.size()},
+            limit};
 }
 
 }  // namespace ringfort::uring

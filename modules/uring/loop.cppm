@@ -114,10 +114,10 @@ private:
     coro::List<Operation> operations_without_room_;
     coro::List<Receiver> receivers_without_room_;
     coro::List<Receiver> receivers_without_buffer_;
-    std::vector<Fd> closing_;          ///< found the submission queue full
-    std::uint64_t in_flight_ = 0;      ///< operations
-    std::uint64_t receiving_ = 0;      ///< receivers that the kernel knows of
-    std::uint64_t abandoned_ = 0;      ///< of those, receivers of sockets that are closed
+    std::vector<Fd> closing_;      ///< found the submission queue full
+    std::uint64_t in_flight_ = 0;  ///< operations
+    std::uint64_t receiving_ = 0;  ///< receivers that the kernel knows of
+    std::uint64_t abandoned_ = 0;  ///< of those, receivers of sockets that are closed
     bool running_ = false;
     TrimTimer trim_timer_;
     LoopStatistics statistics_;

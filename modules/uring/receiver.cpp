@@ -22,9 +22,8 @@ ReceiveOperation::ReceiveOperation(Receiver& receiver, std::optional<Millisecond
     : CancelHook{[](CancelHook& self) noexcept {
           static_cast<ReceiveOperation&>(self).end(State::cancelled);
       }},
-      Timer{[](Timer& self) noexcept {
-          static_cast<ReceiveOperation&>(self).end(State::timed_out);
-      }},
+      Timer{
+          [](Timer& self) noexcept { static_cast<ReceiveOperation&>(self).end(State::timed_out); }},
       receiver_{receiver},
       limit_{limit.value_or(Milliseconds{-1})} {}
 
@@ -143,8 +142,7 @@ void Receiver::completed_last(int result) noexcept {
         delete this;
         return;
     }
-    const bool again =
-        result > 0 || result == -ENOBUFS || result == -ECANCELED || result == -EINTR;
+    const bool again = result > 0 || result == -ENOBUFS || result == -ECANCELED || result == -EINTR;
     if (!again) {
         ended_ = true;
         end_ = result;

@@ -90,10 +90,9 @@ TEST_CASE("a pool supplies more buffers when all are held, and takes them back a
 }
 
 TEST_CASE("messages of many sockets share a buffer where the kernel can") {
-    auto loop = Loop::open({.receive_buffers = 1,
-                            .max_receive_buffers = 1,
-                            .receive_buffer_size = {4096}})
-                    .value();
+    auto loop =
+        Loop::open({.receive_buffers = 1, .max_receive_buffers = 1, .receive_buffer_size = {4096}})
+            .value();
     if (!loop->features().incremental_buffers) SKIP("this kernel is older than Linux 6.12");
     Fixture fixture{*loop, 100};
     loop->run(receive_all(fixture));
@@ -104,10 +103,9 @@ TEST_CASE("messages of many sockets share a buffer where the kernel can") {
 }
 
 TEST_CASE("a buffer is used again when it is full and its last lease has ended, not before") {
-    auto loop = Loop::open({.receive_buffers = 2,
-                            .max_receive_buffers = 2,
-                            .receive_buffer_size = {64}})
-                    .value();
+    auto loop =
+        Loop::open({.receive_buffers = 2, .max_receive_buffers = 2, .receive_buffer_size = {64}})
+            .value();
     auto body = [](Fixture& one) -> Task<> {
         for (int round = 0; round < 100; ++round) {
             auto chunk = co_await one.sockets[0].receive();

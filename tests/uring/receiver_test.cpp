@@ -141,7 +141,9 @@ TEST_CASE("what nobody takes is bounded, and taking it makes the kernel go on") 
     auto body = [&writer](Loop& on, Pair& sockets) -> Task<std::size_t> {
         coro::Scope scope{co_await coro::current_context()};
         scope.spawn(writer(on, sockets.far));
-        { const auto first = co_await sockets.near.receive(); }
+        {
+            const auto first = co_await sockets.near.receive();
+        }
         (void)co_await on.sleep(Milliseconds{30});
         const std::size_t ahead = sockets.near.receiver().pending();
         ensure(!sockets.near.receiver().armed(), "it goes on receiving");
@@ -155,13 +157,16 @@ TEST_CASE("what nobody takes is bounded, and taking it makes the kernel go on") 
     CHECK(loop->run(body(*loop, pair)) < total);
 }
 
-TEST_CASE("a socket that is destroyed while the kernel receives closes, and its bytes are dropped") {
+TEST_CASE(
+    "a socket that is destroyed while the kernel receives closes, and its bytes are dropped") {
     auto loop = Loop::open().value();
     auto ends = testing::socket_pair();
     auto body = [](Loop& on, Fd near, const Fd& far) -> Task<> {
         Socket socket{on, std::move(near)};
         put(far, "one");
-        { const auto chunk = co_await socket.receive(); }
+        {
+            const auto chunk = co_await socket.receive();
+        }
         put(far, "two");  // on its way while the socket goes
     };
     loop->run(body(*loop, std::move(ends.first), ends.second));
