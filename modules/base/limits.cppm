@@ -39,7 +39,14 @@ inline constexpr Milliseconds accept_sweep_ms{500};  ///< after which an accept 
 inline constexpr std::uint32_t resumptions_per_turn = 4'096;
 inline constexpr Milliseconds run_time_per_turn_ms{10};
 inline constexpr std::uint32_t completions_per_resumption = 128;  ///< without suspending
+inline constexpr Milliseconds stall_ms{100};           ///< of one service's tasks without a pause
+inline constexpr Milliseconds stall_report_ms{1'000};  ///< between two warnings
+inline constexpr Milliseconds stall_exact_ms{1'000};   ///< for which each resumption is measured
 inline constexpr std::uint32_t last_accepts = 64;  ///< a listener, by a worker that begins to drain
+
+/// Coroutine frames: the largest that is kept for reuse, and how much is asked of malloc at once.
+inline constexpr std::size_t max_pooled_frame_bytes = 4'096;
+inline constexpr std::size_t frame_slab_bytes = 16'384;
 
 /// A worker's ring: its two queues in entries, and the buffers the kernel receives into.
 inline constexpr std::uint32_t ring_submissions = 1'024;

@@ -10,7 +10,7 @@ export namespace ringfort::coro {
 class CancelHook : public ListNode<CancelHook> {
 public:
     using Action = void (*)(CancelHook&) noexcept;
-    explicit CancelHook(Action action) noexcept : action_{action} {}
+    inline explicit CancelHook(Action action) noexcept : action_{action} {}
 
 private:
     friend class CancelSource;
@@ -26,7 +26,7 @@ public:
     explicit CancelSource(CancelSource* parent = nullptr) noexcept;
 
     /// Tells whether cancelling was asked for.
-    [[nodiscard]] bool requested() const noexcept { return requested_; }
+    [[nodiscard]] inline bool requested() const noexcept { return requested_; }
     /// Fires every hook, oldest first. A second call does nothing.
     void request() noexcept;
     /// Registers `hook`, which fires at once when cancelling was requested before.

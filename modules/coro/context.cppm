@@ -1,10 +1,12 @@
 module;
 #include <concepts>
 #include <coroutine>
+#include <cstddef>
 #include <string_view>
 export module ringfort.coro:context;
 
 import :cancel;
+import :frames;
 
 export namespace ringfort::coro {
 
@@ -22,16 +24,22 @@ struct Context {
     const Label* label = nullptr;
 
     /// Tells whether the task was asked to stop.
-    [[nodiscard]] bool cancelled() const noexcept {
+    [[nodiscard]] inline bool cancelled() const noexcept {
         return cancel != nullptr && cancel->requested();
     }
 };
 
-/// The base of every promise of this module: an awaitable finds its task's Context through it.
+/// The base of every promise of this module: an awaitable finds its task's Context through it, and
+/// its frame comes from `allocate_frame`.
 class Promise {
 public:
+    inline static void* operator new(std::size_t size) noexcept { return allocate_frame(size); }
+    inline static void operator delete(void* frame, std::size_t size) noexcept {
+        release_frame(frame, size);
+    }
+
     /// Returns the context; its task's awaiter fills it in before the task starts.
-    [[nodiscard]] Context& context() noexcept { return context_; }
+    [[nodiscard]] inline Context& context() noexcept { return context_; }
 
 private:
     Context context_;
@@ -44,13 +52,13 @@ concept TaskPromise = std::derived_from<P, Promise>;
 /// Awaited in a task, yields the task's Context without suspending it.
 class CurrentContext {
 public:
-    [[nodiscard]] bool await_ready() const noexcept { return false; }
+    [[nodiscard]] inline bool await_ready() const noexcept { return false; }
     template <TaskPromise P>
     bool await_suspend(std::coroutine_handle<P> task) noexcept {
         context_ = task.promise().context();
         return false;
     }
-    [[nodiscard]] Context await_resume() const noexcept { return context_; }
+    [[nodiscard]] inline Context await_resume() const noexcept { return context_; }
 
 private:
     Context context_;

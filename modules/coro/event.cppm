@@ -3,54 +3,51 @@ module;
 export module ringfort.coro:event;
 
 import ringfort.base;
-import :cancel;
 import :context;
 import :list;
-import :ready;
-import :scheduler;
+import :waiter;
 
 export namespace ringfort::coro {
 
-/// A flag that tasks wait for. Stays set until `reset`.
+/// A flag that tasks wait for. Stays set until `reset`. Destroying it while a task waits aborts.
 class Event {
 public:
     class Wait;
 
+    Event() noexcept = default;
+    Event(Event&&) = delete;
+    inline ~Event() {
+        ensure(waiting_.empty(), "an event was destroyed with a task waiting for it");
+    }
+
     /// Tells whether the flag is set.
-    [[nodiscard]] bool is_set() const noexcept { return set_; }
+    [[nodiscard]] inline bool is_set() const noexcept { return set_; }
     /// Sets the flag and queues every waiting task.
     void set() noexcept;
-    void reset() noexcept { set_ = false; }
+    inline void reset() noexcept { set_ = false; }
     /// Awaits the flag. Suspends unless it is set; cancellable: ECANCELED.
     [[nodiscard]] Wait wait() noexcept;
 
 private:
-    struct Waiting : ListNode<Waiting> {};
-
     bool set_ = false;
-    List<Waiting> waiting_;
+    List<Waiter> waiting_;
 };
 
 /// The awaitable of `Event::wait`; lives in the waiting frame.
-class Event::Wait : private Event::Waiting, private CancelHook {
+class Event::Wait : private Waiter {
 public:
-    explicit Wait(Event& event) noexcept;
-    [[nodiscard]] bool await_ready() const noexcept { return event_.set_; }
+    inline explicit Wait(Event& event) noexcept : event_{event} {}
+    [[nodiscard]] inline bool await_ready() const noexcept { return false; }
     template <TaskPromise P>
     bool await_suspend(std::coroutine_handle<P> task) noexcept {
         return begin(task, task.promise().context());
     }
-    [[nodiscard]] Result<void> await_resume() const noexcept;
+    [[nodiscard]] Result<void> await_resume() noexcept;
 
 private:
-    friend class Event;
     bool begin(std::coroutine_handle<> task, const Context& context) noexcept;
-    void end() noexcept;
 
     Event& event_;
-    Scheduler* scheduler_ = nullptr;
-    bool cancelled_ = false;
-    Resumption resumption_;
 };
 
 /// See the declaration.

@@ -14,38 +14,42 @@ struct Resumption {
     const Label* label = nullptr;
 
     /// Notes which task is to go on, and whose it is.
-    void prepare(std::coroutine_handle<> task, const Context& context) noexcept {
+    inline void prepare(std::coroutine_handle<> task, const Context& context) noexcept {
         handle = task;
         label = context.label;
     }
 };
 
-/// The coroutines of one thread that may go on, oldest first.
+/// The coroutines of one thread that may go on, oldest first. Inline: part of every resumption.
 class ReadyQueue {
 public:
     ReadyQueue() noexcept = default;
     ReadyQueue(ReadyQueue&&) = delete;
 
     /// Tells whether nothing may go on.
-    [[nodiscard]] bool empty() const noexcept { return head_ == nullptr; }
+    [[nodiscard]] inline bool empty() const noexcept { return head_ == nullptr; }
 
     /// Queues `item`, which must stay alive and be in no queue until it is resumed.
-    void push(Resumption& item) noexcept {
+    inline void push(Resumption& item) noexcept {
         item.next = nullptr;
-        (head_ == nullptr ? head_ : tail_->next) = &item;
-        tail_ = &item;
+        *end_ = &item;
+        end_ = &item.next;
     }
 
-    /// Takes the oldest out; there must be one.
-    [[nodiscard]] Resumption& pop() noexcept {
-        Resumption& item = *head_;
+    /// Returns the oldest, which there must be.
+    [[nodiscard]] inline Resumption& front() const noexcept { return *head_; }
+
+    /// Takes the oldest out and resumes it. Afterwards it may be gone.
+    inline void resume_front() {
+        const Resumption& item = *head_;
         head_ = item.next;
-        return item;
+        if (head_ == nullptr) end_ = &head_;
+        item.handle.resume();
     }
 
 private:
     Resumption* head_ = nullptr;
-    Resumption* tail_ = nullptr;
+    Resumption** end_ = &head_;  ///< where the next one is to be linked
 };
 
 }  // namespace ringfort::coro

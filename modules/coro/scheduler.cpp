@@ -1,29 +1,59 @@
 module;
+#include <algorithm>
 #include <chrono>
 #include <coroutine>
 #include <cstddef>
+#include <cstdint>
+#include <utility>
 module ringfort.coro;
 
 import ringfort.base;
 
 namespace ringfort::coro {
+namespace {
+
+/// How many resumptions of one label share one reading of the clock. Reading it costs as much as
+/// four to eight resumptions.
+constexpr std::uint32_t resumptions_per_reading = 16;
+
+}  // namespace
+
+Scheduler::~Scheduler() {
+    ensure(ready_.empty(), "a scheduler was destroyed with tasks that may go on");
+}
 
 void Scheduler::begin_turn(Instant instant) noexcept {
-    time_ = instant;
+    turn_begun_ = true;
+    time_ = clock_ = instant;
     (void)timers_.fire(instant);
 }
 
 std::size_t Scheduler::run(Budget budget) {
-    constexpr std::size_t look_every = 16;
-    const Instant end = now() + budget.time;
-    std::size_t resumed = 0;
-    while (!ready_.empty() && resumed < budget.resumptions) {
-        ++resumed;
-        units_ = limits::completions_per_resumption;
-        ready_.pop().handle.resume();
-        if (resumed % look_every == 0 && now() >= end) break;
+    if (ready_.empty()) return 0;
+    // The first stretch begins with the turn; without one, the clock has not been read lately.
+    Instant begin = std::exchange(turn_begun_, false) ? time_ : now();
+    const Instant end = begin + budget.time;
+    std::uint32_t left = budget.resumptions;
+    while (left > 0 && !ready_.empty() && begin < end) {
+        const std::uint32_t most =
+            stalls_.exact(begin) ? 1 : std::min(left, resumptions_per_reading);
+        const Label* label = ready_.front().label;
+        const std::uint32_t count = run_stretch(label, most);
+        clock_ = now();
+        stalls_.measured(label, count, std::exchange(begin, clock_), clock_);
+        left -= count;
     }
-    return resumed;
+    return budget.resumptions - left;
+}
+
+/// Resumes at most so many tasks of one label; returns how many.
+std::uint32_t Scheduler::run_stretch(const Label* label, std::uint32_t most) {
+    std::uint32_t count = 0;
+    do {
+        units_ = limits::completions_per_resumption;
+        ready_.resume_front();
+    } while (++count < most && !ready_.empty() && ready_.front().label == label);
+    return count;
 }
 
 }  // namespace ringfort::coro

@@ -6,6 +6,7 @@ export module ringfort.coro:scheduler;
 import ringfort.base;
 import :context;
 import :ready;
+import :stall;
 import :timer;
 
 export namespace ringfort::coro {
@@ -22,37 +23,47 @@ class Scheduler {
 public:
     Scheduler() noexcept = default;
     Scheduler(Scheduler&&) = delete;
+    ~Scheduler();
 
     /// Queues what may go on; `item` must stay alive and be in no queue until it is resumed.
-    void push(Resumption& item) noexcept { ready_.push(item); }
+    inline void push(Resumption& item) noexcept { ready_.push(item); }
     /// Tells whether nothing may go on.
-    [[nodiscard]] bool empty() const noexcept { return ready_.empty(); }
+    [[nodiscard]] inline bool empty() const noexcept { return ready_.empty(); }
     /// Returns when this turn began.
-    [[nodiscard]] Instant time() const noexcept { return time_; }
+    [[nodiscard]] inline Instant time() const noexcept { return time_; }
+    /// Returns the clock as it was read last: no earlier than `time`, and after `run` when that
+    /// ended. Saves a loop the reading of its own.
+    [[nodiscard]] inline Instant clock() const noexcept { return clock_; }
     /// Returns the timers, which `begin_turn` fires.
-    [[nodiscard]] TimerQueue& timers() noexcept { return timers_; }
-    [[nodiscard]] const TimerQueue& timers() const noexcept { return timers_; }
+    [[nodiscard]] inline TimerQueue& timers() noexcept { return timers_; }
+    [[nodiscard]] inline const TimerQueue& timers() const noexcept { return timers_; }
 
     /// Begins a turn at `instant` and fires the timers that are due.
     void begin_turn(Instant instant) noexcept;
     /// Resumes what may go on, oldest first, what is queued meanwhile included, until nothing is
-    /// left or the budget is spent; returns how many.
+    /// left or the budget is spent; returns how many. Reads the clock when the label changes and
+    /// every few resumptions, for the budget and for the stall detector.
     std::size_t run(Budget budget = {});
 
     /// Spends one of the units that a resumed task has. An awaitable that would complete without
     /// suspending calls it; false: the task has had its share, and the awaitable suspends it by
     /// pushing it, so that a task that loops over what is ready lets others run.
-    [[nodiscard]] bool spend() noexcept {
+    [[nodiscard]] inline bool spend() noexcept {
         if (units_ == 0) return false;
         --units_;
         return true;
     }
 
 private:
+    std::uint32_t run_stretch(const Label* label, std::uint32_t most);
+
     ReadyQueue ready_;
     std::uint32_t units_ = limits::completions_per_resumption;
+    bool turn_begun_ = false;
     Instant time_ = now();
-    TimerQueue timers_;
+    Instant clock_ = time_;
+    TimerQueue timers_{time_};
+    StallDetector stalls_;
 };
 
 }  // namespace ringfort::coro

@@ -1,7 +1,7 @@
 module;
 #include <coroutine>
 #include <cstddef>
-#include <exception>
+#include <system_error>
 #include <utility>
 module ringfort.coro;
 
@@ -9,65 +9,70 @@ import ringfort.base;
 
 namespace ringfort::coro {
 
-/// The outermost frame of a spawned task: owns it, queues its start, tells the scope of its end.
-struct Scope::Child {
-    struct promise_type : Promise {
-        promise_type(Scope& scope, Task<void>&) noexcept : owner{scope} {}
-        Child get_return_object() noexcept { return {*this}; }
-        std::suspend_always initial_suspend() noexcept { return {}; }
-        auto final_suspend() noexcept {
-            struct Leave {
-                bool await_ready() noexcept { return false; }
-                void await_suspend(std::coroutine_handle<promise_type> frame) noexcept {
-                    Scope& scope = frame.promise().owner;
-                    frame.destroy();
-                    scope.finished();
-                }
-                void await_resume() noexcept {}
-            };
-            return Leave{};
-        }
-        void return_void() noexcept {}
-        void unhandled_exception() noexcept {
-            panic("an exception left a task spawned in a scope");
-        }
-
-        Scope& owner;
-        Resumption start;
-    };
-    promise_type& promise;
-};
-
-Scope::Scope(const Context& parent) noexcept : Scope{parent, parent.label} {}
-
-Scope::Scope(const Context& parent, const Label* label) noexcept
-    : cancel_{parent.cancel}, context_{parent.scheduler, &cancel_, label} {}
+Scope::Scope(const Context& parent, const ScopeOptions& options) noexcept
+    : cancel_{parent.cancel},
+      context_{.scheduler = parent.scheduler,
+               .cancel = &cancel_,
+               .label = options.label != nullptr ? options.label : parent.label},
+      limit_{options.limit} {
+    ensure(limit_ > 0, "a scope was made that holds no task");
+}
 
 Scope::~Scope() {
     ensure(running_ == 0, "a scope was destroyed with tasks running");
+    ensure(room_.empty() && !joining_, "a scope was destroyed with a task waiting for it");
 }
 
-Scope::Child Scope::drive(Task<void> task) {
-    co_await std::move(task);
+Result<void> Scope::try_spawn(Task<void> task) noexcept {
+    if (!task.has_frame()) return Error{"spawn a task", std::errc::not_enough_memory};
+    if (running_ >= limit_ || !room_.empty())
+        return Error{"spawn a task", std::errc::resource_unavailable_try_again};
+    start(task);
+    return {};
 }
 
-void Scope::spawn(Task<void> task) {
-    Child::promise_type& promise = drive(std::move(task)).promise;
-    promise.context() = context_;
-    promise.start.prepare(std::coroutine_handle<Child::promise_type>::from_promise(promise),
-                          context_);
-    ++running_;
-    context_.scheduler->push(promise.start);
+void Scope::watch() noexcept {
+    wake_below_ = !room_.empty() ? limit_ : joining_ ? 1 : 0;
 }
 
-void Scope::finished() noexcept {
-    if (--running_ == 0 && std::exchange(joining_, false)) context_.scheduler->push(joiner_);
+void Owner::wake() noexcept {
+    static_cast<Scope*>(this)->end_waits();
 }
 
-void Scope::wait(std::coroutine_handle<> joining, const Context& context) noexcept {
-    ensure(!joining_, "two tasks join one scope");
-    joining_ = true;
-    joiner_.prepare(joining, context);
+void Scope::end_waits() noexcept {
+    while (running_ < limit_) {
+        auto* waiting = static_cast<Spawn*>(room_.pop_front());
+        if (waiting == nullptr) break;
+        start(waiting->task_);
+        waiting->wake();
+    }
+    if (running_ == 0 && std::exchange(joining_, false)) context_.scheduler->push(joiner_);
+    watch();
+}
+
+void Scope::Join::begin(std::coroutine_handle<> joining, const Context& context) noexcept {
+    ensure(!scope_.joining_, "two tasks join one scope");
+    scope_.joining_ = true;
+    scope_.joiner_.prepare(joining, context);
+    scope_.watch();
+}
+
+bool Scope::Spawn::begin(std::coroutine_handle<> task, const Context& context) noexcept {
+    if (without_memory_) return false;
+    if (scope_.running_ < scope_.limit_ && scope_.room_.empty()) {
+        scope_.start(task_);
+        return pass(task, context);
+    }
+    const bool waits = wait(task, context, scope_.room_);
+    scope_.watch();
+    return waits;
+}
+
+Result<void> Scope::Spawn::await_resume() noexcept {
+    if (resumed_cancelled())
+        return Error{"wait for room in a scope", std::errc::operation_canceled};
+    if (without_memory_) return Error{"spawn a task", std::errc::not_enough_memory};
+    return {};
 }
 
 }  // namespace ringfort::coro

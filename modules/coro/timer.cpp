@@ -1,91 +1,74 @@
 module;
-#include <algorithm>
+#include <bit>
 #include <chrono>
 #include <cstddef>
+#include <cstdint>
 #include <optional>
-#include <utility>
-#include <vector>
 module ringfort.coro;
 
 import ringfort.base;
 
 namespace ringfort::coro {
-namespace {
-constexpr std::size_t fan_out = 4;
-}
-
-void Timer::disarm() noexcept {
-    if (queue_ != nullptr) queue_->remove(*this);
-}
 
 TimerQueue::~TimerQueue() {
-    ensure(heap_.empty(), "a timer queue was destroyed with timers armed");
+    ensure(size_ == 0, "a timer queue was destroyed with timers armed");
 }
 
-void TimerQueue::arm(Timer& timer, Instant due) {
-    timer.disarm();
-    heap_.push_back(&timer);
-    timer.queue_ = this;
-    timer.due_ = due;
-    sift_up(timer, heap_.size() - 1);
+std::optional<TimerQueue::Position> TimerQueue::earliest() const noexcept {
+    for (unsigned level = 0; level < levels; ++level) {
+        if (occupied_[level] == 0) continue;
+        const auto slot = static_cast<std::uint64_t>(std::countr_zero(occupied_[level]));
+        const unsigned shift = level * bits;
+        const std::uint64_t above = current_ >> (shift + bits) << (shift + bits);
+        return Position{level, slot, above | slot << shift};
+    }
+    return std::nullopt;
 }
 
 std::size_t TimerQueue::fire(Instant instant) noexcept {
+    const std::uint64_t target = tick_before(instant);
+    if (target <= reached_) return 0;
+    reached_ = target;
     std::size_t fired = 0;
-    while (!heap_.empty() && heap_.front()->due_ <= instant) {
-        Timer& timer = *heap_.front();
+    for (auto first = earliest(); first && first->tick <= target; first = earliest()) {
+        current_ = first->tick;
+        TimerLink& end = slots_[first->level * slots + first->slot];
+        if (first->level == 0)
+            fired += fire_slot(end);
+        else
+            sort_anew(end);
+    }
+    // No occupied slot begins in between, so all are where they belong for this tick too.
+    current_ = target;
+    return fired;
+}
+
+std::size_t TimerQueue::fire_slot(TimerLink& end) noexcept {
+    std::size_t fired = 0;
+    while (end.next != &end) {
+        auto& timer = static_cast<Timer&>(*end.next);
         remove(timer);
-        timer.action_(timer);
         ++fired;
+        timer.action_(timer);  // which may destroy it
     }
     return fired;
 }
 
+void TimerQueue::sort_anew(TimerLink& end) noexcept {
+    while (end.next != &end) {
+        auto& timer = static_cast<Timer&>(*end.next);
+        end.next = timer.next;
+        end.next->previous = &end;
+        place(timer);
+    }
+    vacate(end);
+}
+
 std::optional<Instant> TimerQueue::next() const noexcept {
-    if (heap_.empty()) return std::nullopt;
-    return heap_.front()->due_;
-}
-
-void TimerQueue::remove(Timer& timer) noexcept {
-    const std::size_t position = timer.position_;
-    timer.queue_ = nullptr;
-    Timer& last = *heap_.back();
-    heap_.pop_back();
-    if (&last == &timer) return;
-    sift_up(last, position);
-    sift_down(last, last.position_);
-}
-
-void TimerQueue::place(Timer& timer, std::size_t position) noexcept {
-    heap_[position] = &timer;
-    timer.position_ = position;
-}
-
-void TimerQueue::sift_up(Timer& timer, std::size_t position) noexcept {
-    while (position > 0) {
-        const std::size_t parent = (position - 1) / fan_out;
-        if (heap_[parent]->due_ <= timer.due_) break;
-        place(*heap_[parent], position);
-        position = parent;
-    }
-    place(timer, position);
-}
-
-void TimerQueue::sift_down(Timer& timer, std::size_t position) noexcept {
-    for (;;) {
-        const std::size_t first = position * fan_out + 1;
-        if (first >= heap_.size()) break;
-        const auto end =
-            heap_.begin() + static_cast<std::ptrdiff_t>(std::min(first + fan_out, heap_.size()));
-        const auto least =
-            std::min_element(heap_.begin() + static_cast<std::ptrdiff_t>(first), end,
-                             [](const Timer* a, const Timer* b) { return a->due_ < b->due_; });
-        if (timer.due_ <= (*least)->due_) break;
-        const auto child = static_cast<std::size_t>(least - heap_.begin());
-        place(**least, position);
-        position = child;
-    }
-    place(timer, position);
+    const auto first = earliest();
+    if (!first) return std::nullopt;
+    const std::chrono::nanoseconds due{static_cast<std::int64_t>(first->tick * ns_per_tick)};
+    return Instant{due};
 }
 
 }  // namespace ringfort::coro
