@@ -43,7 +43,8 @@ public:
     /// `try_spawn`. An exception that leaves the task aborts the process: nobody awaits it.
     inline void spawn(Task<void> task) {
         ensure(running_ < limit_, "a task was spawned in a scope that is full");
-        if (!task.has_frame()) Task<void>::without_memory();
+        if (!task.made()) [[unlikely]]
+            Task<void>::without_memory();
         start(task);
     }
     /// As `spawn`, or refuses: EAGAIN when the scope is full or somebody waits for room in it,
@@ -68,7 +69,6 @@ private:
     friend class Owner;
     /// Inline, as a spawn is to cost no more than a call and a resumption.
     inline void start(Task<void>& task) noexcept {
-        ensure(task.frame_ != nullptr, "a task was spawned after it was moved from");
         ++running_;
         std::exchange(task.frame_, nullptr).promise().spawn(*this, context_);
     }
@@ -103,7 +103,7 @@ private:
 class [[nodiscard]] Scope::Spawn : private Waiter {
 public:
     inline Spawn(Scope& scope, Task<void> task) noexcept
-        : scope_{scope}, task_{std::move(task)}, without_memory_{!task_.has_frame()} {}
+        : scope_{scope}, task_{std::move(task)}, without_memory_{!task_.made()} {}
     [[nodiscard]] inline bool await_ready() const noexcept { return false; }
     template <TaskPromise P>
     bool await_suspend(std::coroutine_handle<P> task) noexcept {

@@ -96,10 +96,7 @@ private:
         Task& task;
         CancelSource* cancel;
 
-        [[nodiscard]] bool await_ready() const noexcept {
-            ensure(task.frame_ != nullptr, "a task was awaited after it was moved from");
-            return !task.has_frame();
-        }
+        [[nodiscard]] bool await_ready() const noexcept { return !task.made(); }
         template <TaskPromise P>
         std::coroutine_handle<> await_suspend(std::coroutine_handle<P> awaiting) noexcept {
             promise_type& promise = task.frame_.promise();
@@ -125,6 +122,11 @@ private:
     }
     [[nodiscard]] bool has_frame() const noexcept {
         return reinterpret_cast<std::uintptr_t>(frame_.address()) > 1;
+    }
+    /// Tells whether there was memory for the frame. Aborts when the task was moved from.
+    [[nodiscard]] bool made() const noexcept {
+        ensure(frame_ != nullptr, "a task was used after it was moved from");
+        return has_frame();
     }
     static T without_memory() {
         if constexpr (is_result<T>)
