@@ -9,12 +9,6 @@ module ringfort.coro;
 import ringfort.base;
 
 namespace ringfort::coro {
-namespace {
-
-/// Far enough for anybody, and addable to any instant.
-constexpr Milliseconds longest = std::chrono::hours{24 * 365 * 100};
-
-}  // namespace
 
 Sleep::Sleep(Instant due) noexcept
     : CancelHook{[](CancelHook& hook) noexcept {
@@ -26,7 +20,7 @@ Sleep::Sleep(Instant due) noexcept
       due_{due} {}
 
 Sleep::Sleep(Milliseconds duration) noexcept : Sleep{Instant{}} {
-    duration_ = std::clamp(duration, Milliseconds{0}, longest);
+    duration_ = std::max(duration, Milliseconds{0});
 }
 
 Sleep::~Sleep() {
@@ -40,7 +34,7 @@ bool Sleep::begin(std::coroutine_handle<> task, const Context& context) noexcept
     resumption_.prepare(task, context);
     if (context.cancel != nullptr) context.cancel->attach(*this);
     const bool until = duration_ < Milliseconds{0};
-    scheduler_->timers().arm(*this, until ? due_ : scheduler_->time() + duration_);
+    scheduler_->timers().arm(*this, until ? due_ : scheduler_->after(duration_));
     return true;
 }
 

@@ -74,7 +74,7 @@ public:
         Context& context = task.promise().context();
         source_.emplace(context.cancel);
         Scheduler& scheduler = *context.scheduler;
-        scheduler.timers().arm(*this, scheduler.time() + limit_);
+        scheduler.timers().arm(*this, scheduler.after(limit_));
         const Below below{context, *source_};
         return awaiter_.await_suspend(task);
     }

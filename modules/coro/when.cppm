@@ -77,11 +77,12 @@ Task<void> compete(Task<T> task, Race<V>& race, Group& group, Make make) {
     try {
         if constexpr (std::is_void_v<T>) {
             co_await std::move(task);
-            if (!std::exchange(race.over, true)) make(race.winner, std::monostate{});
+            if (!race.over) make(race.winner, std::monostate{});
         } else {
             T value = co_await std::move(task);
-            if (!std::exchange(race.over, true)) make(race.winner, std::move(value));
+            if (!race.over) make(race.winner, std::move(value));
         }
+        race.over = true;
         group.cancel();
     } catch (...) {
         if (!std::exchange(race.over, true)) group.fail(std::current_exception());

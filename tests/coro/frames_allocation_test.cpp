@@ -2,9 +2,11 @@
 #include <coroutine>
 #include <cstddef>
 #include <cstdlib>
+#include <memory>
 #include <new>
 #include <optional>
 #include <stdexcept>
+#include <system_error>
 #include <utility>
 
 import ringfort.base;
@@ -14,7 +16,8 @@ import ringfort.coro;
 
 namespace {
 std::size_t allocations = 0;
-}
+bool without_memory = false;  // for large frames, each of which comes from malloc
+}  // namespace
 
 extern "C" {
 void* __real_malloc(std::size_t);
@@ -24,6 +27,7 @@ void* __real_aligned_alloc(std::size_t, std::size_t);
 int __real_posix_memalign(void**, std::size_t, std::size_t);
 void* __wrap_malloc(std::size_t size) {
     ++allocations;
+    if (without_memory && size > ringfort::limits::max_pooled_frame_bytes) return nullptr;
     return __real_malloc(size);
 }
 void* __wrap_calloc(std::size_t count, std::size_t size) {
@@ -125,4 +129,71 @@ TEST_CASE("the count of allocations notices one") {
     void* volatile memory = std::malloc(10);
     std::free(memory);
     CHECK(allocations == before + 2);
+}
+
+namespace {
+
+/// Keeps the compiler from leaving the bytes out of the frame.
+void touch(char* bytes) {
+    asm volatile("" : : "r"(bytes) : "memory");
+}
+
+/// A task whose frame is too large to be kept.
+template <class T>
+Task<T> large(std::shared_ptr<int>, T value) {
+    char bytes[2 * limits::max_pooled_frame_bytes];
+    touch(bytes);
+    (void)co_await coro::sleep_for(Milliseconds{1});
+    touch(bytes);
+    co_return value;
+}
+
+Task<> large_nothing(std::shared_ptr<int>) {
+    char bytes[2 * limits::max_pooled_frame_bytes];
+    touch(bytes);
+    (void)co_await coro::sleep_for(Milliseconds{1});
+    touch(bytes);
+}
+
+/// Awaits tasks for which there is no memory, in every way there is.
+Task<bool> do_without(std::shared_ptr<int> token) {
+    without_memory = true;
+    const auto result = co_await large<Result<int>>(token, 1);
+    bool thrown = false;
+    try {
+        (void)co_await large<int>(token, 1);
+    } catch (const std::bad_alloc&) {
+        thrown = true;
+    }
+    bool joined = false;
+    try {
+        (void)co_await coro::when_all(add(1, 2), large_nothing(token));
+    } catch (const std::bad_alloc&) {
+        joined = true;
+    }
+    coro::Scope scope{co_await coro::current_context(), {.limit = 2}};
+    const auto refused = scope.try_spawn(large_nothing(token));
+    const auto waited = co_await scope.spawn_when_room(large_nothing(token));
+    bool spawned = false;
+    try {
+        scope.spawn(large_nothing(token));
+    } catch (const std::bad_alloc&) {
+        spawned = true;
+    }
+    without_memory = false;
+    co_await scope.join();
+    using std::errc;
+    co_return !result && result.error().is(errc::not_enough_memory) && thrown && joined &&
+        !refused && refused.error().is(errc::not_enough_memory) && !waited &&
+        waited.error().is(errc::not_enough_memory) && spawned && scope.size() == 0;
+}
+
+}  // namespace
+
+TEST_CASE("a task for which there is no memory fails, and nothing else does") {
+    coro::Scheduler scheduler;
+    const auto token = std::make_shared<int>(1);
+    CHECK(testing::run(scheduler, do_without(token)));
+    CHECK(token.use_count() == 1);
+    CHECK(testing::run(scheduler, large<int>(token, 5)) == 5);
 }
