@@ -54,6 +54,7 @@ public:
     /// while there is none. Cancellable: ECANCELED, and the task is dropped. Errors: ENOMEM.
     [[nodiscard]] Spawn spawn_when_room(Task<void> task) noexcept;
 
+    /// Asks every child to stop, and those spawned from now on. `cancel_source` is what does so.
     inline void cancel() noexcept { cancel_.request(); }
     [[nodiscard]] inline CancelSource& cancel_source() noexcept { return cancel_; }
     /// Counts the children that have not ended.
