@@ -65,6 +65,8 @@ export namespace ringfort::coro {
 /// Dropping a task that was never awaited destroys its arguments. Dropping one that is suspended in
 /// the middle aborts, because something still refers to its frame; so does awaiting one twice, or
 /// after it was moved from.
+/// Not [[clang::coro_await_elidable]]: against frames from the free list it gained nothing that
+/// could be measured, and a frame would hold those of calls that it does not make.
 template <class T = void>
 class [[nodiscard("a task does nothing until it is awaited")]] [[clang::coro_return_type]]
 [[clang::coro_lifetimebound]] Task {
