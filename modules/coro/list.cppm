@@ -50,6 +50,10 @@ public:
         head_.previous_->next_ = &node;
         head_.previous_ = &node;
     }
+    /// Returns the oldest member; nullptr when empty.
+    [[nodiscard]] T* front() const noexcept {
+        return empty() ? nullptr : static_cast<T*>(head_.next_);
+    }
     /// Removes and returns the oldest member; nullptr when empty.
     T* pop_front() noexcept {
         if (empty()) return nullptr;

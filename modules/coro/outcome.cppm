@@ -4,6 +4,7 @@ module;
 #include <cstdint>
 #include <exception>
 #include <memory>
+#include <type_traits>
 #include <utility>
 export module ringfort.coro:outcome;
 
@@ -41,7 +42,18 @@ public:
     inline T take() {
         if (kind_ == Kind::exception) [[unlikely]]
             std::rethrow_exception(exception_);
-        return std::move(value_);
+        if constexpr (is_result<T>) {
+            // Built anew instead of moved as a whole: that would read in wide pieces what has just
+            // been written in narrow ones, and wait for it longer than the whole call takes.
+            if (!value_.has_value()) [[unlikely]]
+                return value_.error();
+            if constexpr (std::is_void_v<typename T::value_type>)
+                return {};
+            else
+                return T{*std::move(value_)};
+        } else {
+            return std::move(value_);
+        }
     }
 
 private:

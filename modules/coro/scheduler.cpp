@@ -16,6 +16,9 @@ namespace {
 /// four to eight resumptions.
 constexpr std::uint32_t resumptions_per_reading = 16;
 
+/// Bounds a budget of time, so that it can be added to any instant.
+constexpr Milliseconds longest_run = std::chrono::hours{1};
+
 }  // namespace
 
 Scheduler::~Scheduler() {
@@ -32,7 +35,7 @@ std::size_t Scheduler::run(Budget budget) {
     if (ready_.empty()) return 0;
     // The first stretch begins with the turn; without one, the clock has not been read lately.
     Instant begin = std::exchange(turn_begun_, false) ? time_ : now();
-    const Instant end = begin + budget.time;
+    const Instant end = begin + std::min(budget.time, longest_run);
     std::uint32_t left = budget.resumptions;
     while (left > 0 && !ready_.empty() && begin < end) {
         const std::uint32_t most =

@@ -1,4 +1,7 @@
 module;
+#include <algorithm>
+#include <chrono>
+#include <compare>
 #include <cstddef>
 #include <cstdint>
 export module ringfort.coro:scheduler;
@@ -34,6 +37,11 @@ public:
     /// Returns the clock as it was read last: no earlier than `time`, and after `run` when that
     /// ended. Saves a loop the reading of its own.
     [[nodiscard]] inline Instant clock() const noexcept { return clock_; }
+    /// Returns the end of a time limit that begins with this turn; no limit is beyond a century.
+    [[nodiscard]] inline Instant after(Milliseconds limit) const noexcept {
+        constexpr Milliseconds longest = std::chrono::hours{24 * 365 * 100};
+        return time_ + std::min(limit, longest);
+    }
     /// Returns the timers, which `begin_turn` fires.
     [[nodiscard]] inline TimerQueue& timers() noexcept { return timers_; }
     [[nodiscard]] inline const TimerQueue& timers() const noexcept { return timers_; }

@@ -24,7 +24,7 @@ Scope::~Scope() {
 }
 
 Result<void> Scope::try_spawn(Task<void> task) noexcept {
-    if (!task.has_frame()) return Error{"spawn a task", std::errc::not_enough_memory};
+    if (!task.made()) return Error{"spawn a task", std::errc::not_enough_memory};
     if (running_ >= limit_ || !room_.empty())
         return Error{"spawn a task", std::errc::resource_unavailable_try_again};
     start(task);

@@ -43,7 +43,8 @@ public:
     /// `try_spawn`. An exception that leaves the task aborts the process: nobody awaits it.
     inline void spawn(Task<void> task) {
         ensure(running_ < limit_, "a task was spawned in a scope that is full");
-        if (!task.has_frame()) Task<void>::without_memory();
+        if (!task.made()) [[unlikely]]
+            Task<void>::without_memory();
         start(task);
     }
     /// As `spawn`, or refuses: EAGAIN when the scope is full or somebody waits for room in it,
@@ -53,6 +54,7 @@ public:
     /// while there is none. Cancellable: ECANCELED, and the task is dropped. Errors: ENOMEM.
     [[nodiscard]] Spawn spawn_when_room(Task<void> task) noexcept;
 
+    /// Asks every child to stop, and those spawned from now on. `cancel_source` is what does so.
     inline void cancel() noexcept { cancel_.request(); }
     [[nodiscard]] inline CancelSource& cancel_source() noexcept { return cancel_; }
     /// Counts the children that have not ended.
@@ -68,7 +70,6 @@ private:
     friend class Owner;
     /// Inline, as a spawn is to cost no more than a call and a resumption.
     inline void start(Task<void>& task) noexcept {
-        ensure(task.frame_ != nullptr, "a task was spawned after it was moved from");
         ++running_;
         std::exchange(task.frame_, nullptr).promise().spawn(*this, context_);
     }
@@ -103,7 +104,7 @@ private:
 class [[nodiscard]] Scope::Spawn : private Waiter {
 public:
     inline Spawn(Scope& scope, Task<void> task) noexcept
-        : scope_{scope}, task_{std::move(task)}, without_memory_{!task_.has_frame()} {}
+        : scope_{scope}, task_{std::move(task)}, without_memory_{!task_.made()} {}
     [[nodiscard]] inline bool await_ready() const noexcept { return false; }
     template <TaskPromise P>
     bool await_suspend(std::coroutine_handle<P> task) noexcept {

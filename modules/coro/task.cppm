@@ -65,6 +65,8 @@ export namespace ringfort::coro {
 /// Dropping a task that was never awaited destroys its arguments. Dropping one that is suspended in
 /// the middle aborts, because something still refers to its frame; so does awaiting one twice, or
 /// after it was moved from.
+/// Not [[clang::coro_await_elidable]]: against frames from the free list it gained nothing that
+/// could be measured, and a frame would hold those of calls that it does not make.
 template <class T = void>
 class [[nodiscard("a task does nothing until it is awaited")]] [[clang::coro_return_type]]
 [[clang::coro_lifetimebound]] Task {
@@ -96,10 +98,7 @@ private:
         Task& task;
         CancelSource* cancel;
 
-        [[nodiscard]] bool await_ready() const noexcept {
-            ensure(task.frame_ != nullptr, "a task was awaited after it was moved from");
-            return !task.has_frame();
-        }
+        [[nodiscard]] bool await_ready() const noexcept { return !task.made(); }
         template <TaskPromise P>
         std::coroutine_handle<> await_suspend(std::coroutine_handle<P> awaiting) noexcept {
             promise_type& promise = task.frame_.promise();
@@ -125,6 +124,11 @@ private:
     }
     [[nodiscard]] bool has_frame() const noexcept {
         return reinterpret_cast<std::uintptr_t>(frame_.address()) > 1;
+    }
+    /// Tells whether there was memory for the frame. Aborts when the task was moved from.
+    [[nodiscard]] bool made() const noexcept {
+        ensure(frame_ != nullptr, "a task was used after it was moved from");
+        return has_frame();
     }
     static T without_memory() {
         if constexpr (is_result<T>)

@@ -2,6 +2,7 @@
 #pragma once
 #include <coroutine>
 #include <cstddef>
+#include <optional>
 #include <stdexcept>
 #include <utility>
 
@@ -44,7 +45,30 @@ private:
     Driver driver_;
 };
 
+/// Stores a task's value.
+template <class T>
+ringfort::coro::Task<> keep(ringfort::coro::Task<T> task, std::optional<T>& out) {
+    out.emplace(co_await std::move(task));
+}
+
 constexpr ringfort::coro::Budget plenty{.resumptions = 1'000'000,
                                         .time = ringfort::Milliseconds{600'000}};
+
+/// Lets the time of a scheduler pass, a millisecond a turn, and runs what may go on.
+inline void pass(ringfort::coro::Scheduler& scheduler, int ms) {
+    for (int i = 0; i < ms; ++i) {
+        scheduler.begin_turn(scheduler.time() + ringfort::Milliseconds{1});
+        scheduler.run(plenty);
+    }
+}
+
+/// Runs a task to its end, time passing as fast as it can; returns its value.
+template <class T>
+T run(ringfort::coro::Scheduler& scheduler, ringfort::coro::Task<T> task) {
+    std::optional<T> out;
+    Running running{scheduler, keep(std::move(task), out)};
+    for (int turn = 0; !running.done() && turn < 1'000'000; ++turn) pass(scheduler, 1);
+    return *std::move(out);
+}
 
 }  // namespace testing

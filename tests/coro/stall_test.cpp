@@ -1,0 +1,112 @@
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <catch2/catch_test_macros.hpp>
+#include <chrono>
+#include <compare>
+#include <coroutine>
+#include <cstddef>
+#include <optional>
+#include <stdexcept>
+#include <string>
+#include <utility>
+
+import ringfort.base;
+import ringfort.coro;
+
+#include "drive.h"
+
+using namespace ringfort;
+using coro::Task;
+
+namespace {
+
+/// Where the log goes as long as this lives.
+class Captured {
+public:
+    Captured() : file_{::memfd_create("log", MFD_CLOEXEC)} {
+        log::write_to(Fd{::fcntl(file_.get(), F_DUPFD_CLOEXEC, 0)});
+    }
+    ~Captured() { log::write_to(Fd{}); }
+    [[nodiscard]] std::string text() const {
+        char buffer[8'192];
+        const ssize_t size = ::pread(file_.get(), buffer, sizeof buffer, 0);
+        return {buffer, size > 0 ? static_cast<std::size_t>(size) : 0};
+    }
+    [[nodiscard]] std::size_t lines() const {
+        std::size_t count = 0;
+        for (const char c : text()) count += c == '\n' ? 1 : 0;
+        return count;
+    }
+
+private:
+    Fd file_;
+};
+
+Task<> hold(Milliseconds time) {
+    const Instant end = now() + time;
+    while (now() < end) continue;
+    co_return;
+}
+
+const coro::Label slow{"service slow"};
+const coro::Label quick{"service quick"};
+const Instant start{std::chrono::hours{1}};
+
+}  // namespace
+
+TEST_CASE("a service that keeps the others waiting is named in the log, with the time") {
+    const Captured log;
+    coro::Scheduler scheduler;
+    const coro::Context context{.scheduler = &scheduler};
+    coro::Scope slow_scope{context, &slow};
+    coro::Scope quick_scope{context, &quick};
+    for (int i = 0; i < 20; ++i) quick_scope.spawn(hold(Milliseconds{0}));
+    slow_scope.spawn(hold(limits::stall_ms + Milliseconds{20}));
+    for (int i = 0; i < 20; ++i) quick_scope.spawn(hold(Milliseconds{0}));
+    while (!scheduler.empty()) scheduler.run();
+    CHECK(log.lines() == 1);
+    CHECK(log.text().find("service slow") != std::string::npos);
+    CHECK(log.text().find("service quick") == std::string::npos);
+    CHECK(log.text().find(" 12") != std::string::npos);
+    CHECK(log.text().find("1 resumption;") != std::string::npos);
+}
+
+TEST_CASE("a quick service is not named") {
+    const Captured log;
+    coro::Scheduler scheduler;
+    coro::Scope scope{coro::Context{.scheduler = &scheduler}, &quick};
+    for (int i = 0; i < 1'000; ++i) scope.spawn(hold(Milliseconds{0}));
+    while (!scheduler.empty()) scheduler.run();
+    CHECK(log.lines() == 0);
+}
+
+TEST_CASE("the first report may count several resumptions, the next is exact, then there is rest") {
+    const Captured log;
+    coro::StallDetector detector;
+    const Milliseconds stall = limits::stall_ms;
+    CHECK_FALSE(detector.exact(start));
+    detector.measured(&slow, 16, start, start + stall);
+    CHECK(log.lines() == 1);
+    CHECK(detector.exact(start + stall));
+    detector.measured(&slow, 1, start + stall, start + 2 * stall);
+    CHECK(log.lines() == 2);
+    detector.measured(&slow, 1, start + 2 * stall, start + 3 * stall);
+    detector.measured(&slow, 1, start + 3 * stall, start + 4 * stall);
+    CHECK(log.lines() == 2);
+    const Instant later = start + 2 * stall + limits::stall_report_ms;
+    detector.measured(nullptr, 1, later, later + stall);
+    CHECK(log.lines() == 3);
+    CHECK(log.text().find("no service") != std::string::npos);
+    CHECK(log.text().find("2 more") != std::string::npos);
+    CHECK_FALSE(detector.exact(later + stall + limits::stall_exact_ms));
+}
+
+TEST_CASE("a stretch that is just short of a stall is none") {
+    const Captured log;
+    coro::StallDetector detector;
+    detector.measured(&slow, 16, start, start + limits::stall_ms - std::chrono::nanoseconds{1});
+    CHECK(log.lines() == 0);
+    CHECK_FALSE(detector.exact(start));
+}
