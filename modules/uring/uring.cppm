@@ -14,4 +14,5 @@ export import :diagnosis;
 export import :driver;
 export import :loop;
 export import :operation;
+export import :soft_ring;
 export import :timer;
