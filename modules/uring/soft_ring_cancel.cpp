@@ -74,9 +74,10 @@ Outcome Engine::cancel(Request& request) {
     std::vector<Request*> found;
     collect_matches(sqe, found);
     const bool all = (flags & (IORING_ASYNC_CANCEL_ALL | IORING_ASYNC_CANCEL_ANY)) != 0;
-    const Outcome outcome = finish(request, all ? static_cast<std::int32_t>(found.size())
-                                            : found.empty() ? -ENOENT
-                                                            : 0);
+    int result = all ? static_cast<int>(found.size()) : -ENOENT;
+    // The kernel counts a futex where it says 0 for all others.
+    if (!all && !found.empty()) result = found.front()->place == Place::futex ? 1 : 0;
+    const Outcome outcome = finish(request, result);
     for (Request* waiter : found) cancel_waiting(*waiter);
     return outcome;
 }

@@ -41,12 +41,6 @@ private:
     bool set_ = false;
 };
 
-int connect_error(RawFd socket) noexcept {
-    int error = 0;
-    socklen_t length = sizeof error;
-    return ::getsockopt(socket, SOL_SOCKET, SO_ERROR, &error, &length) == 0 ? error : errno;
-}
-
 /// Connects without blocking: 0 or errno.
 int try_connect(RawFd socket, const msghdr& header) noexcept {
     const NonBlocking guard{socket};
@@ -86,13 +80,8 @@ Outcome Engine::accept(Request& request) {
 Outcome Engine::connect(Request& request) {
     const RawFd socket = request.sqe.fd;
     const msghdr& target = request.text().header;
-    if (request.in_progress) {
-        if (const int error = connect_error(socket); error != 0) return fail(request, -error);
-        if ((request.ready & POLLOUT) != 0 && (request.ready & (POLLERR | POLLHUP)) == 0)
-            return end(request, 0);
-    } else {
-        readiness.distrust(socket);  // usually the first we hear of this socket
-    }
+    // Asked again once it has come to something, connect(2) tells to what.
+    if (!request.in_progress) readiness.distrust(socket);  // usually the first we hear of it
     while (true) {
         const int error = try_connect(socket, target);
         if (error == 0 || (error == EISCONN && request.in_progress)) return end(request, 0);

@@ -38,8 +38,8 @@ Outcome Engine::poll(Request& request) {
     // Being registered announces to a multishot poll what holds already.
     if (request.on_edges() && !request.woken) return wait(request, events);
 
-    const bool exact =
-        request.woken && (request.ready & ~0xFFFFU) == 0 && (request.ready & POLLERR) == 0;
+    const bool exact = request.place == Place::watched && (request.ready & ~0xFFFFU) == 0 &&
+                       (request.ready & POLLERR) == 0;
     const std::int32_t found =
         exact ? static_cast<std::int32_t>(request.ready & (mask | always_polled))
               : state(request.sqe.fd, mask);

@@ -210,8 +210,10 @@ int Engine::prepare(Request& request) {
             if (sqe.addr2 == 0 && !request.has(IOSQE_BUFFER_SELECT)) return 0;
             Message& message = request.text();
             message.header = {};
-            message.parts.clear();
+            message.parts.assign(
+                1, {reinterpret_cast<void*>(static_cast<std::uintptr_t>(sqe.addr)), sqe.len});
             message.first = 0;
+            message.advance(0);
             return sqe.addr2 == 0 ? 0 : copy_address(message, sqe.addr2, sqe.addr_len);
         }
         default:

@@ -209,9 +209,14 @@ void Readiness::settle(RawFd fd, std::uint32_t bits, bool taken) noexcept {
 
 void Readiness::trouble(RawFd fd) {
     Watch& watch = watches_[static_cast<std::size_t>(fd)];
-    if (std::exchange(watch.troubled, true)) return;
-    (void)drop(level_.get(), fd, watch.level);
+    if (watch.troubled) return;
     watch.trusted = false;
+    watch.fruitless = 0;
+    if (drop(level_.get(), fd, watch.level) != 0) {
+        orphaned_ = true;  // what was announced is another file; this one is registered by `sweep`
+        return;
+    }
+    watch.troubled = true;
     troubled_.push_back(fd);
 }
 

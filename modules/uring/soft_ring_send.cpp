@@ -83,8 +83,7 @@ bool Engine::take_buffers(Request& request, std::size_t most) {
     message.advance(0);
     // Used up before a byte is sent: the next request takes what comes after.
     const auto count = static_cast<unsigned>(message.parts.size());
-    request.buffer_flags =
-        buffers.commit(group, length, count) & ~std::uint32_t{IORING_CQE_F_BUF_MORE};
+    request.buffer_flags = buffers.commit(group, length, count);
     request.exhausted = !buffers.available(group);
     return true;
 }

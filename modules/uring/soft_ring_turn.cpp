@@ -155,7 +155,8 @@ Engine::Tried Engine::try_waiters(RawFd fd, std::uint32_t bits, bool edge) {
             tried.fruitful = true;
             discard(*waiter);
         } else {
-            tried.fruitful |= progress_;
+            // That somebody else took the connection first is no trouble with the listener.
+            tried.fruitful |= progress_ || waiter->sqe.opcode == IORING_OP_ACCEPT;
             if (!polls) exhausted |= waiter->events;
         }
     }
@@ -167,7 +168,7 @@ void Engine::retry_troubled() {
         const Tried tried = try_waiters(fd, ~0U, false);
         const Watch& watch = *readiness.find(fd);
         if (watch.waiters.empty()) continue;
-        if (tried.fruitful)
+        if (tried.fruitful || !tried.taken)  // or it was another instance that lacked room
             readiness.recover(fd);
         else
             readiness.trouble(fd);

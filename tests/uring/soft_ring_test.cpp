@@ -130,30 +130,26 @@ TEST_CASE("completions beyond the queue come later, in order, and none is lost")
 
 TEST_CASE("an enter waits for as many completions as it is told, or its limit") {
     compare([](Bench& bench) {
-        const auto turn = [&](unsigned wait_for, int milliseconds) {
-            // What an io_uring that was closed before left behind interrupts its thread.
-            int result = -EINTR;
-            for (int i = 0; i < 100 && result == -EINTR; ++i)
-                result = bench.turn(wait_for, milliseconds);
-            return result;
-        };
-        bench.note("none, no wait: {}", turn(1, 0));
-        bench.note("none, 20 ms: {}", turn(1, 20));
+        bench.note("none, no wait: {}", bench.turn(1, 0));
+        bench.note("none, 20 ms: {}", bench.turn(1, 20));
         bench.submit(1, io_uring_prep_nop);
-        bench.note("one of two: {}", turn(2, 20));
+        bench.note("one of two: {}", bench.turn(2, 20));
         bench.note("taken {}", bench.taken.size());
         bench.submit(2, io_uring_prep_nop);
         bench.submit(3, io_uring_prep_nop);
-        bench.note("two of two: {}", turn(2, 1000));
+        bench.note("two of two: {}", bench.turn(2, 1000));
         bench.note("taken {}", bench.taken.size());
-        bench.note("asked for none: {}", turn(0, 1000));
+        bench.note("asked for none: {}", bench.turn(0, 1000));
     });
 }
 
 TEST_CASE("a time limit is kept, and not rounded to milliseconds by much") {
     testing::SoftBackend backend{4, 4};
     const auto before = std::chrono::steady_clock::now();
-    CHECK(backend.enter(1, {.tv_sec = 0, .tv_nsec = 12'300'000}) == -ETIME);
+    int result = -EINTR;
+    for (int i = 0; i < 100 && result == -EINTR; ++i)
+        result = backend.enter(1, {.tv_sec = 0, .tv_nsec = 12'300'000});
+    CHECK(result == -ETIME);
     const auto passed = std::chrono::steady_clock::now() - before;
     CHECK(passed >= std::chrono::microseconds{12'300});
     CHECK(passed < std::chrono::seconds{2});
