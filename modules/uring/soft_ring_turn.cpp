@@ -77,7 +77,9 @@ std::optional<timespec> Engine::longest_wait(bool block, const std::optional<Ins
 
 void Engine::submit(const io_uring_sqe& sqe) {
     Request& request = requests_.make(sqe);
-    if (int failed = check(sqe); failed != 0 || (failed = prepare(request)) != 0) {
+    int failed = check(sqe);
+    if (failed == 0) failed = prepare(request);
+    if (failed != 0) {
         fail(request, failed);
         return requests_.release(request);
     }

@@ -27,9 +27,7 @@ import ringfort.uring;
 
 using namespace ringfort;
 using testing::Bench;
-using testing::Buffers;
 using testing::compare;
-using uring::BufferUse;
 
 namespace {
 

@@ -33,7 +33,6 @@ using namespace ringfort;
 using testing::Bench;
 using testing::Buffers;
 using testing::compare;
-using uring::BufferUse;
 
 namespace {
 

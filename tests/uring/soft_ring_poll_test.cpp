@@ -25,9 +25,7 @@ import ringfort.uring;
 
 using namespace ringfort;
 using testing::Bench;
-using testing::Buffers;
 using testing::compare;
-using uring::BufferUse;
 
 TEST_CASE("a poll tells what holds, or waits for it") {
     compare([](Bench& bench) {
