@@ -82,7 +82,9 @@ TEST_CASE("a send of all goes on until the last byte is taken") {
 }
 
 TEST_CASE("a plain send tells how much was taken, and waits when nothing is") {
-    compare_streams([](Bench& bench, Pair pair) {
+    // Over unix sockets alone: TCP may move bytes on after it had no room.
+    compare([](Bench& bench) {
+        const auto pair = testing::socket_pair();
         testing::shrink(pair.first.get(), 8'192);
         const auto text = pattern(1'000'000);
         bench.submit(1, io_uring_prep_send, pair.first.get(), text.data(), text.size(), 0);
