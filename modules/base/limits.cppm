@@ -61,6 +61,15 @@ inline constexpr std::uint32_t max_receive_buffers = 32'768;   ///< of a buffer 
 inline constexpr Bytes min_receive_buffer_size{256};
 inline constexpr Bytes max_receive_buffer_size{16ULL << 20};
 
+/// The soft ring, which does without io_uring: what one request or one turn may do, and how long
+/// it goes without looking at what epoll cannot tell.
+inline constexpr std::uint32_t soft_ring_receives = 32;  ///< or accepts, of a request in a turn
+inline constexpr std::uint32_t soft_ring_bundle = 256;   ///< buffers of one call
+inline constexpr std::uint32_t soft_ring_events = 256;   ///< ready descriptors of a turn
+inline constexpr std::uint32_t soft_ring_fruitless = 8;  ///< times ready in a row for nothing
+inline constexpr Milliseconds soft_ring_nap_ms{1};       ///< between two looks at a futex's word
+inline constexpr Milliseconds soft_ring_trust_ms{10};    ///< in a registration kept from before
+
 /// A channel: the largest message, and what is queued or waited for when the socket is full.
 inline constexpr std::size_t max_message_bytes = 4'096;
 inline constexpr std::size_t max_message_fds = 8;

@@ -17,3 +17,4 @@ export import :operation;
 export import :receiver;
 export import :request;
 export import :socket;
+export import :soft_ring;
