@@ -25,9 +25,9 @@
 enum {
     sq_entries = 1024,
     cq_entries = 8192,
-    most_buffers = 1024,          /* power of two: size of the buffers' ring */
-    queue_limit = 1024 * 1024,    /* bytes received for a peer that it has not taken */
-    most_pieces = 8,              /* of one sendmsg */
+    most_buffers = 1024,       /* power of two: size of the buffers' ring */
+    queue_limit = 1024 * 1024, /* bytes received for a peer that it has not taken */
+    most_pieces = 8,           /* of one sendmsg */
     idle_limit_s = 60,
     accepts = 1,
     buffer_group = 0,
@@ -68,7 +68,7 @@ static unsigned prompt_sends; /* of this turn; each completes while it is submit
 
 static struct peer** peers;
 static uint32_t peer_count, peer_room;
-static struct peer* touched;
+static struct peer *touched, **touched_end = &touched;
 static struct peer *starving, **starving_end = &starving;
 
 static struct piece* pieces;
@@ -84,7 +84,8 @@ static uint32_t buffer_count; /* ever used */
 static uint32_t supplied;     /* the kernel has them */
 static uint32_t filled[most_buffers], users[most_buffers], parked[most_buffers], parked_count;
 
-/* ---- submitting ------------------------------------------------------------------------------- */
+/* ---- submitting -------------------------------------------------------------------------------
+ */
 
 static void submit(void) {
     do {
@@ -159,7 +160,8 @@ static void start_sending(struct peer* peer, int flags) {
     if (flags & MSG_DONTWAIT) ++prompt_sends;
 }
 
-/* ---- buffers and pieces ----------------------------------------------------------------------- */
+/* ---- buffers and pieces -----------------------------------------------------------------------
+ */
 
 static void supply(uint32_t buffer) {
     filled[buffer] = 0;
@@ -234,13 +236,15 @@ static void dequeue(struct peer* peer, uint32_t size) {
     if (peer->first == nothing) peer->last = nothing;
 }
 
-/* ---- a peer's life ---------------------------------------------------------------------------- */
+/* ---- a peer's life ----------------------------------------------------------------------------
+ */
 
 static void touch(struct peer* peer) {
     if (peer->touched) return;
     peer->touched = true;
-    peer->next_touched = touched;
-    touched = peer;
+    peer->next_touched = NULL;
+    *touched_end = peer;
+    touched_end = &peer->next_touched;
 }
 
 static void drop(struct peer* peer) {
@@ -356,11 +360,13 @@ static void settle_all(void) {
     while (touched != NULL) {
         struct peer* peer = touched;
         touched = peer->next_touched;
+        if (touched == NULL) touched_end = &touched;
         settle(peer);
     }
 }
 
-/* ---- the loop --------------------------------------------------------------------------------- */
+/* ---- the loop ---------------------------------------------------------------------------------
+ */
 
 static bool handle(const struct io_uring_cqe* cqe) {
     struct peer* peer = (struct peer*)(uintptr_t)(cqe->user_data & ~(uint64_t)operation_bits);
