@@ -63,7 +63,7 @@ int main(int argc, char** argv) {
     const char* usage = "epoll_relay PORT UPSTREAM_PORT [KIB]";
     uint16_t port = port_of(argc == 3 || argc == 4 ? argv[1] : NULL, usage);
     upstream_address = loopback(port_of(argv[2], usage));
-    buffer_size = kib_of(argc == 4 ? argv[3] : NULL, 64, usage);
+    buffer_size = kib_of(argc == 4 ? argv[3] : NULL, 512, usage);
     buffer = malloc(buffer_size);
     if (buffer == NULL) die("malloc");
     serve(port);

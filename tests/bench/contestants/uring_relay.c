@@ -30,6 +30,8 @@ int main(int argc, char** argv) {
     const char* usage = "uring_relay PORT UPSTREAM_PORT [BUFFERSxKIB [plain]]";
     uint16_t port = port_of(argc >= 3 && argc <= 5 ? argv[1] : NULL, usage);
     upstream_address = loopback(port_of(argv[2], usage));
+    base_buffers = 4;
+    buffer_size = 128 * 1024;
     choose_buffers(argc > 3 ? argv[3] : NULL, usage);
     receive_flags = argc > 4 ? 0 : IORING_RECVSEND_BUNDLE;
     serve(port);

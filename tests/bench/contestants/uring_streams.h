@@ -465,9 +465,11 @@ static bool handle(const struct io_uring_cqe* cqe) {
 
 /* Returns false when the program is to end. */
 static bool turn(void) {
-    /* Who starves is fed by these sends, and perhaps by nothing else. */
-    unsigned wanted = prompt_sends + (prompt_sends > 0 && starving != NULL ? 0 : 1);
-    int result = io_uring_submit_and_wait(&ring, wanted);
+    /* Peers that starve are fed a few a turn, and perhaps no other event ever comes. */
+    bool feeding = starving != NULL && (supplied > 0 || prompt_sends > 0);
+    unsigned wanted = feeding ? prompt_sends : prompt_sends + 1;
+    int result = wanted > 0 ? io_uring_submit_and_wait(&ring, wanted)
+                            : io_uring_submit_and_get_events(&ring);
     if (!transient(result)) require(result, "enter");
     if (io_uring_sq_ready(&ring) > 0) submit();
     gathered_count = 0;
