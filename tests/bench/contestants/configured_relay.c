@@ -4,8 +4,9 @@
  * usage: nginx_relay|haproxy_relay PORT UPSTREAM_PORT
  *
  * HAProxy inherits the listener. nginx cannot (1.22 as a single process fails on an inherited one),
- * so it opens the port itself, and a process that is nobody's child waits until it has and says so;
- * it needs a file for its pid, in the directory for temporary files, and removes it at its end.
+ * so it opens the port itself, and a process that is nobody's child waits until it has and says so.
+ * The configuration, and the file in which nginx insists on writing its pid, are in memory: nothing
+ * is left behind. (That nginx cannot remove the latter is an alert in its output.)
  *
  * Compiled with RELAY_PROGRAM, RELAY_TEMPLATE and, for nginx, RELAY_OPENS_PORT. */
 #define _GNU_SOURCE
@@ -16,9 +17,10 @@
 
 #include "contest.h"
 
-enum { listener_fd = 3, configuration_fd = 4, most_bytes = 64 * 1024 };
+enum { listener_fd = 3, configuration_fd = 4, pid_fd = 5, most_bytes = 64 * 1024 };
 
-static char configuration_path[] = "/proc/self/fd/4";
+#define CONFIGURATION_PATH "/proc/self/fd/4"
+#define PID_PATH "/proc/self/fd/5"
 
 struct value {
     const char* name; /* with its @ */
@@ -49,19 +51,25 @@ static void fill_in(const char* template, const struct value** values, size_t co
     }
 }
 
+/* Both numbers are free, or taken by what is not needed any more. */
+static void memory_file(const char* name, int number) {
+    int fd = memfd_create(name, 0);
+    if (fd < 0 || (fd != number && dup2(fd, number) < 0)) die("memfd_create");
+    if (fd != number) close(fd);
+}
+
 static void write_configuration(const struct value** values, size_t count) {
     static char template[most_bytes];
     FILE* in = fopen(RELAY_TEMPLATE, "re");
     if (in == NULL) die(RELAY_TEMPLATE);
     template[fread(template, 1, sizeof template - 1, in)] = '\0';
     fclose(in);
-    int fd = memfd_create("configuration", 0);
-    if (fd < 0) die("memfd_create");
-    FILE* out = fdopen(dup(fd), "w");
+    memory_file("pid", pid_fd);
+    memory_file("configuration", configuration_fd);
+    FILE* out = fdopen(dup(configuration_fd), "w");
     if (out == NULL) die("fdopen");
     fill_in(template, values, count, out);
     if (fclose(out) != 0) die("write the configuration");
-    if (fd != configuration_fd && dup2(fd, configuration_fd) < 0) die("dup2");
 }
 
 #ifdef RELAY_OPENS_PORT
@@ -97,21 +105,21 @@ static void announce_when_it_serves(uint16_t port) {
 static void become_relay(uint16_t port) {
     close(listener_fd);
     announce_when_it_serves(port);
-    execl(RELAY_PROGRAM, RELAY_PROGRAM, "-e", "stderr", "-c", configuration_path, (char*)NULL);
+    execl(RELAY_PROGRAM, RELAY_PROGRAM, "-e", "stderr", "-c", CONFIGURATION_PATH, (char*)NULL);
     die(RELAY_PROGRAM);
 }
 #else
 static void become_relay(uint16_t port) {
     (void)port;
     announce(listener_fd);
-    execl(RELAY_PROGRAM, RELAY_PROGRAM, "-db", "-f", configuration_path, (char*)NULL);
+    execl(RELAY_PROGRAM, RELAY_PROGRAM, "-db", "-f", CONFIGURATION_PATH, (char*)NULL);
     die(RELAY_PROGRAM);
 }
 #endif
 
 /* Moves the listener to its number; away first, in case one of the two numbers is taken. */
 static void place_listener(int listener) {
-    int moved = fcntl(listener, F_DUPFD, configuration_fd + 1);
+    int moved = fcntl(listener, F_DUPFD, pid_fd + 1);
     if (moved < 0 || dup2(moved, listener_fd) < 0) die("dup2");
     close(moved);
     if (listener != listener_fd) close(listener);
@@ -134,9 +142,7 @@ int main(int argc, char** argv) {
     snprintf(own.text, sizeof own.text, "%u", (unsigned)port);
     snprintf(upstream.text, sizeof upstream.text, "%u", (unsigned)upstream_port);
     snprintf(inherited.text, sizeof inherited.text, "%d", listener_fd);
-    const char* directory = getenv("TMPDIR");
-    snprintf(pid_file.text, sizeof pid_file.text, "%s/ringfort-bench-%ld.pid",
-             directory != NULL ? directory : P_tmpdir, (long)getpid());
+    snprintf(pid_file.text, sizeof pid_file.text, "%s", PID_PATH);
     const struct value* values[] = {&own, &upstream, &inherited, &pid_file};
     write_configuration(values, sizeof values / sizeof values[0]);
     become_relay(port);
