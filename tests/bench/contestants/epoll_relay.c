@@ -67,5 +67,4 @@ int main(int argc, char** argv) {
     buffer = malloc(buffer_size);
     if (buffer == NULL) die("malloc");
     serve(port);
-    return 0;
 }

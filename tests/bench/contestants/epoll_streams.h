@@ -149,8 +149,8 @@ static void free_gone(void) {
     }
 }
 
-/* Serves until SIGTERM or SIGINT. */
-static void serve(uint16_t port) {
+/* Serves until SIGTERM or SIGINT, which end the program. */
+static _Noreturn void serve(uint16_t port) {
     lift_fd_limit();
     signal(SIGPIPE, SIG_IGN);
     poller = epoll_create1(EPOLL_CLOEXEC);
@@ -166,7 +166,8 @@ static void serve(uint16_t port) {
         if (count < 0 && errno != EINTR) die("epoll_wait");
         for (int i = 0; i < count; ++i) {
             struct side* side = events[i].data.ptr;
-            if (side == &signals) return;
+            /* The connections that are open are known to the kernel alone: it ends them. */
+            if (side == &signals) _exit(0);
             if (side == &listener)
                 accept_all(listener.fd);
             else

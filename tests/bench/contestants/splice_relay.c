@@ -81,5 +81,4 @@ int main(int argc, char** argv) {
     upstream_address = loopback(port_of(argv[2], usage));
     pipe_size = kib_of(argc == 4 ? argv[3] : NULL, 256, usage);
     serve(port);
-    return 0;
 }
