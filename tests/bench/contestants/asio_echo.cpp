@@ -26,7 +26,7 @@ using Executor = asio::io_context::executor_type;
 using Socket = asio::basic_stream_socket<tcp, Executor>;
 using Acceptor = asio::basic_socket_acceptor<tcp, Executor>;
 
-constexpr std::size_t buffer_bytes = 64 * 1024;
+constexpr std::size_t buffer_bytes = 65536;
 constexpr int backlog = 4096;
 
 class Session : public std::enable_shared_from_this<Session> {
@@ -55,8 +55,7 @@ private:
 void accept_with_callbacks(Acceptor& acceptor) {
     acceptor.async_accept([&acceptor](error_code error, Socket socket) {
         if (!error) {
-            error_code ignored;
-            socket.set_option(tcp::no_delay(true), ignored);
+            error = socket.set_option(tcp::no_delay(true), error);  // it may be gone: seen later
             // Not make_shared, which would clear the buffer.
             std::shared_ptr<Session>(new Session(std::move(socket)))->receive();
         }
@@ -84,8 +83,7 @@ Awaitable<void> accept_with_coroutines(Acceptor& acceptor) {
     for (;;) {
         auto [failed, socket] = co_await acceptor.async_accept(as_tuple);
         if (failed) continue;
-        error_code ignored;
-        socket.set_option(tcp::no_delay(true), ignored);
+        failed = socket.set_option(tcp::no_delay(true), failed);  // it may be gone: seen later
         asio::co_spawn(acceptor.get_executor(), echo(std::move(socket)), asio::detached);
     }
 }

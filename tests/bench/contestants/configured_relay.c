@@ -66,7 +66,9 @@ static void write_configuration(const struct value** values, size_t count) {
     fclose(in);
     memory_file("pid", pid_fd);
     memory_file("configuration", configuration_fd);
-    FILE* out = fdopen(dup(configuration_fd), "w");
+    int fd = dup(configuration_fd);
+    if (fd < 0) die("dup");
+    FILE* out = fdopen(fd, "w");
     if (out == NULL) die("fdopen");
     fill_in(template, values, count, out);
     if (fclose(out) != 0) die("write the configuration");
@@ -77,6 +79,7 @@ enum { patience_ms = 10000, step_ms = 2 };
 
 static bool serves(uint16_t port) {
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) die("socket");
     struct sockaddr_in address = loopback(port);
     bool connected = connect(fd, (const struct sockaddr*)&address, sizeof address) == 0;
     close(fd);
@@ -133,7 +136,7 @@ int main(int argc, char** argv) {
     int listener = listener_on(port, 0);
     place_listener(listener);
 
-    struct sockaddr_in address;
+    struct sockaddr_in address = {0};
     socklen_t size = sizeof address;
     if (getsockname(listener_fd, (struct sockaddr*)&address, &size) != 0) die("getsockname");
     struct value own = {.name = "@PORT@"}, upstream = {.name = "@UPSTREAM_PORT@"},

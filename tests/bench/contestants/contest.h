@@ -16,7 +16,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-static inline void die(const char* step) {
+_Noreturn static inline void die(const char* step) {
     fprintf(stderr, "%s: %s\n", step, strerror(errno));
     exit(1);
 }
@@ -71,7 +71,7 @@ static inline int listener_on(uint16_t port, int type_flags) {
 }
 
 static inline void announce(int listener) {
-    struct sockaddr_in address;
+    struct sockaddr_in address = {0};
     socklen_t size = sizeof address;
     if (getsockname(listener, (struct sockaddr*)&address, &size) != 0) die("getsockname");
     printf("listening %u\n", (unsigned)ntohs(address.sin_port));

@@ -60,7 +60,7 @@ void with_each(const std::function<void(Server&)>& check) {
 
 TEST_CASE("1 MiB in odd pieces comes back in order, and then the end of the stream") {
     with_each([](Server& server) {
-        const std::string sent = stream(1024 * 1024, 1);
+        const std::string sent = stream(std::size_t{1024} * 1024, 1);
         const Client client(server.port());
         auto sending = std::async(std::launch::async, [&] { send_in_odd_pieces(client, sent); });
         const std::string received = client.receive(sent.size());
@@ -74,7 +74,7 @@ TEST_CASE("1 MiB in odd pieces comes back in order, and then the end of the stre
 TEST_CASE("what was sent before the half-close comes back after it, from full sockets too") {
     with_each([](Server& server) {
         const Client client(server.port());
-        const std::string offered = stream(32 * 1024 * 1024, 2);
+        const std::string offered = stream(32 * std::size_t{1024} * 1024, 2);
         const std::string sent = offered.substr(0, client.stuff(offered));
         client.finish();
         const bool same = client.receive(sent.size()) == sent;
@@ -87,7 +87,7 @@ TEST_CASE("a connection that says nothing, or does not read, does not hold up an
     with_each([](Server& server) {
         const Client silent(server.port());
         const Client stuffed(server.port());
-        const std::string offered = stream(32 * 1024 * 1024, 3);
+        const std::string offered = stream(32 * std::size_t{1024} * 1024, 3);
         const std::string stuffing = offered.substr(0, stuffed.stuff(offered));
         const Client client(server.port());
         for (std::uint32_t i = 0; i < 100; ++i) {

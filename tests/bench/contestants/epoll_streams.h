@@ -179,10 +179,10 @@ static _Noreturn void serve(uint16_t port) {
 
 /* A size in KiB; ends the program when it is neither that nor absent. */
 static size_t kib_of(const char* text, size_t otherwise, const char* usage) {
-    if (text == NULL) return otherwise * 1024;
+    if (text == NULL) return otherwise * (size_t)1024;
     char* end = NULL;
     unsigned long kib = strtoul(text, &end, 10);
-    if (end == text || *end != '\0' || kib < 1 || kib > 16 * 1024) port_of(NULL, usage);
-    return kib * 1024;
+    if (end == text || *end != '\0' || kib < 1 || kib > 16384) port_of(NULL, usage);
+    return (size_t)kib * 1024;
 }
 #endif

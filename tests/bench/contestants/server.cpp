@@ -179,7 +179,7 @@ void Client::abort() {
 }
 
 std::string Client::receive() const {
-    std::string bytes(64 * 1024, '\0');
+    std::string bytes(std::size_t{64} * 1024, '\0');
     const ssize_t got = recv(fd_, bytes.data(), bytes.size(), 0);
     if (got < 0) fail("recv");
     bytes.resize(static_cast<std::size_t>(got));

@@ -271,7 +271,10 @@ static void make_ring(void) {
     require(io_uring_register_ring_fd(&ring), "register the ring");
     int error = 0;
     buffers = io_uring_setup_buf_ring(&ring, most_buffers, buffer_group, IOU_PBUF_RING_INC, &error);
-    if (buffers == NULL) require(error, "set up the buffers");
+    if (buffers == NULL) {
+        errno = -error;
+        die("set up the buffers");
+    }
     memory = mmap(NULL, (size_t)most_buffers * buffer_size, PROT_READ | PROT_WRITE,
                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (memory == MAP_FAILED) die("mmap");
