@@ -176,7 +176,7 @@ int main(int argc, char** argv) {
         if (count < 0 && errno != EINTR) die("epoll_wait");
         for (int i = 0; i < count; ++i) {
             void* data = events[i].data.ptr;
-            if (data == &signals) return 0;
+            if (data == &signals) _exit(0); /* the kernel ends the open connections */
             if (data == &listener)
                 accept_all(listener);
             else if (((struct connection*)data)->rest != NULL)

@@ -1,0 +1,77 @@
+// A TCP echo in Go: one goroutine a connection, one thread running them.
+//
+// usage: go_echo PORT     serves on 127.0.0.1:PORT until SIGTERM or SIGINT
+//
+// The runtime sets TCP_NODELAY and, in newer releases, lifts the fd limit by itself.
+package main
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/signal"
+	"runtime"
+	"strconv"
+	"syscall"
+)
+
+const bufferBytes = 64 * 1024
+
+func echo(connection *net.TCPConn) {
+	defer connection.Close()
+	buffer := make([]byte, bufferBytes)
+	for {
+		size, err := connection.Read(buffer)
+		if size > 0 {
+			if _, failed := connection.Write(buffer[:size]); failed != nil {
+				return
+			}
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+func accept(listener *net.TCPListener) {
+	for {
+		connection, err := listener.AcceptTCP()
+		if err != nil {
+			continue
+		}
+		go echo(connection)
+	}
+}
+
+func liftFdLimit() {
+	var limit syscall.Rlimit
+	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit) == nil {
+		limit.Cur = limit.Max
+		syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit)
+	}
+}
+
+func main() {
+	port := -1
+	if len(os.Args) == 2 {
+		if number, err := strconv.ParseUint(os.Args[1], 10, 16); err == nil {
+			port = int(number)
+		}
+	}
+	if port < 0 {
+		fmt.Fprintln(os.Stderr, "usage: go_echo PORT")
+		os.Exit(2)
+	}
+	runtime.GOMAXPROCS(1)
+	liftFdLimit()
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
+	listener, err := net.ListenTCP("tcp4", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: port})
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "go_echo:", err)
+		os.Exit(1)
+	}
+	go accept(listener)
+	fmt.Println("listening", listener.Addr().(*net.TCPAddr).Port)
+	<-signals
+}
