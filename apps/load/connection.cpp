@@ -24,6 +24,15 @@ namespace rf = ringfort;
 constexpr std::size_t most_at_once = 64U << 10;  // bytes a connection fills and sends in one go
 constexpr std::size_t most_at_once_in_bulk = 256U << 10;
 
+/// What is in flight fits into the socket's buffers at their smallest, so sending never waits for
+/// the server to be read from: one task can do both, and costs less than two.
+bool fits_one_task(const Options& options) {
+    constexpr std::size_t always_fits = 16U << 10;
+    const bool closed_loop = options.mode == Mode::echo || options.mode == Mode::idle;
+    return closed_loop && options.rate_per_s == 0 &&
+           options.payload_bytes * options.depth <= always_fits;
+}
+
 std::size_t scratch_bytes(const Options& options) {
     if (options.mode == Mode::bulk) return most_at_once_in_bulk;
     return std::min(most_at_once, options.payload_bytes * options.depth);
@@ -54,6 +63,7 @@ void Session::ready() noexcept {
 Connection::Connection(Session& session, std::uint32_t id)
     : session_{session},
       id_{id},
+      alone_{fits_one_task(session.options)},
       quota_{session.options.mode == Mode::idle ? 1 : unlimited},
       begun_(session.options.mode == Mode::bulk ? 0 : session.options.depth) {}
 
@@ -74,8 +84,9 @@ rf::coro::Task<void> Connection::run() {
         stream_.emplace(*std::move(stream));
         scope_.emplace(co_await rf::coro::current_context());
         since_ = rf::now();
+        scratch_.resize(scratch_bytes(session_.options));
         start_requests(since_);
-        scope_->spawn(write());
+        if (!alone_) scope_->spawn(write());
         scope_->spawn(read());
         co_await scope_->join();
         scope_.reset();
@@ -92,27 +103,31 @@ void Connection::leave() {
 
 /// Sends what has been started, in the order of the stream; ends when the scope is cancelled.
 rf::coro::Task<void> Connection::write() {
-    std::vector<std::byte> scratch(scratch_bytes(session_.options));
     for (;;) {
-        const auto size = std::min<std::uint64_t>(scratch.size(), due_bytes() - handed_);
-        if (size == 0) {
-            writing_ = false;
+        const auto piece = next_piece();
+        if (piece.empty()) {
             end_when_answered();
             more_.reset();
             if (!co_await more_.wait()) co_return;
-            writing_ = true;
             continue;
         }
-        writing_ = true;
-        const auto piece = std::span{scratch}.first(size);
-        session_.payload.fill(id_, handed_, piece);
-        handed_ += size;  // before they have gone: the answer may overtake the completion
         const auto sent = co_await stream_->send_all(piece);
+        writing_ = false;
         if (!sent) {
             fail(sent.error());
             co_return;
         }
     }
+}
+
+/// Fills in the next bytes to send; none when everything due has been sent.
+std::span<const std::byte> Connection::next_piece() {
+    const auto size = std::min<std::uint64_t>(scratch_.size(), due_bytes() - handed_);
+    const auto piece = std::span{scratch_}.first(size);
+    session_.payload.fill(id_, handed_, piece);
+    handed_ += size;  // before they have gone: the answer may overtake the completion
+    writing_ = size > 0;
+    return piece;
 }
 
 std::uint64_t Connection::due_bytes() const {
@@ -124,13 +139,22 @@ std::uint64_t Connection::due_bytes() const {
 
 rf::coro::Task<void> Connection::read() {
     for (;;) {
+        if (alone_) {
+            for (auto piece = next_piece(); !piece.empty(); piece = next_piece()) {
+                const auto sent = co_await stream_->send_all(piece);
+                writing_ = false;
+                if (!sent) fail(sent.error());
+                if (failed_) break;
+            }
+            end_when_answered();
+        }
         const auto chunk = co_await stream_->receive();
         if (!chunk) {
             fail(chunk.error());
         } else if (!chunk->empty()) {
             if (verify(chunk->bytes())) {
                 complete_requests();
-                end_when_answered();
+                if (!alone_) end_when_answered();
                 continue;
             }
         } else if (!closing_) {
@@ -186,7 +210,7 @@ void Connection::start_requests(rf::Instant now) {
     if (answered_ == started_) since_ = now;
     for (; started_ < due; ++started_)
         begun_[started_ % begun_.size()] = paced ? intended(started_) : now;
-    if (!writing_) more_.set();
+    if (!writing_ && !alone_) more_.set();
 }
 
 rf::Instant Connection::intended(std::uint64_t request) const {
@@ -213,7 +237,10 @@ void Connection::end_when_answered() {
 void Connection::stop() {
     if (!scope_) return;
     since_ = std::max(since_, session_.loop.time());
-    more_.set();  // the writer looks whether anything is left, and if not, ends the stream
+    if (alone_)
+        end_when_answered();
+    else
+        more_.set();  // the writer looks whether anything is left, and if not, ends the stream
 }
 
 void Connection::look_for_timeout(rf::Instant now) {

@@ -39,7 +39,8 @@ struct Session {
 };
 
 /// One connection: two tasks, one that sends and one that receives and verifies, so that neither
-/// waits for the other and a pipeline larger than the socket's buffers does not stand still.
+/// waits for the other and a pipeline larger than the socket's buffers does not stand still. Where
+/// little is in flight the receiving one sends as well.
 class Connection {
 public:
     Connection(Session& session, std::uint32_t id);
@@ -74,6 +75,7 @@ private:
     ringfort::coro::Task<bool> exchange(ringfort::net::Stream& stream,
                                         std::span<std::byte> scratch);
     ringfort::coro::Task<ringfort::Result<ringfort::net::Stream>> connect();
+    std::span<const std::byte> next_piece();
     bool verify(std::span<const std::byte> bytes);
     void complete_requests();
     void start_requests(ringfort::Instant now);
@@ -86,6 +88,7 @@ private:
 
     Session& session_;
     std::uint32_t id_;
+    bool alone_;                       ///< read() sends as well, write() does not run
     std::uint64_t quota_ = unlimited;  ///< requests it may send at all
     std::uint64_t scheduled_ = 0;      ///< requests due at a fixed rate
     std::uint64_t started_ = 0;        ///< requests
@@ -96,6 +99,7 @@ private:
     bool closing_ = false;             ///< our half is closed
     bool failed_ = false;
     ringfort::Instant since_{};             ///< what is being waited for began then
+    std::vector<std::byte> scratch_;        ///< what is being sent
     std::vector<ringfort::Instant> begun_;  ///< of requests in flight, by number modulo depth
     ringfort::coro::Event more_;            ///< there is something to write
     std::optional<ringfort::net::Stream> stream_;

@@ -60,7 +60,7 @@ TEST_CASE("compare runs a cell and writes table, JSON and chart") {
     const Directory directory;
     const int status =
         compare(directory, fmt::format("--cells echo-c1-p64-d1,relay-c1-p64-d1 --contestants epoll "
-                                       "--pairs 1 --seconds 0.1 --json {} --plot {}",
+                                       "--pairs 1 --seconds 0.3 --json {} --plot {}",
                                        directory.path("all.json"), directory.path("plots")));
     const std::string output = read(directory.path("out"));
     INFO(output);
