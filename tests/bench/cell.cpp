@@ -5,50 +5,43 @@
 
 #include <algorithm>
 #include <iterator>
+#include <map>
+#include <optional>
 #include <stdexcept>
 
-#include "generator.hpp"
+#include "calls.hpp"
+
+import load;
+import ringfort;
 
 namespace bench {
 namespace {
 
 constexpr std::chrono::milliseconds warmup{200};
+constexpr double gib = 1U << 30;
 
-/// Middle, smallest and largest of some figures.
-struct Spread {
-    double median = 0;
-    double least = 0;
-    double most = 0;
-};
-
-Spread spread_of(std::vector<double> values) {
-    std::sort(values.begin(), values.end());
-    const std::size_t middle = values.size() / 2;
-    const double median =
-        values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
-    return {median, values.front(), values.back()};
-}
-
-template <typename Figure>
-Spread spread_of(const std::vector<Slice>& slices, Figure figure) {
-    std::vector<double> values;
-    std::transform(slices.begin(), slices.end(), std::back_inserter(values), figure);
-    return spread_of(std::move(values));
-}
+using Servers = std::vector<std::unique_ptr<Contestant>>;
 
 /// The clocks, read together when a window begins and when it ends.
 struct Reading {
     CpuTime server;
     std::uint64_t load_ns = 0;
     std::uint64_t idle_ns = 0;
+    std::uint64_t enters = 0;
+    std::uint64_t calls = 0;
 };
 
-Reading read_clocks(const Contestant& server, const Cores& cores) {
+Reading read_clocks(const Contestant& server, const Cores& cores, const CallCounter* counter) {
     timespec own{};
     clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &own);
     const auto own_ns = static_cast<std::uint64_t>(own.tv_sec) * 1'000'000'000U +
                         static_cast<std::uint64_t>(own.tv_nsec);
-    return {server.cpu(), own_ns, idle_ns(cores)};
+    Reading reading{server.cpu(), own_ns, idle_ns(cores), 0, 0};
+    if (counter != nullptr) {
+        reading.enters = counter->enters();
+        reading.calls = counter->all();
+    }
+    return reading;
 }
 
 CpuTime operator-(const CpuTime& end, const CpuTime& begin) {
@@ -56,130 +49,242 @@ CpuTime operator-(const CpuTime& end, const CpuTime& begin) {
             end.user_ticks - begin.user_ticks, end.system_ticks - begin.system_ticks};
 }
 
-/// Loads one server once. The CPU clocks are read when the counting begins and when it ends, so
-/// connecting, warming up and closing are in neither figure.
-void run_slice(const CellOptions& options, const Contestant& server, Series& series) {
-    Reading begin;
-    Reading end;
-    LoadOptions load;
-    load.port = server.port();
-    load.connections = options.connections;
-    load.payload_bytes = options.payload_bytes;
-    load.depth = options.depth;
+load::Mode mode_of(Work work) {
+    switch (work) {
+        case Work::churn:
+            return load::Mode::churn;
+        case Work::bulk:
+            return load::Mode::bulk;
+        case Work::idle:
+            return load::Mode::idle;
+        case Work::round_trips:
+        case Work::calls:
+            break;
+    }
+    return load::Mode::echo;
+}
+
+load::Options load_options(const CellSpec& spec, const CellOptions& options,
+                           const Contestant& server) {
+    load::Options load;
+    load.target = *ringfort::Address::parse(fmt::format("127.0.0.1:{}", server.port()));
+    load.mode = mode_of(spec.work);
+    load.connections = spec.connections;
+    load.payload_bytes = spec.payload_bytes;
+    load.depth = spec.depth;
     load.warmup = warmup;
     load.duration = options.slice;
-    load.window_begins = [&] { begin = read_clocks(server, options.cores); };
-    load.window_ends = [&] { end = read_clocks(server, options.cores); };
+    load.timeout = std::chrono::milliseconds(10'000);
     load.interrupted = options.interrupted;
-    const LoadReport report = run_load(load);
-    if (report.interrupted) throw std::runtime_error("interrupted");
-    if (!report.clean()) {
-        throw std::runtime_error(fmt::format("{} failed under {} connections x {} B: {}",
-                                             server.name(), options.connections,
-                                             options.payload_bytes, describe(report)));
+    return load;
+}
+
+/// Notes memory before the first connect and at the end of the window.
+struct MemoryWatch {
+    load::Usage before;
+    load::Usage after;
+    load::KernelMemory kernel_before;
+    load::KernelMemory kernel_after;
+};
+
+load::Usage memory_of(const Contestant& server) {
+    const auto processes = load::Measured::open(server.pids());
+    const auto usage = processes ? processes->read(load::Measured::What::cpu_and_memory)
+                                 : ringfort::Result<load::Usage>{processes.error()};
+    if (!usage) throw std::runtime_error(server.name() + ": one of its processes is gone");
+    return *usage;
+}
+
+void add_memory(Slice& slice, const MemoryWatch& memory, std::uint32_t connections) {
+    const auto each = [&](std::uint64_t before, std::uint64_t after) {
+        return (static_cast<double>(after) - static_cast<double>(before)) / connections;
+    };
+    slice.resident_bytes_per_connection =
+        each(memory.before.resident_bytes, memory.after.resident_bytes);
+    slice.slab_bytes_per_connection =
+        each(memory.kernel_before.slab_bytes, memory.kernel_after.slab_bytes);
+    slice.unreclaimable_bytes_per_connection =
+        each(memory.kernel_before.unreclaimable_bytes, memory.kernel_after.unreclaimable_bytes);
+}
+
+/// What the callbacks of a load note while it runs.
+struct Notes {
+    Reading begin;
+    Reading end;
+    MemoryWatch memory;
+};
+
+void take_notes(load::Options& load, Notes& notes, const CellSpec& spec, const Contestant& server,
+                const CellOptions& options, const CallCounter* counter) {
+    load.window_begins = [&, counter] {
+        notes.begin = read_clocks(server, options.cores, counter);
+    };
+    load.window_ends = [&, counter] { notes.end = read_clocks(server, options.cores, counter); };
+    if (spec.work != Work::idle) return;
+    load.before_connecting = [&] {
+        notes.memory.before = memory_of(server);
+        notes.memory.kernel_before = load::kernel_memory();
+    };
+    load.window_ends = [&, counter] {
+        notes.end = read_clocks(server, options.cores, counter);
+        notes.memory.after = memory_of(server);
+        notes.memory.kernel_after = load::kernel_memory();
+    };
+}
+
+Slice slice_of(const load::Report& report, const Notes& notes, const CellSpec& spec,
+               const Cores& where) {
+    const CpuTime cpu = notes.end.server - notes.begin.server;
+    const double cores = where.server == where.load ? 1 : 2;
+    const std::uint64_t known_ns = cpu.total_ns + (notes.end.load_ns - notes.begin.load_ns) +
+                                   (notes.end.idle_ns - notes.begin.idle_ns);
+    const double others_s = cores * report.seconds - static_cast<double>(known_ns) / 1e9;
+    Slice slice{.seconds = report.seconds,
+                .requests = report.requests,
+                .bytes = report.bytes,
+                .cpu = cpu,
+                .others_s = std::max(0.0, others_s)};
+    const auto requests = static_cast<double>(std::max<std::uint64_t>(1, report.requests));
+    slice.enters_per_request =
+        static_cast<double>(notes.end.enters - notes.begin.enters) / requests;
+    slice.calls_per_request = static_cast<double>(notes.end.calls - notes.begin.calls) / requests;
+    if (spec.work == Work::idle) add_memory(slice, notes.memory, report.connected);
+    return slice;
+}
+
+/// Loads one server once. The CPU clocks are read when the counting begins and when it ends, so
+/// connecting, warming up and closing are in neither figure.
+void run_slice(const CellSpec& spec, const CellOptions& options, const Contestant& server,
+               Series& series) {
+    std::optional<CallCounter> counter;
+    if (spec.work == Work::calls) counter.emplace(server.pids());
+    Notes notes;
+    load::Options load = load_options(spec, options, server);
+    take_notes(load, notes, spec, server, options, counter ? &*counter : nullptr);
+    const auto report = load::run(load);
+    if (!report) throw std::runtime_error("the load could not run: " + report.error().text());
+    if (options.interrupted()) throw std::runtime_error("interrupted");
+    if (!report->clean()) {
+        series.failure = load::describe(*report);
+        return;
     }
     server.require_same_processes();
-    const CpuTime cpu = end.server - begin.server;
-    const double cores = options.cores.server == options.cores.load ? 1 : 2;
-    const std::uint64_t known_ns =
-        cpu.total_ns + (end.load_ns - begin.load_ns) + (end.idle_ns - begin.idle_ns);
-    const double others_s = cores * report.seconds - static_cast<double>(known_ns) / 1e9;
-    series.slices.push_back({report.seconds, report.requests, cpu, std::max(0.0, others_s)});
-    series.latency.merge(report.latency);
+    series.slices.push_back(slice_of(*report, notes, spec, options.cores));
+    series.latency.merge(report->latency);
 }
 
-std::string row(const Series& series) {
-    const Spread krps = spread_of(series.slices, [](const Slice& s) { return s.krps(); });
-    const Spread cpu =
-        spread_of(series.slices, [](const Slice& s) { return s.cpu_us_per_request(); });
-    double user = 0;
-    double ticks = 0;
-    double busy_s = 0;
-    double seconds = 0;
-    for (const Slice& slice : series.slices) {
-        user += static_cast<double>(slice.cpu.user_ticks);
-        ticks += static_cast<double>(slice.cpu.user_ticks + slice.cpu.system_ticks);
-        busy_s += static_cast<double>(slice.cpu.total_ns) / 1e9;
-        seconds += slice.seconds;
+/// Starts a server; when it does not serve, that is its failure.
+void try_start(const Launch& launch, std::unique_ptr<Contestant>& server, Series& series) {
+    try {
+        server = std::make_unique<Contestant>(launch);
+        series.processes = server->processes();
+    } catch (const std::runtime_error& error) {
+        series.failure = error.what();
     }
-    const auto us = [&](double q) { return static_cast<double>(series.latency.quantile(q)) / 1e3; };
-    return fmt::format(
-        "| {:<10} | {:>6.1f} | {:>6.2f} ({:.2f}..{:.2f}) | {:>5.1f} | {:>5.0f} | {:>6.0f} "
-        "| {:>6.0f} | {:>6.0f} |\n",
-        series.server, krps.median, cpu.median, cpu.least, cpu.most,
-        ticks > 0 ? 100 * user / ticks : 0, 100 * busy_s / seconds, us(0.5), us(0.99), us(0.999));
 }
 
-std::string ratio_sentence(const Cell& cell) {
-    std::vector<double> ratios;
-    for (std::size_t i = 0; i < cell.ours.slices.size(); ++i) {
-        ratios.push_back(cell.ours.slices[i].cpu_us_per_request() /
-                         cell.yardstick.slices[i].cpu_us_per_request());
+/// Runs a slice of one server; whatever goes wrong with it is its failure.
+void try_slice(const CellSpec& spec, const CellOptions& options, const Launch& launch,
+               std::unique_ptr<Contestant>& server, Series& series) {
+    if (!server && series.failure.empty()) try_start(launch, server, series);
+    if (!series.failure.empty()) return;
+    try {
+        run_slice(spec, options, *server, series);
+    } catch (const std::runtime_error& error) {
+        if (options.interrupted()) throw;
+        series.failure = error.what();
     }
-    const auto better = std::count_if(ratios.begin(), ratios.end(), [](double r) { return r < 1; });
-    const Spread ratio = spread_of(ratios);
-    return fmt::format(
-        "CPU per request, {} / {}, pair by pair: median {:.3f} ({:.3f}..{:.3f}), below 1 in {} of "
-        "{} pairs\n",
-        cell.ours.server, cell.yardstick.server, ratio.median, ratio.least, ratio.most, better,
-        ratios.size());
-}
-
-/// The process we started is, for Ringfort, the master, which has nothing to do with requests.
-std::string master_sentence(const Series& series) {
-    double leader = 0;
-    double total = 0;
-    for (const Slice& slice : series.slices) {
-        leader += static_cast<double>(slice.cpu.leader_ns);
-        total += static_cast<double>(slice.cpu.total_ns);
-    }
-    const double share = total > 0 ? leader / total : 0;
-    return fmt::format("{}: {:.2f} % of the CPU is the master's\n", series.server, 100 * share);
-}
-
-/// Whatever else ran on the two cores spoils the figures; say so next to them.
-std::string others_sentence(const CellOptions& options, const Cell& cell) {
-    constexpr double tolerated = 0.03;
-    double others_s = 0;
-    double seconds = 0;
-    for (const Series* series : {&cell.ours, &cell.yardstick}) {
-        for (const Slice& slice : series->slices) {
-            others_s += slice.others_s;
-            seconds += slice.seconds;
-        }
-    }
-    const double cores = options.cores.server == options.cores.load ? 1 : 2;
-    const double share = others_s / (cores * seconds);
-    return fmt::format("{}other programs and the hypervisor took {:.1f} % of the cores used\n",
-                       share > tolerated ? "DISTURBED: " : "", 100 * share);
+    if (spec.work == Work::idle || !series.failure.empty()) server.reset();
 }
 
 }  // namespace
 
-Cell run_cell(const CellOptions& options, const Contestant& ours, const Contestant& yardstick) {
-    Series thrown_away;
-    run_slice(options, ours, thrown_away);
-    run_slice(options, yardstick, thrown_away);
-    Cell cell{{ours.name(), ours.processes(), {}, {}},
-              {yardstick.name(), yardstick.processes(), {}, {}}};
-    for (std::uint32_t pair = 0; pair < options.pairs; ++pair) {
-        run_slice(options, ours, cell.ours);
-        run_slice(options, yardstick, cell.yardstick);
+double Series::user_share() const {
+    double user = 0;
+    double ticks = 0;
+    for (const Slice& slice : slices) {
+        user += static_cast<double>(slice.cpu.user_ticks);
+        ticks += static_cast<double>(slice.cpu.user_ticks + slice.cpu.system_ticks);
     }
-    return cell;
+    return ticks > 0 ? user / ticks : 0;
 }
 
-std::string to_table(const CellOptions& options, const Cell& cell) {
-    std::string text = fmt::format(
-        "\n{} connection{} x {} B, depth {}\n\n"
-        "| server | krps | CPU us/request: median (min..max) | user % | busy % | p50 us | p99 us "
-        "| p99.9 us |\n|---|---|---|---|---|---|---|---|\n",
-        options.connections, options.connections == 1 ? "" : "s", options.payload_bytes,
-        options.depth);
-    text += row(cell.ours) + row(cell.yardstick) + "\n" + ratio_sentence(cell);
-    text += others_sentence(options, cell);
-    if (cell.ours.processes > 1) text += master_sentence(cell.ours);
-    return text;
+const Series* CellResult::find(const std::string& server) const {
+    const auto found = std::find_if(series.begin(), series.end(), [&](const Series& one) {
+        return one.server == server && one.failure.empty() && !one.slices.empty();
+    });
+    return found == series.end() ? nullptr : &*found;
+}
+
+double CellResult::figure(const Slice& slice) const {
+    const auto cpu_ns = static_cast<double>(slice.cpu.total_ns);
+    switch (spec.work) {
+        case Work::round_trips:
+        case Work::churn:
+            return cpu_ns / 1e3 / static_cast<double>(slice.requests);
+        case Work::bulk: {
+            // A relay has moved every byte twice when it is back.
+            const double times = spec.kind == Kind::relay ? 2 : 1;
+            return cpu_ns / 1e9 / (times * static_cast<double>(slice.bytes) / gib);
+        }
+        case Work::idle:
+            return slice.resident_bytes_per_connection;
+        case Work::calls:
+            return slice.enters_per_request;
+    }
+    return 0;
+}
+
+Spread spread_of(std::vector<double> values) {
+    if (values.empty()) return {};
+    std::sort(values.begin(), values.end());
+    const std::size_t middle = values.size() / 2;
+    const double median =
+        values.size() % 2 == 1 ? values[middle] : (values[middle - 1] + values[middle]) / 2;
+    return {median, values.front(), values.back()};
+}
+
+Spread spread_of(const std::vector<Slice>& slices,
+                 const std::function<double(const Slice&)>& figure) {
+    std::vector<double> values;
+    std::transform(slices.begin(), slices.end(), std::back_inserter(values), figure);
+    return spread_of(std::move(values));
+}
+
+Ratio ratio_of(const CellResult& cell, const Series& mine, const Series& other) {
+    std::vector<double> ratios;
+    const std::size_t pairs = std::min(mine.slices.size(), other.slices.size());
+    for (std::size_t i = 0; i < pairs; ++i) {
+        const double theirs = cell.figure(other.slices[i]);
+        if (theirs > 0) ratios.push_back(cell.figure(mine.slices[i]) / theirs);
+    }
+    const auto below = std::count_if(ratios.begin(), ratios.end(), [](double r) { return r < 1; });
+    const std::size_t count = ratios.size();
+    return {spread_of(std::move(ratios)), static_cast<std::size_t>(below), count};
+}
+
+CellResult run_cell(const CellSpec& spec, const CellOptions& options,
+                    const std::vector<Launch>& servers) {
+    // Memory grows once in a process's life, and is counted, not timed: a few slices are enough.
+    constexpr std::uint32_t memory_slices = 3;
+    const std::uint32_t pairs =
+        spec.work == Work::idle ? std::min(options.pairs, memory_slices) : options.pairs;
+    CellResult result{spec, {}};
+    Servers running(servers.size());
+    for (const Launch& launch : servers) result.series.push_back({launch.name, 0});
+    for (std::size_t i = 0; i < servers.size() && spec.work != Work::idle; ++i)
+        try_start(servers[i], running[i], result.series[i]);
+    for (std::uint32_t round = 0; round <= pairs; ++round) {
+        if (round == 0 && spec.work == Work::idle) continue;
+        for (std::size_t i = 0; i < servers.size(); ++i)
+            try_slice(spec, options, servers[i], running[i], result.series[i]);
+        if (round > 0) continue;
+        for (Series& series : result.series) {  // the first of each is thrown away
+            series.slices.clear();
+            series.latency = {};
+        }
+    }
+    return result;
 }
 
 }  // namespace bench

@@ -1,25 +1,24 @@
 #pragma once
-// One cell of the comparison: one load on two servers in turn, and what comes of it.
+// One cell of the matrix: one load on several servers in turn, and what comes of it.
 #include <chrono>
-#include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "contestant.hpp"
-#include "histogram.hpp"
+#include "matrix.hpp"
 #include "surroundings.hpp"
+
+import load;
 
 namespace bench {
 
-/// The load of a cell and how long it is put on.
+/// How a cell is run.
 struct CellOptions {
-    std::uint32_t connections = 1;
-    std::size_t payload_bytes = 64;
-    std::uint32_t depth = 1;
-    std::uint32_t pairs = 10;
-    std::chrono::milliseconds slice{2000};
+    std::uint32_t pairs = 10;  ///< slices of each server
+    std::chrono::milliseconds slice{500};
     Cores cores;  ///< where server and load run, to see who else does
     std::function<bool()> interrupted;
 };
@@ -28,34 +27,64 @@ struct CellOptions {
 struct Slice {
     double seconds = 0;
     std::uint64_t requests = 0;
-    CpuTime cpu;          ///< used inside the slice
-    double others_s = 0;  ///< of the two cores' time, used by neither the server nor the load
-    [[nodiscard]] double krps() const { return static_cast<double>(requests) / seconds / 1e3; }
-    [[nodiscard]] double cpu_us_per_request() const {
-        return static_cast<double>(cpu.total_ns) / 1e3 / static_cast<double>(requests);
-    }
+    std::uint64_t bytes = 0;  ///< that came back
+    CpuTime cpu;              ///< used inside the slice
+    double others_s = 0;      ///< of the two cores' time, used by neither the server nor the load
+    double resident_bytes_per_connection = 0;  ///< idle only, as the next two
+    double slab_bytes_per_connection = 0;
+    double unreclaimable_bytes_per_connection = 0;
+    double enters_per_request = 0;  ///< calls only, as the next one
+    double calls_per_request = 0;
 };
 
-/// All slices of one server in a cell.
+/// All slices of one server in a cell; slice i of each was run right after slice i of the one
+/// before it.
 struct Series {
     std::string server;
     std::size_t processes = 0;
-    std::vector<Slice> slices;
-    Histogram latency;
+    std::vector<Slice> slices = {};
+    load::Histogram latency = {};
+    std::string failure = {};  ///< what went wrong; it was left out from then on
+
+    /// Returns the share of its CPU time spent in user space, over all slices.
+    [[nodiscard]] double user_share() const;
 };
 
-/// The two series; slice i of the one was run right before slice i of the other.
-struct Cell {
-    Series ours;
-    Series yardstick;
+/// What came of a cell.
+struct CellResult {
+    CellSpec spec;
+    std::vector<Series> series;
+
+    /// Returns the figure of a server by name; nullptr when it was not measured.
+    [[nodiscard]] const Series* find(const std::string& server) const;
+    /// Returns the figure that the cell is about.
+    [[nodiscard]] double figure(const Slice& slice) const;
 };
 
-/// Puts the load on both servers in turn: a slice each that is thrown away, then the pairs. Throws
-/// std::runtime_error when a byte was lost or wrong, a process was replaced, or it was interrupted.
-[[nodiscard]] Cell run_cell(const CellOptions& options, const Contestant& ours,
-                            const Contestant& yardstick);
+/// Middle, smallest and largest of some figures.
+struct Spread {
+    double median = 0;
+    double least = 0;
+    double most = 0;
+};
+[[nodiscard]] Spread spread_of(std::vector<double> values);
+[[nodiscard]] Spread spread_of(const std::vector<Slice>& slices,
+                               const std::function<double(const Slice&)>& figure);
 
-/// Lays the cell out as a table and the sentence about the ratio, ready for a document.
-[[nodiscard]] std::string to_table(const CellOptions& options, const Cell& cell);
+/// The figures of one server over those of another, slice by slice.
+struct Ratio {
+    Spread spread;
+    std::size_t below = 0;  ///< pairs in which it is below 1
+    std::size_t pairs = 0;
+};
+[[nodiscard]] Ratio ratio_of(const CellResult& cell, const Series& mine, const Series& other);
+
+/// Puts the load on all servers in turn: a slice each that is thrown away, then the counted ones.
+/// All are started before and ended after; only one is loaded at a time, the others wait in the
+/// kernel. Memory is measured on servers started anew for each slice, because a process seldom
+/// gives memory back. A server that fails is left out from then on. Throws std::runtime_error when
+/// it was interrupted.
+[[nodiscard]] CellResult run_cell(const CellSpec& spec, const CellOptions& options,
+                                  const std::vector<Launch>& servers);
 
 }  // namespace bench

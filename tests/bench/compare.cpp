@@ -1,65 +1,56 @@
-// compare: our echo beside the plain epoll echo, in one run, slice by slice in turn.
+// compare: the matrix. Every contestant that is there, in one run, slice by slice in turn.
 // Exit status: 0 measured, 1 a server failed or it was interrupted, 2 wrong usage or set-up.
 #include <fmt/format.h>
 #include <signal.h>
 #include <CLI/CLI.hpp>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <exception>
 #include <filesystem>
 #include <fstream>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <vector>
 
+#include "bars.hpp"
+#include "calls.hpp"
 #include "cell.hpp"
-#include "contestant.hpp"
+#include "matrix.hpp"
+#include "results.hpp"
+#include "roster.hpp"
 #include "surroundings.hpp"
 
-namespace {
+import load;
 
-using namespace std::chrono_literals;
+namespace {
 
 volatile sig_atomic_t interrupted = 0;
 
 struct Arguments {
-    std::string echo;
-    std::string epoll_echo;
-    std::string directory;  // gets the configuration and the logs
-    std::vector<std::uint32_t> connections{1, 50};
-    std::vector<std::size_t> payloads{64, 4096};
-    std::uint32_t depth = 1;
+    std::string build;
+    std::string directory;                 // gets the configurations and the logs
+    std::vector<std::string> cells;        // patterns
+    std::vector<std::string> contestants;  // patterns
     std::uint32_t pairs = 10;
-    double seconds = 2;
+    double seconds = 0.5;
+    std::string json;
+    std::string plots;
     bool quick = false;
+    bool bars = false;
     bool control = false;
+    bool list = false;
 };
 
-/// The app under test: its master in the foreground, one worker, one listener.
-bench::Launch launch_echo(const Arguments& arguments, int core) {
-    const std::string configuration = arguments.directory + "/echo.toml";
-    std::ofstream file(configuration);
-    file << "[master]\nworkers = 1\n\n"
-            "[[listener]]\naddress = \"127.0.0.1:0\"\nservice = \"echo\"\n";
-    file.close();
-    if (!file) throw std::runtime_error("cannot write " + configuration);
-    return {.name = "ringfort",
-            .command = {arguments.echo, "-c", configuration},
-            .log_file = arguments.directory + "/echo.log",
-            .port_follows = "listening on 127.0.0.1:",
-            .ready_word = "ready",
-            .core = core};
-}
-
-bench::Launch launch_epoll_echo(const Arguments& arguments, const std::string& name, int core) {
-    return {.name = name,
-            .command = {arguments.epoll_echo, "0"},
-            .log_file = arguments.directory + "/" + name + ".log",
-            .port_follows = "listening ",
-            .ready_word = "",
-            .core = core};
-}
+/// What a run does, settled from the arguments.
+struct Plan {
+    std::vector<bench::CellSpec> cells;
+    std::vector<bench::Entry> entries;
+    bench::Site site;
+    bench::CellOptions options;
+};
 
 void watch_for_interrupts() {
     struct sigaction action{};
@@ -69,86 +60,202 @@ void watch_for_interrupts() {
     sigaction(SIGHUP, &action, nullptr);
 }
 
-void compare(const Arguments& arguments) {
-    fmt::print("network:  {}\n", bench::enter_own_network());
-    const bench::Cores cores = bench::pick_cores();
-    if (cores.server == cores.load) {
-        fmt::print("cores:    only one: server and load share it, so the figures say little\n");
-    } else {
-        fmt::print("cores:    servers on {}, load on {}\n", cores.server, cores.load);
-    }
-    std::fflush(stdout);
-    bench::pin_to(cores.load);
-
-    const bench::Contestant ours(arguments.control
-                                     ? launch_epoll_echo(arguments, "epoll-too", cores.server)
-                                     : launch_echo(arguments, cores.server));
-    const bench::Contestant epoll(launch_epoll_echo(arguments, "epoll", cores.server));
-
-    bench::CellOptions options;
-    options.depth = arguments.depth;
-    options.pairs = arguments.pairs;
-    options.slice = std::chrono::milliseconds(static_cast<int>(arguments.seconds * 1000));
-    options.cores = cores;
-    options.interrupted = [] { return interrupted != 0; };
-    for (const std::size_t payload : arguments.payloads) {
-        for (const std::uint32_t connections : arguments.connections) {
-            options.payload_bytes = payload;
-            options.connections = connections;
-            const bench::Cell cell = bench::run_cell(options, ours, epoll);
-            fmt::print("{}", bench::to_table(options, cell));
-            std::fflush(stdout);
-        }
-    }
-}
-
 void declare(CLI::App& app, Arguments& arguments) {
-    app.add_option("--echo", arguments.echo, "Ringfort's echo app")->check(CLI::ExistingFile);
-    app.add_option("--epoll-echo", arguments.epoll_echo, "the yardstick")
-        ->required()
-        ->check(CLI::ExistingFile);
-    app.add_option("--directory", arguments.directory, "gets the configuration and the logs")
+    app.add_option("--build", arguments.build, "the build directory")
         ->required()
         ->check(CLI::ExistingDirectory);
-    app.add_option("--connections", arguments.connections, "one row of cells each: \"1 50\"")
-        ->delimiter(' ')
-        ->check(CLI::Range(1U, 1'000'000U));
-    app.add_option("--payload", arguments.payloads, "bytes of a request: \"64 4096\"")
-        ->delimiter(' ')
-        ->check(CLI::Range(1U, 16U * 1024 * 1024));
-    app.add_option("--depth", arguments.depth, "requests in flight on each connection")
-        ->check(CLI::Range(1U, 4096U));
+    app.add_option("--directory", arguments.directory, "gets the configurations and the logs")
+        ->required()
+        ->check(CLI::ExistingDirectory);
+    app.add_option("--cells", arguments.cells, "only these, as \"echo-c50-*,relay-bulk-*\"")
+        ->delimiter(',');
+    app.add_option("--contestants", arguments.contestants,
+                   "only these and ours, as \"epoll,asio-*\"")
+        ->delimiter(',');
     app.add_option("--pairs", arguments.pairs, "slices of each server in a cell")
         ->check(CLI::Range(1U, 1000U));
     app.add_option("--seconds", arguments.seconds, "length of a slice")
         ->check(CLI::Range(0.1, 3600.0));
+    app.add_option("--json", arguments.json, "write every slice to this file");
+    app.add_option("--plot", arguments.plots, "write a bar chart of each cell to this directory");
+    app.add_flag("--quick", arguments.quick, "the short list of cells and contestants, 6 pairs");
+    app.add_flag("--bars", arguments.bars, "the cells that the bars need, 20 pairs, and verdicts");
     app.add_flag("--control", arguments.control,
-                 "the yardstick beside itself: how far from 1 the ratio is by chance");
-    app.add_flag("--quick", arguments.quick,
-                 "3 pairs of 1 s, where --pairs and --seconds do not say otherwise");
+                 "the yardstick beside itself: how far from 1 a ratio is by chance");
+    app.add_flag("--list", arguments.list, "name cells and contestants and do nothing");
+}
+
+std::vector<bench::CellSpec> choose_cells(const Arguments& arguments) {
+    std::vector<bench::CellSpec> cells = arguments.bars      ? bench::bar_cells()
+                                         : arguments.quick   ? bench::quick_cells()
+                                         : arguments.control ? bench::quick_cells()
+                                                             : bench::all_cells();
+    std::erase_if(cells, [&](const bench::CellSpec& cell) {
+        return !bench::selected(arguments.cells, cell.name()) ||
+               (arguments.control && cell.kind == bench::Kind::relay && arguments.cells.empty());
+    });
+    if (cells.empty()) throw std::invalid_argument("no cell has such a name; --list names them");
+    return cells;
+}
+
+std::vector<bench::Entry> choose_contestants(const Arguments& arguments) {
+    std::vector<bench::Entry> entries =
+        arguments.control ? bench::control_roster() : bench::roster();
+    std::vector<std::string> wanted = arguments.contestants;
+    if (arguments.quick && wanted.empty()) wanted = {"uring", "epoll", "splice"};
+    std::erase_if(entries, [&](const bench::Entry& entry) {
+        return entry.name != "ringfort" && !bench::selected(wanted, entry.name);
+    });
+    return entries;
+}
+
+/// Asio coroutines and nginx have bars at 64 bytes only, the others wherever a best peer counts.
+bool needed_for_bars(const bench::CellSpec& cell, const bench::Entry& entry) {
+    const auto is = [&](std::initializer_list<const char*> names) {
+        return std::any_of(names.begin(), names.end(),
+                           [&](const char* name) { return entry.name == name; });
+    };
+    if (is({"ringfort"})) return true;
+    switch (cell.work) {
+        case bench::Work::round_trips:
+            if (cell.kind == bench::Kind::relay) return !is({"haproxy"});
+            return cell.payload_bytes > 64 ||
+                   is({"uring", "epoll", "asio-epoll-coroutines", "asio-uring-coroutines"});
+        case bench::Work::churn:
+            return is({"uring", "epoll"});
+        case bench::Work::bulk:
+            return is({"uring", "splice"});
+        case bench::Work::idle:
+        case bench::Work::calls:
+            return is({"uring"});
+    }
+    return false;
+}
+
+void list(const std::vector<bench::CellSpec>& cells, const std::vector<bench::Entry>& entries,
+          const bench::Site& site) {
+    for (const bench::CellSpec& cell : cells)
+        fmt::print("cell {:<24} {}\n", cell.name(), cell.title());
+    for (const bench::Entry& entry : entries) {
+        fmt::print("{} {:<24} {}\n", entry.kind == bench::Kind::echo ? "echo " : "relay",
+                   entry.name, bench::launch_of(entry, site) ? "" : "(not built or not installed)");
+    }
+}
+
+void name_absent(const Plan& plan) {
+    std::string absent;
+    for (const bench::Entry& entry : plan.entries) {
+        if (bench::launch_of(entry, plan.site)) continue;
+        absent += fmt::format("{}{} ({})", absent.empty() ? "" : ", ", entry.name,
+                              entry.kind == bench::Kind::echo ? "echo" : "relay");
+    }
+    if (!absent.empty()) fmt::print("left out: {}: not built or not installed\n", absent);
+}
+
+bench::CellResult run_one(const Plan& plan, const bench::CellSpec& cell, bool bars) {
+    std::optional<bench::Contestant> upstream;
+    bench::Site site = plan.site;
+    if (cell.kind == bench::Kind::relay) {
+        upstream.emplace(bench::upstream_launch(site));
+        site.upstream_port = upstream->port();
+    }
+    std::vector<bench::Launch> launches;
+    for (const bench::Entry& entry : plan.entries) {
+        if (entry.kind != cell.kind || (bars && !needed_for_bars(cell, entry))) continue;
+        if (auto launch = bench::launch_of(entry, site)) launches.push_back(*std::move(launch));
+    }
+    return bench::run_cell(cell, plan.options, launches);
+}
+
+void write_file(const std::string& path, const std::string& text) {
+    std::ofstream file(path);
+    file << text;
+    file.close();
+    if (!file) throw std::runtime_error("cannot write " + path);
+}
+
+void show(const bench::CellResult& result, const Plan& plan, const Arguments& arguments) {
+    fmt::print("{}", bench::to_table(result, plan.options.cores));
+    std::fflush(stdout);
+    const std::string chart = arguments.plots.empty() ? "" : bench::to_chart(result);
+    if (!chart.empty())
+        write_file(fmt::format("{}/{}.svg", arguments.plots, result.spec.name()), chart);
+}
+
+/// Runs every cell; returns whether no server failed.
+bool compare(const Plan& plan, const Arguments& arguments) {
+    std::vector<bench::CellResult> results;
+    bool clean = true;
+    for (const bench::CellSpec& cell : plan.cells) {
+        results.push_back(run_one(plan, cell, arguments.bars));
+        show(results.back(), plan, arguments);
+        for (const bench::Series& series : results.back().series)
+            clean = clean && series.failure.empty();
+        if (!arguments.json.empty()) write_file(arguments.json, bench::to_json(results));
+    }
+    if (arguments.bars) {
+        const auto micro = bench::run_micro(plan.site.build + "/tests/bench/bench_coro");
+        fmt::print("{}", bench::to_table(bench::judge(results, micro)));
+    }
+    return clean;
+}
+
+Plan make_plan(const Arguments& arguments) {
+    Plan plan{choose_cells(arguments), choose_contestants(arguments), {}, {}};
+    plan.site.build = arguments.build;
+    plan.site.directory = std::filesystem::absolute(arguments.directory).string();
+    plan.site.cores = plan.options.cores = bench::pick_cores();
+    plan.options.pairs = arguments.pairs;
+    plan.options.slice = std::chrono::milliseconds(static_cast<int>(arguments.seconds * 1000));
+    plan.options.interrupted = [] { return interrupted != 0; };
+    return plan;
+}
+
+void prepare(Plan& plan) {
+    fmt::print("network:  {}\n", bench::enter_own_network());
+    const bench::Cores& cores = plan.site.cores;
+    if (cores.server == cores.load)
+        fmt::print("cores:    only one: server and load share it, so the figures say little\n");
+    else
+        fmt::print("cores:    servers on {}, load on {}, the echo behind relays on {}\n",
+                   cores.server, cores.load, cores.upstream);
+    const std::string refusal = bench::find_tracepoints();
+    if (!refusal.empty()) {
+        fmt::print("left out: counting system calls: {}\n", refusal);
+        std::erase_if(plan.cells,
+                      [](const bench::CellSpec& cell) { return cell.work == bench::Work::calls; });
+    }
+    name_absent(plan);
+    std::fflush(stdout);
+    bench::pin_to(cores.load);
+    (void)load::raise_fd_limit();  // the servers inherit it
 }
 
 }  // namespace
 
 int main(int argc, char** argv) try {
     Arguments arguments;
-    CLI::App app("Our echo beside a plain epoll echo, in one run.", "compare");
+    CLI::App app("Every echo and relay that is there, in one run, in turn.", "compare");
     declare(app, arguments);
     try {
         app.parse(argc, argv);
     } catch (const CLI::ParseError& error) {
         return app.exit(error) == 0 ? 0 : 2;
     }
-    if (arguments.quick) {
-        if (app.count("--pairs") == 0) arguments.pairs = 3;
-        if (app.count("--seconds") == 0) arguments.seconds = 1;
+    if (app.count("--pairs") == 0 && arguments.bars) arguments.pairs = 20;
+    if (app.count("--pairs") == 0 && arguments.quick) arguments.pairs = 6;
+    Plan plan = make_plan(arguments);
+    if (arguments.list) {
+        list(plan.cells, plan.entries, plan.site);
+        return 0;
     }
-    if (!arguments.control && arguments.echo.empty()) {
-        throw std::invalid_argument("--echo is missing");
-    }
+    if (!arguments.plots.empty()) std::filesystem::create_directories(arguments.plots);
     watch_for_interrupts();
-    compare(arguments);
-    return 0;
+    prepare(plan);
+    return compare(plan, arguments) ? 0 : 1;
+} catch (const std::invalid_argument& error) {
+    fmt::print(stderr, "bench: {}\n", error.what());
+    return 2;
 } catch (const std::exception& error) {
     std::fflush(stdout);
     fmt::print(stderr, "bench: {}\n", error.what());

@@ -18,6 +18,7 @@ struct Launch {
     std::string port_follows;          ///< the port stands in the output right after this text
     std::string ready_word;            ///< wait for this word too, unless empty
     int core = -1;                     ///< where it is pinned; -1: nowhere in particular
+    std::uint16_t port = 0;            ///< the one it was told to take; 0: it prints its own
 };
 
 /// CPU time used by a server since it was started.
@@ -41,8 +42,9 @@ public:
     [[nodiscard]] const std::string& name() const { return launch_.name; }
     [[nodiscard]] std::uint16_t port() const { return port_; }
 
-    /// Returns how many processes it consists of.
+    /// Returns how many processes it consists of, and which.
     [[nodiscard]] std::size_t processes() const { return members_.size(); }
+    [[nodiscard]] std::vector<pid_t> pids() const;
 
     /// Reads the CPU clocks of all its processes. Throws std::runtime_error when one of them is
     /// gone: what it had used can no longer be known.
@@ -59,6 +61,7 @@ private:
 
     void spawn();
     void await_port();
+    [[nodiscard]] bool serves();
     void end();
     [[noreturn]] void give_up(const std::string& reason) const;
 

@@ -16,12 +16,11 @@
 #include <stdexcept>
 #include <string>
 
-#include "generator.hpp"
+import load;
+import ringfort;
 
 using bench::Contestant;
 using bench::Launch;
-using bench::LoadOptions;
-using bench::LoadReport;
 using Catch::Matchers::ContainsSubstring;
 using std::chrono::milliseconds;
 
@@ -58,17 +57,19 @@ Launch shell(const TemporaryLog& log, const std::string& script) {
     return launch;
 }
 
-LoadReport load_on(const Contestant& server, std::uint32_t connections, std::size_t payload,
-                   std::uint32_t depth) {
-    LoadOptions load;
-    load.port = server.port();
-    load.connections = connections;
-    load.payload_bytes = payload;
-    load.depth = depth;
-    load.warmup = milliseconds(20);
-    load.duration = milliseconds(200);
-    load.timeout = milliseconds(20'000);
-    return run_load(load);
+load::Report load_on(const Contestant& server, std::uint32_t connections, std::size_t payload,
+                     std::uint32_t depth) {
+    load::Options options;
+    options.target = *ringfort::Address::parse("127.0.0.1:" + std::to_string(server.port()));
+    options.connections = connections;
+    options.payload_bytes = payload;
+    options.depth = depth;
+    options.warmup = milliseconds(20);
+    options.duration = milliseconds(200);
+    options.timeout = milliseconds(20'000);
+    auto report = load::run(options);
+    REQUIRE(report.has_value());
+    return *report;
 }
 
 bool refuses(std::uint16_t port) {
@@ -93,11 +94,11 @@ TEST_CASE("the epoll echo returns every byte of small, odd, large and pipelined 
         std::size_t payload;
         std::uint32_t depth;
     };
-    for (const Case& load :
+    for (const Case& one :
          {Case{1, 64, 1}, Case{200, 64, 1}, Case{8, 1, 1}, Case{8, 4097, 3}, Case{16, 64, 16}}) {
-        const LoadReport report = load_on(server, load.connections, load.payload, load.depth);
-        INFO(load.connections << " x " << load.payload << " x " << load.depth << ": "
-                              << describe(report));
+        const load::Report report = load_on(server, one.connections, one.payload, one.depth);
+        INFO(one.connections << " x " << one.payload << " x " << one.depth << ": "
+                             << load::describe(report));
         CHECK(report.clean());
     }
 }
@@ -106,8 +107,8 @@ TEST_CASE("the epoll echo keeps what a socket does not take at once") {
     const TemporaryLog log;
     const Contestant server(epoll_echo(log));
     // 16 MiB in flight are more than the socket buffers hold: both sides meet full ones.
-    const LoadReport report = load_on(server, 2, 1024 * 1024, 8);
-    INFO(describe(report));
+    const load::Report report = load_on(server, 2, 1024 * 1024, 8);
+    INFO(load::describe(report));
     CHECK(report.clean());
 }
 

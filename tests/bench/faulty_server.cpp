@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <system_error>
 #include <utility>
 
@@ -16,6 +17,7 @@ namespace bench {
 namespace {
 
 constexpr std::size_t buffer_bytes = 64 * 1024;
+constexpr std::chrono::milliseconds pause_length{200};
 
 void require(bool held, const char* step) {
     if (!held) throw std::system_error(errno, std::generic_category(), step);
@@ -63,6 +65,7 @@ void FaultyServer::serve() {
         std::erase_if(watched, [](const pollfd& entry) { return entry.fd < 0; });
         if (!accepting) continue;
         const int fd = accept4(listener_, nullptr, nullptr, SOCK_CLOEXEC);
+        if (fd >= 0) ++connections_;
         if (fd >= 0) watched.push_back({fd, POLLIN, 0});
     }
     for (std::size_t i = 2; i < watched.size(); ++i) close(watched[i].fd);
@@ -101,6 +104,9 @@ FaultyServer::After FaultyServer::misbehave(int fd, Bytes answer) {
             setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once);
             return After::close;
         }
+        case Fault::pause:
+            std::this_thread::sleep_for(pause_length);
+            return send_all(fd, answer);
         case Fault::drop:
         case Fault::stall:
             return After::keep;

@@ -1,5 +1,6 @@
 #pragma once
 // An echo server that makes one chosen mistake: the control of the load generator.
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -17,6 +18,7 @@ enum class Fault {
     drop,         ///< the answer is never sent
     repeat,       ///< the answer is sent twice
     swap,         ///< the answer and the next one of another connection go to the wrong clients
+    pause,        ///< the chosen answer and those behind it come 200 ms late
     stall,        ///< from the chosen answer on, nothing is answered any more
     refuse,       ///< no connection is accepted, the port refuses
     last_word,    ///< a byte nobody asked for comes after the client has closed its half
@@ -35,6 +37,9 @@ public:
 
     [[nodiscard]] std::uint16_t port() const { return port_; }
 
+    /// Returns how many connections were accepted so far.
+    [[nodiscard]] std::uint64_t connections() const { return connections_; }
+
 private:
     using Bytes = std::span<std::byte>;
     enum class After { keep, close };
@@ -48,6 +53,7 @@ private:
     Fault fault_;
     std::uint64_t at_;
     std::uint64_t answers_ = 0;
+    std::atomic<std::uint64_t> connections_ = 0;
     int listener_ = -1;
     int stop_ = -1;
     std::uint16_t port_ = 0;

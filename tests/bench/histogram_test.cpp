@@ -1,8 +1,9 @@
-#include "histogram.hpp"
-
 #include <catch2/catch_test_macros.hpp>
+#include <cstdint>
 
-using bench::Histogram;
+import load;
+
+using load::Histogram;
 
 TEST_CASE("an empty histogram answers 0 to every question") {
     const Histogram empty;

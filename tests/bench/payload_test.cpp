@@ -1,10 +1,12 @@
-#include "payload.hpp"
-
 #include <algorithm>
 #include <catch2/catch_test_macros.hpp>
+#include <cstddef>
+#include <cstdint>
 #include <vector>
 
-using bench::Payload;
+import load;
+
+using load::Payload;
 
 namespace {
 

@@ -1,12 +1,13 @@
-#pragma once
-// What the load generator sends and expects back. The bytes of a message depend on its connection
-// and its number, so an answer that is swapped, repeated, shifted or from another run differs.
+module;
 #include <cstddef>
 #include <cstdint>
 #include <span>
 #include <vector>
+/// What the load generator sends and expects back. The bytes of a message depend on its connection
+/// and its number, so an answer that is swapped, repeated, shifted or from another run differs.
+export module load:payload;
 
-namespace bench {
+export namespace load {
 
 /// Generates and checks the byte stream of every connection. Message `n` of connection `c` is a
 /// fixed random pattern, each 8 bytes of it XORed with a key that is unique to (run, c, n): two
@@ -33,4 +34,4 @@ private:
     std::uint64_t run_;
 };
 
-}  // namespace bench
+}  // namespace load

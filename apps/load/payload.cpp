@@ -1,10 +1,14 @@
-#include "payload.hpp"
-
+module;
 #include <algorithm>
 #include <bit>
+#include <cstddef>
+#include <cstdint>
 #include <cstring>
+#include <span>
+#include <vector>
+module load;
 
-namespace bench {
+namespace load {
 namespace {
 
 /// The finaliser of splitmix64: one to one, so different inputs give different keys.
@@ -88,4 +92,4 @@ bool Payload::matches(std::uint32_t connection, std::uint64_t offset,
     return true;
 }
 
-}  // namespace bench
+}  // namespace load

@@ -1,12 +1,13 @@
-#pragma once
-// A log-linear histogram of durations, as HdrHistogram lays it out: every power of two is split
-// into 128 equal buckets, so a reported value is at most 0.8 % above the true one. Recording costs
-// a few instructions and never allocates.
+module;
 #include <array>
 #include <cstddef>
 #include <cstdint>
+/// A log-linear histogram of durations, as HdrHistogram lays it out: every power of two is split
+/// into 128 equal buckets, so a reported value is at most 0.8 % above the true one. Recording costs
+/// a few instructions and never allocates.
+export module load:histogram;
 
-namespace bench {
+export namespace load {
 
 /// Counts values in nanoseconds. Values above `highest` (73 minutes) are counted as `highest`.
 class Histogram {
@@ -42,4 +43,4 @@ private:
     std::uint64_t max_ = 0;
 };
 
-}  // namespace bench
+}  // namespace load

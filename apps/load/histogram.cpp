@@ -1,10 +1,12 @@
-#include "histogram.hpp"
-
+module;
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <cstddef>
+#include <cstdint>
+module load;
 
-namespace bench {
+namespace load {
 
 std::size_t Histogram::index_of(std::uint64_t value) {
     const auto width = static_cast<unsigned>(std::bit_width(value));
@@ -43,4 +45,4 @@ std::uint64_t Histogram::quantile(double q) const {
     return max_;
 }
 
-}  // namespace bench
+}  // namespace load

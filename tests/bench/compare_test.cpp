@@ -1,0 +1,119 @@
+// The whole runner, for as short as it goes.
+#include <fmt/format.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <catch2/catch_test_macros.hpp>
+#include <chrono>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <string>
+#include <thread>
+
+namespace {
+
+namespace fs = std::filesystem;
+
+/// A directory that is gone with the test.
+class Directory {
+public:
+    Directory() {
+        std::string name = "bench-test-XXXXXX";
+        if (mkdtemp(name.data()) != nullptr) path_ = name;
+    }
+    ~Directory() { fs::remove_all(path_); }
+    Directory(const Directory&) = delete;
+    Directory& operator=(const Directory&) = delete;
+    [[nodiscard]] std::string path(const std::string& name) const { return path_ / name; }
+
+private:
+    fs::path path_;
+};
+
+std::string read(const std::string& path) {
+    std::ifstream file(path);
+    return {std::istreambuf_iterator<char>(file), {}};
+}
+
+/// Runs compare with its output in DIR/out; returns its exit status.
+int compare(const Directory& directory, const std::string& arguments) {
+    const std::string command =
+        fmt::format("{} --build {} --directory {} {} >{} 2>&1", BENCH_COMPARE, BENCH_BUILD,
+                    directory.path(""), arguments, directory.path("out"));
+    const int status = std::system(command.c_str());
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+/// Tells whether it runs; one that has ended and waits to be reaped does not.
+bool runs(pid_t pid) {
+    const std::string stat = read(fmt::format("/proc/{}/stat", pid));
+    return !stat.empty() && stat.find(") Z ") == stat.npos;
+}
+
+}  // namespace
+
+TEST_CASE("compare runs a cell and writes table, JSON and chart") {
+    const Directory directory;
+    const int status =
+        compare(directory, fmt::format("--cells echo-c1-p64-d1,relay-c1-p64-d1 --contestants epoll "
+                                       "--pairs 1 --seconds 0.3 --json {} --plot {}",
+                                       directory.path("all.json"), directory.path("plots")));
+    const std::string output = read(directory.path("out"));
+    INFO(output);
+    CHECK(status == 0);
+    CHECK(output.find("| ringfort ") != output.npos);
+    CHECK(output.find("| epoll ") != output.npos);
+    CHECK(output.find("Relay: 1 connection") != output.npos);
+    CHECK(read(directory.path("all.json")).find("\"cell\":\"echo-c1-p64-d1\"") !=
+          std::string::npos);
+    CHECK(read(directory.path("plots/echo-c1-p64-d1.svg")).starts_with("<svg "));
+}
+
+TEST_CASE("compare tells wrong usage from failure") {
+    const Directory directory;
+    CHECK(compare(directory, "--cells no-such-cell") == 2);
+    CHECK(compare(directory, "--pairs many") == 2);
+    CHECK(compare(directory, "--list") == 0);
+    CHECK(read(directory.path("out")).find("echo-c50-p64-d1") != std::string::npos);
+}
+
+TEST_CASE("compare killed with SIGKILL leaves no server behind") {
+    const Directory directory;
+    const pid_t runner = fork();
+    if (runner == 0) {
+        if (std::freopen(directory.path("out").c_str(), "w", stdout) == nullptr) _exit(126);
+        const std::string logs = directory.path("");
+        execl(BENCH_COMPARE, BENCH_COMPARE, "--build", BENCH_BUILD, "--directory", logs.c_str(),
+              "--cells", "echo-c1-p64-d1", "--contestants", "epoll", "--seconds", "60",
+              static_cast<char*>(nullptr));
+        _exit(127);
+    }
+    REQUIRE(runner > 0);
+    // Each server of the cell prints its port when it serves; the yardstick is the last of them.
+    const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
+    std::string children;
+    while (std::chrono::steady_clock::now() < deadline &&
+           read(directory.path("epoll-echo.log")).find("listening") == std::string::npos)
+        std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    children = read(fmt::format("/proc/{0}/task/{0}/children", runner));
+    kill(runner, SIGKILL);
+    waitpid(runner, nullptr, 0);
+    REQUIRE_FALSE(children.empty());
+    bool all_gone = false;
+    while (!all_gone && std::chrono::steady_clock::now() < deadline) {
+        all_gone = true;
+        std::size_t at = 0;
+        while (at < children.size()) {
+            std::size_t used = 0;
+            const auto pid = static_cast<pid_t>(std::stoi(children.substr(at), &used));
+            all_gone = all_gone && !runs(pid);
+            at += used + 1;
+        }
+        std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    }
+    CHECK(all_gone);
+}

@@ -1,0 +1,183 @@
+// The modes of the load generator: against a faultless server they count what happens, and against
+// one that makes a mistake each of them notices.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <catch2/catch_test_macros.hpp>
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <system_error>
+#include <thread>
+
+#include "faulty_server.hpp"
+
+import load;
+import ringfort;
+
+using bench::Fault;
+using bench::FaultyServer;
+using load::Mode;
+using load::Options;
+using load::Report;
+using std::chrono::milliseconds;
+
+namespace {
+
+constexpr std::uint32_t clients = 4;
+
+Options load_of(const FaultyServer& server, Mode mode) {
+    Options options;
+    options.target = *ringfort::Address::parse(fmt::format("127.0.0.1:{}", server.port()));
+    options.mode = mode;
+    options.connections = clients;
+    options.warmup = milliseconds(20);
+    options.duration = milliseconds(150);
+    options.timeout = milliseconds(1500);
+    if (mode == Mode::bulk) options.payload_bytes = 16 * 1024;
+    return options;
+}
+
+Report outcome_of(const Options& options) {
+    auto report = load::run(options);
+    REQUIRE(report.has_value());
+    return *report;
+}
+
+Report load_on(Fault fault, Mode mode) {
+    const FaultyServer server(fault);
+    return outcome_of(load_of(server, mode));
+}
+
+}  // namespace
+
+TEST_CASE("every mode finds a faultless server faultless") {
+    for (const Mode mode : {Mode::echo, Mode::churn, Mode::bulk, Mode::idle}) {
+        const Report report = load_on(Fault::none, mode);
+        INFO(load::name_of(mode) << " says: " << load::describe(report));
+        CHECK(report.clean());
+        CHECK(report.requests > 0);
+    }
+}
+
+TEST_CASE("control: every mode notices one wrong bit") {
+    for (const Mode mode : {Mode::echo, Mode::churn, Mode::bulk}) {
+        const Report report = load_on(Fault::corrupt, mode);
+        INFO(load::name_of(mode) << " says: " << load::describe(report));
+        CHECK(report.failures.mismatched == 1);
+        CHECK_FALSE(report.clean());
+    }
+    const FaultyServer server(Fault::corrupt, 2);
+    CHECK(outcome_of(load_of(server, Mode::idle)).failures.mismatched == 1);
+}
+
+TEST_CASE("control: every mode notices a server that refuses, resets, stalls or closes early") {
+    for (const Mode mode : {Mode::echo, Mode::churn, Mode::bulk}) {
+        INFO(load::name_of(mode));
+        CHECK(load_on(Fault::refuse, mode).failures.refused == clients);
+        CHECK(load_on(Fault::reset, mode).failures.reset == 1);
+        CHECK(load_on(Fault::close_early, mode).failures.total() == 1);
+        CHECK(load_on(Fault::stall, mode).failures.timed_out == clients);
+    }
+    CHECK(load_on(Fault::refuse, Mode::idle).failures.refused == clients);
+    const FaultyServer server(Fault::stall, 2);
+    CHECK(outcome_of(load_of(server, Mode::idle)).failures.timed_out > 0);
+}
+
+TEST_CASE("control: churn notices a byte too many and a server that does not close") {
+    const Report late = load_on(Fault::last_word, Mode::churn);
+    CHECK(late.failures.excess == clients);
+    CHECK(load_on(Fault::stay_open, Mode::churn).failures.timed_out == clients);
+}
+
+TEST_CASE("churn opens a connection for each request") {
+    const FaultyServer server(Fault::none);
+    const Report report = outcome_of(load_of(server, Mode::churn));
+    CHECK(server.connections() >= report.requests);
+    CHECK(report.requests > clients);
+    CHECK(report.latency.count() == report.requests);
+}
+
+TEST_CASE("bulk counts bytes and messages, and no latency") {
+    const FaultyServer server(Fault::none);
+    const Report report = outcome_of(load_of(server, Mode::bulk));
+    // A message may have begun to arrive before the window did, on each connection.
+    CHECK(report.bytes + clients * 16 * 1024 >= report.requests * 16 * 1024);
+    CHECK(report.bytes > 0);
+    CHECK(report.latency.count() == 0);
+}
+
+TEST_CASE("idle has one request answered on each connection and holds them") {
+    const FaultyServer server(Fault::none);
+    Options options = load_of(server, Mode::idle);
+    options.connections = 300;
+    const Report report = outcome_of(options);
+    INFO("it says: " << load::describe(report));
+    CHECK(report.clean());
+    CHECK(report.requests == 300);
+    CHECK(report.connected == 300);
+    CHECK(server.connections() == 300);
+}
+
+TEST_CASE("a fixed rate is kept and not exceeded") {
+    const FaultyServer server(Fault::none);
+    Options options = load_of(server, Mode::echo);
+    options.rate_per_s = 400;
+    options.duration = milliseconds(500);
+    const Report report = outcome_of(options);
+    CHECK(report.clean());
+    CHECK(report.requests <= 210);
+    CHECK(report.requests >= 100);  // a busy machine may lag; it must not invent requests
+}
+
+TEST_CASE("at a fixed rate a pause of the server delays every request that was due in it") {
+    // A closed loop sends one request a connection into the pause and sees that one delayed.
+    constexpr milliseconds pause{200};
+    const FaultyServer server(Fault::pause, 10);
+    Options options = load_of(server, Mode::echo);
+    options.connections = 1;
+    options.depth = 1000;
+    options.rate_per_s = 1000;
+    options.warmup = milliseconds(0);
+    options.duration = milliseconds(600);
+    const Report report = outcome_of(options);
+    INFO("it says: " << load::describe(report));
+    CHECK(report.clean());
+    // About 200 requests were due in the pause; those of its first half waited half of it or more.
+    const double share = 50.0 / static_cast<double>(report.requests);
+    CHECK(report.latency.quantile(1 - share) >=
+          1'000'000U * static_cast<unsigned>(pause.count()) / 2);
+}
+
+TEST_CASE("more connections than the limit of descriptors allows are refused beforehand") {
+    const FaultyServer server(Fault::none);
+    Options options = load_of(server, Mode::echo);
+    options.connections = load::max_connections;
+    if (load::raise_fd_limit() > options.connections) SKIP("this limit is too high to be reached");
+    const auto report = load::run(options);
+    REQUIRE_FALSE(report.has_value());
+    CHECK(report.error().is(std::errc::too_many_files_open));
+    CHECK(server.connections() == 0);
+}
+
+TEST_CASE("a measured process's CPU time and memory grow") {
+    const auto self = load::Measured::open({::getpid()});
+    REQUIRE(self.has_value());
+    const auto before = self->read(load::Measured::What::cpu_and_memory);
+    REQUIRE(before.has_value());
+    auto after = before;
+    while (after.has_value() && after->cpu_ns - before->cpu_ns < 1'000'000) after = self->read();
+    CHECK(after.has_value());
+    CHECK(before->resident_bytes > 0);
+    CHECK(load::kernel_memory().slab_bytes > 0);
+}
+
+TEST_CASE("a plot is a whole SVG document with both curves") {
+    const FaultyServer server(Fault::none);
+    const Options options = load_of(server, Mode::echo);
+    const std::string svg = load::to_svg(options, outcome_of(options));
+    CHECK(svg.starts_with("<svg "));
+    CHECK(svg.ends_with("</svg>\n"));
+    CHECK(svg.find("<polyline", svg.find("<polyline") + 1) != svg.npos);
+    CHECK(svg.find("nan") == svg.npos);
+}
