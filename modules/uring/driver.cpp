@@ -69,12 +69,20 @@ void prepare(io_uring_sqe& sqe, const Request& request) noexcept {
             ::io_uring_prep_poll_add(&sqe, request.fd, request.flags);
             return;
         case Opcode::read:
+        case Opcode::read_all:
             ::io_uring_prep_read(&sqe, request.fd, address, bounded(request.length),
                                  request.offset);
             return;
         case Opcode::write:
+        case Opcode::write_all:
             ::io_uring_prep_write(&sqe, request.fd, address, bounded(request.length),
                                   request.offset);
+            return;
+        case Opcode::open:
+        case Opcode::status:
+        case Opcode::sync:
+        case Opcode::close:
+            prepare_rare(sqe, request);
             return;
     }
 }
@@ -96,9 +104,19 @@ Step step_of(Opcode opcode) noexcept {
         case Opcode::poll:
             return "poll";
         case Opcode::read:
+        case Opcode::read_all:
             return "read";
         case Opcode::write:
+        case Opcode::write_all:
             return "write";
+        case Opcode::open:
+            return "open";
+        case Opcode::status:
+            return "statx";
+        case Opcode::sync:
+            return "fsync";
+        case Opcode::close:
+            return "close";
     }
     return "do nothing";
 }

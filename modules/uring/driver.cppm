@@ -15,6 +15,11 @@ struct io_uring;
 struct io_uring_sqe;
 }
 
+namespace ringfort::uring {
+/// Fills in the requests of files and of whatever else is asked for rarely.
+void prepare_rare(io_uring_sqe& sqe, const Request& request) noexcept;
+}  // namespace ringfort::uring
+
 export namespace ringfort::uring {
 
 /// How the kernel delivers completions, best first.

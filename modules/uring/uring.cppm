@@ -12,6 +12,7 @@ export module ringfort.uring;
 export import :buffers;
 export import :diagnosis;
 export import :driver;
+export import :file;
 export import :loop;
 export import :operation;
 export import :receiver;

@@ -1,0 +1,37 @@
+module;
+#include <liburing.h>
+
+#include <cstddef>
+#include <cstdint>
+module ringfort.uring;
+
+import ringfort.base;
+
+namespace ringfort::uring {
+
+void prepare_rare(io_uring_sqe& sqe, const Request& request) noexcept {
+    void* const address = const_cast<void*>(request.address);
+    const auto small = static_cast<unsigned>(request.length);
+    const int flags = static_cast<int>(request.flags);
+    switch (request.opcode) {
+        case Opcode::open:
+            ::io_uring_prep_openat(&sqe, request.fd, static_cast<const char*>(address), flags,
+                                   small);
+            return;
+        case Opcode::status:
+            ::io_uring_prep_statx(
+                &sqe, request.fd, static_cast<const char*>(address), flags, small,
+                reinterpret_cast<struct statx*>(static_cast<std::uintptr_t>(request.offset)));
+            return;
+        case Opcode::sync:
+            ::io_uring_prep_fsync(&sqe, request.fd, request.flags);
+            return;
+        case Opcode::close:
+            ::io_uring_prep_close(&sqe, request.fd);
+            return;
+        default:
+            panic("a request was prepared in the wrong place");
+    }
+}
+
+}  // namespace ringfort::uring
