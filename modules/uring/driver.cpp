@@ -82,6 +82,8 @@ void prepare(io_uring_sqe& sqe, const Request& request) noexcept {
         case Opcode::status:
         case Opcode::sync:
         case Opcode::close:
+        case Opcode::accept_many:
+        case Opcode::receive_messages:
             prepare_rare(sqe, request);
             return;
     }
@@ -93,10 +95,12 @@ Step step_of(Opcode opcode) noexcept {
     switch (opcode) {
         case Opcode::accept:
         case Opcode::accept_waiting:
+        case Opcode::accept_many:
             return "accept";
         case Opcode::connect:
             return "connect";
         case Opcode::receive:
+        case Opcode::receive_messages:
             return "receive";
         case Opcode::send:
         case Opcode::send_message:

@@ -29,6 +29,14 @@ void prepare_rare(io_uring_sqe& sqe, const Request& request) noexcept {
         case Opcode::close:
             ::io_uring_prep_close(&sqe, request.fd);
             return;
+        case Opcode::accept_many:
+            ::io_uring_prep_multishot_accept(&sqe, request.fd, nullptr, nullptr, flags);
+            return;
+        case Opcode::receive_messages:
+            ::io_uring_prep_recvmsg_multishot(&sqe, request.fd, static_cast<msghdr*>(address), 0);
+            sqe.flags |= IOSQE_BUFFER_SELECT;
+            sqe.buf_group = static_cast<std::uint16_t>(request.offset);
+            return;
         default:
             panic("a request was prepared in the wrong place");
     }

@@ -23,7 +23,9 @@ enum class Opcode : std::uint8_t {
     open,
     status,
     sync,
-    close
+    close,
+    accept_many,
+    receive_messages
 };
 
 /// Names an operation for its Error.
@@ -37,7 +39,7 @@ struct Request {
     RawFd fd;                            ///< borrowed until the operation has completed
     const void* address = nullptr;       ///< the bytes, socket address, msghdr or path
     std::size_t length = 0;              ///< bytes at `address`; open's mode, statx's mask
-    std::uint64_t offset = at_position;  ///< in a file; where statx's answer goes
+    std::uint64_t offset = at_position;  ///< in a file; where statx's answer goes; a group
     std::uint32_t flags = 0;             ///< poll events, flags of the system call's own
 };
 

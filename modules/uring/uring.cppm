@@ -9,11 +9,15 @@
 /// io_uring_register(2); docs/decisions on the flags.
 export module ringfort.uring;
 
+export import :accepts;
+export import :answers;
 export import :buffers;
 export import :diagnosis;
 export import :driver;
 export import :file;
 export import :loop;
+export import :messages;
+export import :multishot;
 export import :operation;
 export import :receiver;
 export import :request;
