@@ -1,4 +1,5 @@
 module;
+#include <concepts>
 #include <coroutine>
 #include <cstddef>
 #include <cstdint>
@@ -48,6 +49,11 @@ public:
     /// Awaits the next message. Suspends; cancellable, and no message is lost by it. Errors: those
     /// of recvmsg(2), each once; ECANCELED; ETIMEDOUT.
     [[nodiscard]] NextMessage next(std::optional<Milliseconds> limit = {}) noexcept {
+        return {*answers_, NextOperation::Kind::next, limit};
+    }
+    /// The same, by an awaitable that makes something else of the message.
+    template <std::derived_from<NextMessage> Next>
+    [[nodiscard]] Next next_as(std::optional<Milliseconds> limit = {}) noexcept {
         return {*answers_, NextOperation::Kind::next, limit};
     }
     /// Counts the messages that were received and not taken.
