@@ -58,6 +58,7 @@ inline constexpr std::uint32_t messages_ahead = 1'024;  ///< datagrams a socket,
 inline constexpr std::uint32_t message_buffers = 64;    ///< per worker, from the first datagram on
 inline constexpr std::uint32_t max_message_buffers = 4'096;
 inline constexpr Bytes message_buffer_size{68ULL << 10};  ///< the longest datagram, its sender
+inline constexpr Milliseconds futex_recheck_ms{2};        ///< on a kernel without futex waits
 inline constexpr Milliseconds buffer_trim_ms{1'000};
 inline constexpr Bytes receive_buffer_size{64ULL << 10};
 inline constexpr std::uint32_t max_ring_submissions = 32'768;  ///< IORING_MAX_ENTRIES

@@ -35,6 +35,8 @@ struct Features {
     bool incremental_buffers = true;  ///< 6.12: several receives share a buffer
     bool bundles = true;              ///< 6.10: one receive or send spans several buffers
     bool minimum_wait = true;         ///< 6.12: waits a little for a batch
+    bool futex = true;                ///< 6.7: waits for a word of shared memory
+    bool zero_copy = true;            ///< 6.0: sends bytes from where they are
 };
 
 /// Says of each feature that is missing what follows from it, for the log; empty when none is.

@@ -28,19 +28,15 @@ enum class FutexSharing : std::uint8_t { threads, processes };
 /// On a kernel before 6.7, which has no IORING_OP_FUTEX_WAIT, the word is looked at again every
 /// `limits::futex_recheck_ms`: it must have changed for the waiting to end, and those who count
 /// whom they have woken do not count this one. Source: futex(2), io_uring_prep_futex_wait(3).
-[[nodiscard]] coro::Task<Result<void>> futex_wait(
-    Loop& loop, const FutexWord& word, std::uint32_t expected,
-    FutexSharing sharing = FutexSharing::processes, std::optional<Milliseconds> limit = {});
+[[nodiscard]] coro::Task<Result<void>> futex_wait(Loop& loop, const FutexWord& word,
+                                                  std::uint32_t expected,
+                                                  FutexSharing sharing = FutexSharing::processes,
+                                                  std::optional<Milliseconds> limit = {});
 
-/// Wakes at most `count` of those who wait on `word`; returns how many. By a system call of its
-/// own, which does not block: a wake-up that waited for the turn's end would only be later.
-/// Errors: EFAULT.
-[[nodiscard]] Result<std::uint32_t> futex_wake(const FutexWord& word, std::uint32_t count = 1,
-                                               FutexSharing sharing = FutexSharing::processes);
-
-/// Awaits the same, done with all else at the end of the turn: for those who wake many words.
-[[nodiscard]] NumberOperation futex_wake_later(
+/// Wakes at most `count` of those who wait on `word`; yields how many. Suspends until the end of
+/// the turn. Errors: EFAULT; ECANCELED.
+[[nodiscard]] coro::Task<Result<std::uint32_t>> futex_wake(
     Loop& loop, const FutexWord& word, std::uint32_t count = 1,
-    FutexSharing sharing = FutexSharing::processes) noexcept;
+    FutexSharing sharing = FutexSharing::processes);
 
 }  // namespace ringfort::uring

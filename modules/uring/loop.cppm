@@ -15,6 +15,7 @@ import ringfort.base;
 import ringfort.coro;
 import :buffers;
 import :driver;
+import :gather;
 import :multishot;
 import :operation;
 import :receiver;
@@ -75,6 +76,12 @@ public:
     /// Sends all of `bytes`, which must live until completion. Never raises SIGPIPE.
     [[nodiscard]] SendOperation send_all(RawFd socket, std::span<const std::byte> bytes,
                                          std::optional<Milliseconds> limit = {}) noexcept;
+    /// Sends all bytes of all `pieces`, in their order; both the pieces and the list of them must
+    /// live until completion. Never raises SIGPIPE.
+    [[nodiscard]] GatheredSend send_all(RawFd socket, Pieces pieces,
+                                        std::optional<Milliseconds> limit = {}) noexcept {
+        return {*this, socket, pieces, limit};
+    }
     /// Waits until one of the poll(2) `events` holds; yields those that do.
     [[nodiscard]] NumberOperation poll(RawFd fd, std::uint32_t events,
                                        std::optional<Milliseconds> limit = {}) noexcept;

@@ -16,7 +16,8 @@ namespace {
 
 /// Tells whether a request that moved a part is asked for the rest.
 bool moves_all(Opcode opcode) noexcept {
-    return opcode == Opcode::send || opcode == Opcode::read_all || opcode == Opcode::write_all;
+    return opcode == Opcode::send || opcode == Opcode::send_pieces || opcode == Opcode::read_all ||
+           opcode == Opcode::write_all;
 }
 
 }  // namespace
@@ -81,6 +82,8 @@ void Operation::complete(int result) noexcept {
 
 /// Notes that bytes have moved; returns whether that was all.
 bool Operation::advance(std::size_t moved) noexcept {
+    if (request_.opcode == Opcode::send_pieces)
+        return static_cast<GatheredSend*>(this)->advance_pieces(moved);
     request_.address = static_cast<const std::byte*>(request_.address) + moved;
     request_.length -= moved;
     if (request_.offset != Request::at_position) request_.offset += moved;

@@ -25,7 +25,11 @@ enum class Opcode : std::uint8_t {
     sync,
     close,
     accept_many,
-    receive_messages
+    receive_messages,
+    send_pieces,
+    send_zero_copy,
+    futex_wait,
+    futex_wake
 };
 
 /// Names an operation for its Error.
@@ -39,7 +43,7 @@ struct Request {
     RawFd fd;                            ///< borrowed until the operation has completed
     const void* address = nullptr;       ///< the bytes, socket address, msghdr or path
     std::size_t length = 0;              ///< bytes at `address`; open's mode, statx's mask
-    std::uint64_t offset = at_position;  ///< in a file; where statx's answer goes; a group
+    std::uint64_t offset = at_position;  ///< in a file; a pointer, group or word
     std::uint32_t flags = 0;             ///< poll events, flags of the system call's own
 };
 
