@@ -36,7 +36,8 @@ coro::Task<Result<Stream>> Acceptor::accept() {
     for (;;) {
         // Asked for anew from time to time: the kernel wakes one process for a connection, and if
         // that one is stopped or dies, only a new request looks at the queue again.
-        auto socket = co_await loop_.accept(listener_, limits::accept_sweep_ms);
+        auto socket = stream_ ? co_await stream_->next()
+                              : co_await loop_.accept(listener_, limits::accept_sweep_ms);
         if (socket) {
             if (std::exchange(exhausted_, false)) log::info("accepting again");
             co_return Stream{loop_, *std::move(socket)};
@@ -54,17 +55,29 @@ coro::Task<Result<Stream>> Acceptor::accept() {
     }
 }
 
+/// Takes what an exclusive acceptor has accepted ahead, then what waits in the kernel's queue.
+coro::Task<Result<std::optional<Fd>>> Acceptor::take_waiting() {
+    using enum std::errc;
+    if (stream_) {
+        auto socket = co_await stream_->last();
+        if (!socket || *socket) co_return socket;
+    }
+    auto socket = co_await loop_.accept_waiting(listener_);
+    if (!socket && socket.error().is(invalid_argument))
+        socket = co_await loop_.accept(listener_, Milliseconds{1});
+    if (socket) co_return *std::move(socket);
+    const Error& error = socket.error();
+    if (error.is(resource_unavailable_try_again) || error.is(timed_out))
+        co_return std::optional<Fd>{};
+    co_return error;
+}
+
 coro::Task<Result<std::optional<Stream>>> Acceptor::accept_waiting() {
     for (;;) {
-        auto socket = co_await loop_.accept_waiting(listener_);
-        if (!socket && socket.error().is(std::errc::invalid_argument))
-            socket = co_await loop_.accept(listener_, Milliseconds{1});
-        if (socket) co_return Stream{loop_, *std::move(socket)};
-        const Error& error = socket.error();
-        using enum std::errc;
-        if (error.is(resource_unavailable_try_again) || error.is(timed_out))
-            co_return std::optional<Stream>{};
-        if (!skips_one(error)) co_return error;
+        auto socket = co_await take_waiting();
+        if (socket && *socket) co_return Stream{loop_, **std::move(socket)};
+        if (socket) co_return std::optional<Stream>{};
+        if (!skips_one(socket.error())) co_return socket.error();
     }
 }
 

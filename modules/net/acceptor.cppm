@@ -15,6 +15,14 @@ export namespace ringfort::net {
 /// Tells whether an error means that this process or the system has no descriptor or memory left.
 [[nodiscard]] bool is_exhaustion(const Error& error);
 
+/// How a listener is accepted from.
+struct AcceptorOptions {
+    Milliseconds backoff = limits::accept_backoff_ms;  ///< after descriptors have run out
+    /// No other process accepts from the listener. Then one request of the ring accepts them all
+    /// (uring::AcceptStream), ahead of the user, instead of one at a time.
+    bool exclusive = false;
+};
+
 /// Accepts connections of one listener, which may be shared with other processes: one accept at a
 /// time, so that the kernel hands connections round, and not accepting is the way to say "full".
 class Acceptor {
@@ -22,25 +30,34 @@ public:
     /// `listener` is borrowed, in blocking mode.
     Acceptor(uring::Loop& loop, RawFd listener,
              Milliseconds backoff = limits::accept_backoff_ms) noexcept
-        : loop_{loop}, listener_{listener}, backoff_{backoff} {}
+        : Acceptor{loop, listener, AcceptorOptions{.backoff = backoff}} {}
+    Acceptor(uring::Loop& loop, RawFd listener, const AcceptorOptions& options) noexcept
+        : loop_{loop}, listener_{listener}, backoff_{options.backoff} {
+        if (options.exclusive) stream_.emplace(loop, listener);
+    }
 
     /// Awaits the next connection. A connection that its peer gave up meanwhile is skipped; when
     /// descriptors or memory have run out it logs once and tries again after the back-off, without
     /// spinning. Suspends; cancellable: a connection accepted at that very moment is still
-    /// returned. Errors: ECANCELED; EINVAL and its like when the listener is no listener.
+    /// returned, or, from an exclusive listener, by the next call. Errors: ECANCELED; EINVAL and
+    /// its like when the listener is no listener.
     [[nodiscard]] coro::Task<Result<Stream>> accept();
 
     /// Returns a connection that has arrived already, or nothing. To be called after an `accept`
     /// was cancelled, until it returns nothing: the kernel may have woken that accept, and no other
     /// process's, for a connection that it then did not take. Suspends. Errors: as for `accept`,
-    /// but without a back-off. On a kernel before 6.10 it waits for a millisecond at most.
+    /// but without a back-off. On a kernel before 6.10 it waits for a millisecond at most. An
+    /// exclusive acceptor stops accepting and first returns what it has accepted ahead.
     [[nodiscard]] coro::Task<Result<std::optional<Stream>>> accept_waiting();
 
 private:
+    [[nodiscard]] coro::Task<Result<std::optional<Fd>>> take_waiting();
+
     uring::Loop& loop_;
     RawFd listener_;
     Milliseconds backoff_;
     bool exhausted_ = false;
+    std::optional<uring::AcceptStream> stream_;  ///< of an exclusive listener
 };
 
 }  // namespace ringfort::net

@@ -9,5 +9,6 @@ export module ringfort.net;
 
 export import :acceptor;
 export import :connect;
+export import :datagram;
 export import :relay;
 export import :stream;

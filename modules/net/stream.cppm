@@ -47,6 +47,12 @@ public:
                                                 std::optional<Milliseconds> limit = {}) noexcept {
         return send_all(std::as_bytes(std::span{text}), limit);
     }
+    /// Sends every byte of several pieces, in their order; they and their list must live until
+    /// then.
+    [[nodiscard]] uring::GatheredSend send_all(uring::Pieces pieces,
+                                               std::optional<Milliseconds> limit = {}) noexcept {
+        return socket_.send_all(pieces, limit);
+    }
 
     /// Closes the sending half: the peer reads to the end. Does not block. Errors: ENOTCONN.
     [[nodiscard]] Result<void> shutdown_write() noexcept;

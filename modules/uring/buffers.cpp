@@ -24,7 +24,8 @@ constexpr Bytes largest{1U << 30};
 
 BufferPool::~BufferPool() {
     ensure(leases_ == 0, "a buffer pool was destroyed with leases out");
-    if (ring_ != nullptr) ::io_uring_free_buf_ring(&driver_->ring(), ring_, ring_entries_, group);
+    if (ring_ != nullptr)
+        ::io_uring_free_buf_ring(&driver_->ring(), ring_, ring_entries_, options_.group);
     if (memory_ != nullptr)
         ::munmap(memory_, std::size_t{options_.max_count} * options_.buffer_size.count);
 }
@@ -43,17 +44,19 @@ Result<void> BufferPool::open(Driver& driver, Loop& loop, Options options) {
     driver_ = &driver;
     loop_ = &loop;
     ring_entries_ = std::bit_ceil(options.max_count);
-    incremental_ = driver.features().incremental_buffers;
+    // A datagram must not find the rest of a buffer too small for it.
+    incremental_ = options.group == group && driver.features().incremental_buffers;
     int outcome = 0;
     if (incremental_)
-        ring_ = ::io_uring_setup_buf_ring(&driver.ring(), ring_entries_, group, IOU_PBUF_RING_INC,
-                                          &outcome);
+        ring_ = ::io_uring_setup_buf_ring(&driver.ring(), ring_entries_, options.group,
+                                          IOU_PBUF_RING_INC, &outcome);
     if (incremental_ && outcome == -EINVAL) {
         incremental_ = false;
         driver.lacks_incremental_buffers();
     }
     if (!incremental_)
-        ring_ = ::io_uring_setup_buf_ring(&driver.ring(), ring_entries_, group, 0, &outcome);
+        ring_ =
+            ::io_uring_setup_buf_ring(&driver.ring(), ring_entries_, options.group, 0, &outcome);
     if (ring_ == nullptr) return Error{"io_uring_setup_buf_ring", -outcome};
     buffers_ = std::make_unique<Buffer[]>(options.max_count);
     idle_.resize(options.max_count);
@@ -94,7 +97,7 @@ void BufferPool::recycle(std::uint16_t id) noexcept {
     } else {
         supply(id);
     }
-    if (std::exchange(wanted_, false)) loop_->buffer_available();
+    if (std::exchange(wanted_, false)) loop_->buffer_available(*this);
 }
 
 void BufferPool::release_pages(std::uint16_t id) noexcept {

@@ -52,6 +52,11 @@ public:
     [[nodiscard]] std::string_view text() const noexcept {
         return {reinterpret_cast<const char*>(data_), size_};
     }
+    /// Forgets the first `count` bytes, at most `size()`: they were read.
+    void remove_prefix(std::size_t count) noexcept {
+        data_ += count;
+        size_ -= static_cast<std::uint32_t>(count);
+    }
     /// Gives the bytes back now; the lease is empty afterwards.
     void release() noexcept;
 
@@ -80,12 +85,16 @@ private:
 /// once; a page is resident only once bytes arrived in it.
 class BufferPool {
 public:
+    static constexpr std::uint16_t group = 0;          ///< of the bytes of streams
+    static constexpr std::uint16_t message_group = 1;  ///< of datagrams, each in its own buffer
+
     /// Bounds: all three non-zero; `count` <= `max_count` <= 32768, the kernel's bound of a ring;
     /// `buffer_size` <= 1GiB.
     struct Options {
         std::uint32_t count;
         std::uint32_t max_count;
         Bytes buffer_size;
+        std::uint16_t group = BufferPool::group;
     };
 
     BufferPool() noexcept = default;
@@ -105,7 +114,8 @@ private:
     friend class Lease;
     friend class Loop;
     friend class Receiver;
-    static constexpr std::uint16_t group = 0;
+    friend class Answers;
+    friend class Multishot;
 
     /// A buffer: how much of it the kernel has filled, who holds a part of it.
     struct Buffer {

@@ -40,6 +40,13 @@ unsigned mode_flags(RingMode mode) noexcept {
     return 0;
 }
 
+/// Asks the kernel whether it has an operation.
+bool knows(io_uring& ring, int opcode) noexcept {
+    const std::unique_ptr<io_uring_probe, void (*)(io_uring_probe*)> probe{
+        ::io_uring_get_probe_ring(&ring), ::io_uring_free_probe};
+    return probe && ::io_uring_opcode_supported(probe.get(), opcode) != 0;
+}
+
 void prepare(io_uring_sqe& sqe, const Request& request) noexcept {
     void* const address = const_cast<void*>(request.address);
     const int flags = static_cast<int>(request.flags);
@@ -48,6 +55,7 @@ void prepare(io_uring_sqe& sqe, const Request& request) noexcept {
             ::io_uring_prep_send(&sqe, request.fd, address, bounded(request.length), flags);
             return;
         case Opcode::send_message:
+        case Opcode::send_pieces:
             ::io_uring_prep_sendmsg(&sqe, request.fd, static_cast<const msghdr*>(address),
                                     request.flags);
             return;
@@ -69,12 +77,25 @@ void prepare(io_uring_sqe& sqe, const Request& request) noexcept {
             ::io_uring_prep_poll_add(&sqe, request.fd, request.flags);
             return;
         case Opcode::read:
+        case Opcode::read_all:
             ::io_uring_prep_read(&sqe, request.fd, address, bounded(request.length),
                                  request.offset);
             return;
         case Opcode::write:
+        case Opcode::write_all:
             ::io_uring_prep_write(&sqe, request.fd, address, bounded(request.length),
                                   request.offset);
+            return;
+        case Opcode::open:
+        case Opcode::status:
+        case Opcode::sync:
+        case Opcode::close:
+        case Opcode::accept_many:
+        case Opcode::receive_messages:
+        case Opcode::send_zero_copy:
+        case Opcode::futex_wait:
+        case Opcode::futex_wake:
+            prepare_rare(sqe, request);
             return;
     }
 }
@@ -85,20 +106,38 @@ Step step_of(Opcode opcode) noexcept {
     switch (opcode) {
         case Opcode::accept:
         case Opcode::accept_waiting:
+        case Opcode::accept_many:
             return "accept";
         case Opcode::connect:
             return "connect";
         case Opcode::receive:
+        case Opcode::receive_messages:
             return "receive";
         case Opcode::send:
         case Opcode::send_message:
+        case Opcode::send_pieces:
+        case Opcode::send_zero_copy:
             return "send";
         case Opcode::poll:
             return "poll";
         case Opcode::read:
+        case Opcode::read_all:
             return "read";
         case Opcode::write:
+        case Opcode::write_all:
             return "write";
+        case Opcode::open:
+            return "open";
+        case Opcode::status:
+            return "statx";
+        case Opcode::sync:
+            return "fsync";
+        case Opcode::close:
+            return "close";
+        case Opcode::futex_wait:
+            return "futex_wait";
+        case Opcode::futex_wake:
+            return "futex_wake";
     }
     return "do nothing";
 }
@@ -118,6 +157,10 @@ std::vector<std::string_view> consequences(const Features& features) {
         lacks.emplace_back("bulk data moves buffer by buffer: slower than on Linux 6.10 or newer");
     if (!features.minimum_wait)
         lacks.emplace_back("a busy loop makes more system calls than on Linux 6.12 or newer");
+    if (!features.futex)
+        lacks.emplace_back(
+            "waiting for another process looks at shared memory from time to time: later, and for "
+            "more CPU, than on Linux 6.7 or newer");
     return lacks;
 }
 
@@ -144,6 +187,8 @@ Result<void> Driver::open_ring(std::uint32_t submissions, std::uint32_t completi
     (void)::io_uring_register_ring_fd(ring_.get());
     if ((params.features & IORING_FEAT_RECVSEND_BUNDLE) == 0) features_.bundles = false;
     if ((params.features & IORING_FEAT_MIN_TIMEOUT) == 0) features_.minimum_wait = false;
+    if (!knows(*ring_, IORING_OP_FUTEX_WAIT)) features_.futex = false;
+    if (!knows(*ring_, IORING_OP_SEND_ZC)) features_.zero_copy = false;
     return {};
 }
 

@@ -15,6 +15,11 @@ struct io_uring;
 struct io_uring_sqe;
 }
 
+namespace ringfort::uring {
+/// Fills in the requests of files and of whatever else is asked for rarely.
+void prepare_rare(io_uring_sqe& sqe, const Request& request) noexcept;
+}  // namespace ringfort::uring
+
 export namespace ringfort::uring {
 
 /// How the kernel delivers completions, best first.
@@ -30,6 +35,8 @@ struct Features {
     bool incremental_buffers = true;  ///< 6.12: several receives share a buffer
     bool bundles = true;              ///< 6.10: one receive or send spans several buffers
     bool minimum_wait = true;         ///< 6.12: waits a little for a batch
+    bool futex = true;                ///< 6.7: waits for a word of shared memory
+    bool zero_copy = true;            ///< 6.0: sends bytes from where they are
 };
 
 /// Says of each feature that is missing what follows from it, for the log; empty when none is.

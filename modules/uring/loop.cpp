@@ -48,6 +48,11 @@ Result<std::unique_ptr<Loop>> Loop::open(const LoopOptions& options) {
         {.count = options.receive_buffers,
          .max_count = std::max(options.receive_buffers, options.max_receive_buffers),
          .buffer_size = options.receive_buffer_size}));
+    loop->message_buffer_options_ = {
+        .count = options.message_buffers,
+        .max_count = std::max(options.message_buffers, options.max_message_buffers),
+        .buffer_size = options.message_buffer_size,
+        .group = BufferPool::message_group};
     return loop;
 }
 
@@ -94,6 +99,9 @@ void Loop::reap() noexcept {
             if ((cqe->flags & IORING_CQE_F_MORE) == 0) --receiving_;
             reinterpret_cast<Receiver*>(static_cast<std::uintptr_t>(tag - receiver_bit))
                 ->complete(cqe->res, cqe->flags);
+        } else if ((tag & multishot_bit) != 0) {
+            answer(*reinterpret_cast<Multishot*>(static_cast<std::uintptr_t>(tag - multishot_bit)),
+                   cqe->res, cqe->flags);
         } else if (tag != 0) {
             --in_flight_;
             reinterpret_cast<Operation*>(static_cast<std::uintptr_t>(tag))->complete(cqe->res);
@@ -105,7 +113,7 @@ void Loop::reap() noexcept {
 
 Wait Loop::wait() const noexcept {
     if (!scheduler_.empty() || !operations_without_room_.empty() ||
-        !receivers_without_room_.empty() || !closing_.empty())
+        !receivers_without_room_.empty() || !multishots_without_room_.empty() || !closing_.empty())
         return {.limit_ns = 0};
     const auto due = scheduler_.timers().next();
     if (!due) return {.limit_ns = std::nullopt};
@@ -173,6 +181,7 @@ void Loop::retry_waiting() noexcept {
         else
             submit(*receiver);
     }
+    retry_multishots();
     if (!closing_.empty()) [[unlikely]]
         for (Fd& fd : std::exchange(closing_, {})) close(std::move(fd));
 }
@@ -189,7 +198,8 @@ void Loop::starved(Receiver& receiver) noexcept {
     buffers_.wanted_ = true;
 }
 
-void Loop::buffer_available() noexcept {
+void Loop::buffer_available(const BufferPool& pool) noexcept {
+    if (&pool != &buffers_) return arm_starved();
     // All of them: the first may have nothing to receive, and would leave the buffer where it is.
     coro::List<Receiver> receivers;
     while (Receiver* receiver = receivers_without_buffer_.pop_front())
@@ -198,7 +208,8 @@ void Loop::buffer_available() noexcept {
 }
 
 void Loop::trim_buffers() noexcept {
-    if (buffers_.trim())
+    const bool streams = buffers_.trim();
+    if (message_buffers_.trim() || streams)
         scheduler_.timers().arm(trim_timer_, scheduler_.time() + limits::buffer_trim_ms);
 }
 

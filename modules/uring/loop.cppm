@@ -15,6 +15,8 @@ import ringfort.base;
 import ringfort.coro;
 import :buffers;
 import :driver;
+import :gather;
+import :multishot;
 import :operation;
 import :receiver;
 import :request;
@@ -28,6 +30,9 @@ struct LoopOptions {
     std::uint32_t receive_buffers = limits::receive_buffers;          ///< at the start
     std::uint32_t max_receive_buffers = limits::max_receive_buffers;  ///< at most 32768
     Bytes receive_buffer_size = limits::receive_buffer_size;
+    std::uint32_t message_buffers = limits::message_buffers;          ///< datagrams, at the start
+    std::uint32_t max_message_buffers = limits::max_message_buffers;  ///< at most 32768
+    Bytes message_buffer_size = limits::message_buffer_size;          ///< bounds a datagram
     Features features = {};  ///< what is used of what the kernel has
 };
 
@@ -55,6 +60,7 @@ public:
     /// Give access to the loop's parts, valid as long as the loop lives.
     [[nodiscard]] coro::Scheduler& scheduler() noexcept { return scheduler_; }
     [[nodiscard]] const BufferPool& buffers() const noexcept { return buffers_; }
+    [[nodiscard]] const BufferPool& message_buffers() const noexcept { return message_buffers_; }
     [[nodiscard]] const Features& features() const noexcept { return driver_.features(); }
     [[nodiscard]] const LoopStatistics& statistics() const noexcept { return statistics_; }
 
@@ -70,6 +76,12 @@ public:
     /// Sends all of `bytes`, which must live until completion. Never raises SIGPIPE.
     [[nodiscard]] SendOperation send_all(RawFd socket, std::span<const std::byte> bytes,
                                          std::optional<Milliseconds> limit = {}) noexcept;
+    /// Sends all bytes of all `pieces`, in their order; both the pieces and the list of them must
+    /// live until completion. Never raises SIGPIPE.
+    [[nodiscard]] GatheredSend send_all(RawFd socket, Pieces pieces,
+                                        std::optional<Milliseconds> limit = {}) noexcept {
+        return {*this, socket, pieces, limit};
+    }
     /// Waits until one of the poll(2) `events` holds; yields those that do.
     [[nodiscard]] NumberOperation poll(RawFd fd, std::uint32_t events,
                                        std::optional<Milliseconds> limit = {}) noexcept;
@@ -84,7 +96,10 @@ public:
     void close(Fd fd) noexcept;
 
 private:
+    friend class Answers;
     friend class BufferPool;
+    friend class MessageStream;
+    friend class Multishot;
     friend class Operation;
     friend class Receiver;
     struct TrimTimer : coro::Timer {
@@ -100,7 +115,14 @@ private:
     void cancel(Operation& operation) noexcept;
     void cancel(Receiver& receiver) noexcept;
     void starved(Receiver& receiver) noexcept;
-    void buffer_available() noexcept;
+    void buffer_available(const BufferPool& pool) noexcept;
+    void submit(Multishot& request) noexcept;
+    void cancel(Multishot& request) noexcept;
+    void answer(Multishot& request, int result, std::uint32_t flags) noexcept;
+    void starved(Multishot& request, BufferPool& pool) noexcept;
+    void arm_starved() noexcept;
+    void retry_multishots() noexcept;
+    [[nodiscard]] Result<BufferPool*> open_message_buffers();
     void trim_buffers() noexcept;
     void retry_waiting() noexcept;
     [[nodiscard]] Wait wait() const noexcept;
@@ -109,15 +131,19 @@ private:
 
     Driver driver_;
     BufferPool buffers_;
+    BufferPool message_buffers_;  ///< opened when the first message is received
+    BufferPool::Options message_buffer_options_{};
     Receiver::Pieces pieces_;
     coro::Scheduler scheduler_;
     coro::List<Operation> operations_without_room_;
     coro::List<Receiver> receivers_without_room_;
     coro::List<Receiver> receivers_without_buffer_;
+    coro::List<Multishot> multishots_without_room_;
+    coro::List<Multishot> multishots_without_buffer_;
     std::vector<Fd> closing_;      ///< found the submission queue full
     std::uint64_t in_flight_ = 0;  ///< operations
-    std::uint64_t receiving_ = 0;  ///< receivers that the kernel knows of
-    std::uint64_t abandoned_ = 0;  ///< of those, receivers of sockets that are closed
+    std::uint64_t receiving_ = 0;  ///< receivers and multishots that the kernel knows of
+    std::uint64_t abandoned_ = 0;  ///< of those, what nobody owns any more
     bool running_ = false;
     TrimTimer trim_timer_;
     LoopStatistics statistics_;

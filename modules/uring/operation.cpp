@@ -12,6 +12,15 @@ import ringfort.base;
 import ringfort.coro;
 
 namespace ringfort::uring {
+namespace {
+
+/// Tells whether a request that moved a part is asked for the rest.
+bool moves_all(Opcode opcode) noexcept {
+    return opcode == Opcode::send || opcode == Opcode::send_pieces || opcode == Opcode::read_all ||
+           opcode == Opcode::write_all;
+}
+
+}  // namespace
 
 Operation::Operation(Loop& loop, const Request& request, std::optional<Milliseconds> limit) noexcept
     : CancelHook{[](CancelHook& self) noexcept { static_cast<Operation&>(self).stop(); }},
@@ -26,6 +35,10 @@ Operation::Operation(Loop& loop, const Request& request, std::optional<Milliseco
 
 Operation::~Operation() {
     ensure(state_ == State::idle || state_ == State::done, "an operation in flight was destroyed");
+}
+
+bool Operation::cancelled() const noexcept {
+    return result_ == -ECANCELED || state_ != State::done;
 }
 
 bool Operation::begin(std::coroutine_handle<> task, const coro::Context& context) {
@@ -55,19 +68,26 @@ void Operation::stop() noexcept {
 
 /// Takes the kernel's answer; asks again where it did not do all it was asked for.
 void Operation::complete(int result) noexcept {
-    if (result == -EINTR) [[unlikely]] {
+    if (result == -EINTR && request_.opcode != Opcode::close) [[unlikely]] {
         if (!stopping_) return loop_.submit(*this);
         result = -ECANCELED;  // how a kernel thread that was working on it says the same
     }
-    if (request_.opcode == Opcode::send && result > 0) {
-        request_.address = static_cast<const std::byte*>(request_.address) + result;
-        request_.length -= static_cast<std::size_t>(result);
-        if (request_.length > 0) [[unlikely]] {
-            if (!stopping_) return loop_.submit(*this);
-            result = -ECANCELED;
-        }
+    if (result > 0 && moves_all(request_.opcode) && !advance(static_cast<std::size_t>(result)))
+        [[unlikely]] {
+        if (!stopping_) return loop_.submit(*this);
+        result = -ECANCELED;
     }
     finish(result);
+}
+
+/// Notes that bytes have moved; returns whether that was all.
+bool Operation::advance(std::size_t moved) noexcept {
+    if (request_.opcode == Opcode::send_pieces)
+        return static_cast<GatheredSend*>(this)->advance_pieces(moved);
+    request_.address = static_cast<const std::byte*>(request_.address) + moved;
+    request_.length -= moved;
+    if (request_.offset != Request::at_position) request_.offset += moved;
+    return request_.length == 0;
 }
 
 void Operation::finish(int result) noexcept {

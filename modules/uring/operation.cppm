@@ -33,6 +33,10 @@ protected:
     ~Operation();
     [[nodiscard]] int result() const noexcept { return result_; }
     [[nodiscard]] Error error() const noexcept { return {step_of(request_.opcode), -result_}; }
+    /// Counts the bytes that were asked for and have not moved.
+    [[nodiscard]] std::size_t left() const noexcept { return request_.length; }
+    /// Tells whether it was never submitted or was cancelled before it began.
+    [[nodiscard]] bool cancelled() const noexcept;
 
 private:
     friend class Loop;
@@ -43,6 +47,7 @@ private:
     void stop() noexcept;
     void complete(int result) noexcept;
     void finish(int result) noexcept;
+    bool advance(std::size_t moved) noexcept;
 
     Loop& loop_;
     Request request_;

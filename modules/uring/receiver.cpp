@@ -136,6 +136,7 @@ void Receiver::arrived(std::uint32_t flags, std::size_t length) noexcept {
 
 /// The kernel has ended the request: for good, or so that it has to be asked again.
 void Receiver::completed_last(int result) noexcept {
+    coro::ListNode<Receiver>::unlink();  // it may have waited to be cancelled
     state_ = State::idle;
     if (closed_) {
         --loop_.abandoned_;

@@ -17,7 +17,19 @@ enum class Opcode : std::uint8_t {
     send_message,
     poll,
     read,
-    write
+    write,
+    read_all,
+    write_all,
+    open,
+    status,
+    sync,
+    close,
+    accept_many,
+    receive_messages,
+    send_pieces,
+    send_zero_copy,
+    futex_wait,
+    futex_wake
 };
 
 /// Names an operation for its Error.
@@ -29,10 +41,10 @@ struct Request {
 
     Opcode opcode;
     RawFd fd;                            ///< borrowed until the operation has completed
-    const void* address = nullptr;       ///< the bytes, the socket address or the msghdr
-    std::size_t length = 0;              ///< bytes at `address`
-    std::uint64_t offset = at_position;  ///< in a file
-    std::uint32_t flags = 0;             ///< poll events, flags of accept or send
+    const void* address = nullptr;       ///< the bytes, socket address, msghdr or path
+    std::size_t length = 0;              ///< bytes at `address`; open's mode, statx's mask
+    std::uint64_t offset = at_position;  ///< in a file; a pointer, group or word
+    std::uint32_t flags = 0;             ///< poll events, flags of the system call's own
 };
 
 }  // namespace ringfort::uring

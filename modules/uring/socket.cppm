@@ -6,6 +6,7 @@ module;
 export module ringfort.uring:socket;
 
 import ringfort.base;
+import :gather;
 import :loop;
 import :operation;
 import :receiver;
@@ -42,6 +43,10 @@ public:
     [[nodiscard]] SendOperation send_all(std::span<const std::byte> bytes,
                                          std::optional<Milliseconds> limit = {}) noexcept {
         return loop_->send_all(fd_.get(), bytes, limit);
+    }
+    [[nodiscard]] GatheredSend send_all(Pieces pieces,
+                                        std::optional<Milliseconds> limit = {}) noexcept {
+        return loop_->send_all(fd_.get(), pieces, limit);
     }
     /// Returns what the socket receives; it stays owned by the socket.
     [[nodiscard]] Receiver& receiver() noexcept {

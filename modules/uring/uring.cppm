@@ -9,12 +9,20 @@
 /// io_uring_register(2); docs/decisions on the flags.
 export module ringfort.uring;
 
+export import :accepts;
+export import :answers;
 export import :buffers;
 export import :diagnosis;
 export import :driver;
+export import :file;
+export import :futex;
+export import :gather;
 export import :loop;
+export import :messages;
+export import :multishot;
 export import :operation;
 export import :receiver;
 export import :request;
 export import :socket;
 export import :soft_ring;
+export import :zero_copy;

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <catch2/catch_test_macros.hpp>
+#include <catch2/generators/catch_generators.hpp>
 #include <chrono>
 #include <coroutine>
 #include <exception>
@@ -43,8 +44,10 @@ Task<> accept_one(net::Acceptor& acceptor, std::optional<Result<net::Stream>>& o
     out.emplace(co_await acceptor.accept());
 }
 
-Task<> exhaust_and_recover(uring::Loop& loop, const testing::Listener& at, bool& recovered) {
-    net::Acceptor acceptor{loop, at.socket.get(), Milliseconds{10}};
+Task<> exhaust_and_recover(uring::Loop& loop, const testing::Listener& at, bool exclusive,
+                           bool& recovered) {
+    net::Acceptor acceptor{
+        loop, at.socket.get(), {.backoff = Milliseconds{10}, .exclusive = exclusive}};
     std::vector<Fd> fillers;
     const Fd client{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
     std::optional<Result<net::Stream>> accepted;
@@ -65,18 +68,20 @@ Task<> exhaust_and_recover(uring::Loop& loop, const testing::Listener& at, bool&
 }  // namespace
 
 TEST_CASE("an acceptor without descriptors backs off and serves the waiting connection later") {
+    const bool exclusive = GENERATE(false, true);
     auto loop = uring::Loop::open().value();
     const testing::Listener listener;
     bool recovered = false;
-    loop->run(exhaust_and_recover(*loop, listener, recovered));
+    loop->run(exhaust_and_recover(*loop, listener, exclusive, recovered));
     CHECK(recovered);
 }
 
 TEST_CASE("an acceptor ends when it is cancelled and when its listener is none") {
     auto loop = uring::Loop::open().value();
     const testing::Listener listener;
-    auto body = [](uring::Loop& on, RawFd fd, bool cancel) -> Task<std::errc> {
-        net::Acceptor acceptor{on, fd};
+    const bool exclusive = GENERATE(false, true);
+    auto body = [exclusive](uring::Loop& on, RawFd fd, bool cancel) -> Task<std::errc> {
+        net::Acceptor acceptor{on, fd, {.exclusive = exclusive}};
         std::optional<Result<net::Stream>> out;
         coro::Scope scope{co_await coro::current_context()};
         scope.spawn(accept_one(acceptor, out));
@@ -91,10 +96,11 @@ TEST_CASE("an acceptor ends when it is cancelled and when its listener is none")
 }
 
 TEST_CASE("what has arrived is taken after an accept was cancelled, and then there is nothing") {
+    const bool exclusive = GENERATE(false, true);
     auto loop = uring::Loop::open().value();
     const testing::Listener listener;
-    auto body = [](uring::Loop& on, const testing::Listener& at) -> Task<int> {
-        net::Acceptor acceptor{on, at.socket.get()};
+    auto body = [exclusive](uring::Loop& on, const testing::Listener& at) -> Task<int> {
+        net::Acceptor acceptor{on, at.socket.get(), {.exclusive = exclusive}};
         const Fd first{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
         const Fd second{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
         ensure((co_await on.connect(first.get(), at.address)).has_value(), "connect");
@@ -107,4 +113,29 @@ TEST_CASE("what has arrived is taken after an accept was cancelled, and then the
         }
     };
     CHECK(loop->run(body(*loop, listener)) == 2);
+}
+
+TEST_CASE("an exclusive acceptor gives out what it accepted ahead after its accept was cancelled") {
+    auto loop = uring::Loop::open().value();
+    const testing::Listener listener;
+    auto body = [](uring::Loop& on, const testing::Listener& at) -> Task<int> {
+        net::Acceptor acceptor{on, at.socket.get(), {.exclusive = true}};
+        std::vector<Fd> clients;
+        std::optional<Result<net::Stream>> out;
+        coro::Scope scope{co_await coro::current_context()};
+        scope.spawn(accept_one(acceptor, out));
+        for (int i = 0; i < 8; ++i) {
+            clients.emplace_back(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+            ensure((co_await on.connect(clients.back().get(), at.address)).has_value(), "connect");
+        }
+        scope.cancel();
+        co_await scope.join();
+        int taken = out->has_value() ? 1 : 0;
+        for (;;) {
+            const auto peer = co_await acceptor.accept_waiting();
+            if (!peer || !*peer) co_return peer ? taken : -1;
+            ++taken;
+        }
+    };
+    CHECK(loop->run(body(*loop, listener)) == 8);
 }

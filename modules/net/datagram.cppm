@@ -1,0 +1,124 @@
+module;
+#include <sys/socket.h>
+
+#include <array>
+#include <coroutine>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string_view>
+#include <utility>
+export module ringfort.net:datagram;
+
+import ringfort.base;
+import ringfort.coro;
+import ringfort.uring;
+import :stream;
+
+export namespace ringfort::net {
+
+/// One or more datagrams of one sender, in a buffer of the worker's ring.
+struct Packet {
+    Address sender;  ///< of family AF_UNSPEC for a unix socket without a name
+    Chunk bytes;     ///< may be empty: a datagram may be
+    /// Bytes of each datagram in `bytes` but the last, which may be shorter; 0: there is only one.
+    std::uint32_t segment_size = 0;
+    bool truncated = false;  ///< the datagram was longer than the buffer; its end is lost
+};
+
+/// How a datagram socket is made.
+struct DatagramOptions {
+    bool coalesce = false;    ///< datagrams of one sender may come as one Packet (UDP_GRO)
+    bool reuse_port = false;  ///< several sockets may be bound to the address (SO_REUSEPORT)
+};
+
+/// Awaits a Packet.
+class ReceivePacket : public uring::NextMessage {
+public:
+    using NextMessage::NextMessage;
+    [[nodiscard]] Result<Packet> await_resume() noexcept;
+};
+
+/// Awaits that a datagram, or several of one size, were handed to the kernel.
+class SendPacket : public uring::Operation {
+public:
+    /// What is sent, to whom (nobody: the connected peer), in pieces of which size (0: in one).
+    SendPacket(uring::Loop& loop, RawFd socket, std::span<const std::byte> bytes,
+               const Address* receiver, std::uint16_t segment_size,
+               std::optional<Milliseconds> limit) noexcept;
+    [[nodiscard]] Result<void> await_resume() const noexcept;
+
+private:
+    msghdr message_{};
+    iovec piece_{};
+    alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(sizeof(std::uint16_t))> control_{};
+};
+
+/// A datagram socket, UDP or unix: owns it. Moves, but not while a task receives or sends. One
+/// receive and any number of sends may be in flight at a time. Once the first receive was asked
+/// for, the kernel goes on receiving, up to `limits::messages_ahead` datagrams that nobody has
+/// taken. Source: udp(7), unix(7).
+class Datagram {
+public:
+    /// Makes a socket that is bound to `address`; port 0 lets the kernel pick. Errors: those of
+    /// socket(2), setsockopt(2), bind(2); ENOMEM for the buffers.
+    [[nodiscard]] static Result<Datagram> bind(uring::Loop& loop, const Address& address,
+                                               DatagramOptions options = {});
+    /// Makes a socket that sends to `address` and receives from there alone. Errors: those of
+    /// socket(2), setsockopt(2), connect(2); ENOMEM for the buffers.
+    [[nodiscard]] static Result<Datagram> connect(uring::Loop& loop, const Address& address,
+                                                  DatagramOptions options = {});
+    /// Takes over a datagram socket in blocking mode. Errors: ENOMEM for the buffers.
+    [[nodiscard]] static Result<Datagram> adopt(uring::Loop& loop, Fd socket);
+    Datagram(Datagram&& other) noexcept = default;
+    Datagram& operator=(Datagram&&) = delete;
+    ~Datagram();
+
+    /// Receives what has come first, or waits for it. Suspends; cancellable, and nothing that
+    /// arrives is lost by it. Errors: ECONNREFUSED of an earlier send to a connected peer and its
+    /// like, each once; ETIMEDOUT after `limit`.
+    [[nodiscard]] ReceivePacket receive(std::optional<Milliseconds> limit = {}) noexcept;
+
+    /// Sends one datagram, to a receiver or to the connected peer; `bytes` and `receiver` must live
+    /// until then. Suspends while the socket's buffer is full; cancellable: then nothing was sent.
+    /// Errors: EMSGSIZE for one too long; those of sendmsg(2); ETIMEDOUT after `limit`.
+    [[nodiscard]] SendPacket send_to(const Address& receiver, std::span<const std::byte> bytes,
+                                     std::optional<Milliseconds> limit = {}) noexcept {
+        return {loop(), fd_.get(), bytes, &receiver, 0, limit};
+    }
+    [[nodiscard]] SendPacket send(std::span<const std::byte> bytes,
+                                  std::optional<Milliseconds> limit = {}) noexcept {
+        return {loop(), fd_.get(), bytes, nullptr, 0, limit};
+    }
+    /// Sends `bytes` as datagrams of `segment_size` bytes each, the last perhaps shorter, in one
+    /// pass through the kernel (UDP_SEGMENT): at most 64 of them and 65,507 bytes, none longer than
+    /// the path takes; EINVAL otherwise.
+    [[nodiscard]] SendPacket send_segments_to(const Address& receiver,
+                                              std::span<const std::byte> bytes,
+                                              std::uint16_t segment_size,
+                                              std::optional<Milliseconds> limit = {}) noexcept {
+        return {loop(), fd_.get(), bytes, &receiver, segment_size, limit};
+    }
+    [[nodiscard]] SendPacket send_segments(std::span<const std::byte> bytes,
+                                           std::uint16_t segment_size,
+                                           std::optional<Milliseconds> limit = {}) noexcept {
+        return {loop(), fd_.get(), bytes, nullptr, segment_size, limit};
+    }
+
+    /// Returns the socket; it stays owned by this.
+    [[nodiscard]] RawFd fd() const noexcept { return fd_.get(); }
+    /// Asks which address the socket is bound to. Errors: those of getsockname(2).
+    [[nodiscard]] Result<Address> address() const { return Address::of_socket(fd_.get()); }
+
+private:
+    Datagram(uring::Loop& loop, Fd socket, uring::MessageStream messages) noexcept
+        : loop_{&loop}, fd_{std::move(socket)}, messages_{std::move(messages)} {}
+    [[nodiscard]] uring::Loop& loop() const noexcept { return *loop_; }
+
+    uring::Loop* loop_;
+    Fd fd_;
+    std::optional<uring::MessageStream> messages_;
+};
+
+}  // namespace ringfort::net

@@ -1,0 +1,176 @@
+module;
+#include <linux/io_uring.h>
+
+#include <cerrno>
+#include <chrono>
+#include <coroutine>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <system_error>
+#include <utility>
+#include <vector>
+module ringfort.uring;
+
+import ringfort.base;
+import ringfort.coro;
+
+namespace ringfort::uring {
+
+NextOperation::NextOperation(Answers& answers, Kind kind,
+                             std::optional<Milliseconds> limit) noexcept
+    : CancelHook{[](CancelHook& self) noexcept {
+          static_cast<NextOperation&>(self).end(State::cancelled);
+      }},
+      Timer{[](Timer& self) noexcept { static_cast<NextOperation&>(self).end(State::timed_out); }},
+      answers_{answers},
+      kind_{kind},
+      limit_{limit.value_or(Milliseconds{-1})} {}
+
+NextOperation::~NextOperation() {
+    ensure(state_ != State::waiting, "a wait for an answer was destroyed");
+}
+
+bool NextOperation::ready() const noexcept {
+    return answers_.count_ > 0 || (kind_ == Kind::last && !answers_.armed());
+}
+
+bool NextOperation::begin(std::coroutine_handle<> task, const coro::Context& context) {
+    ensure(answers_.waiter_ == nullptr, "two tasks await one multishot request");
+    if (context.cancelled() && kind_ == Kind::next) {
+        state_ = State::cancelled;
+        return false;
+    }
+    resumption_.prepare(task, context);
+    answers_.paused_ = kind_ == Kind::last;
+    if (answers_.paused_) (void)answers_.stop();
+    if (ready()) {
+        state_ = State::done;
+        if (context.scheduler->spend()) return false;
+        context.scheduler->push(resumption_);
+        return true;
+    }
+    state_ = State::waiting;
+    answers_.waiter_ = this;
+    // The end of what was told to end is near, and whoever asks for it wants to know all.
+    if (kind_ == Kind::last) return true;
+    answers_.ask();
+    if (context.cancel != nullptr) context.cancel->attach(*this);
+    if (limit_.count() >= 0)
+        context.scheduler->timers().arm(*this, context.scheduler->time() + limit_);
+    return true;
+}
+
+void NextOperation::end(State state) noexcept {
+    state_ = state;
+    answers_.waiter_ = nullptr;
+    CancelHook::unlink();
+    disarm();
+    answers_.loop().scheduler().push(resumption_);
+}
+
+Result<std::optional<Answer>> NextOperation::take() noexcept {
+    if (state_ == State::cancelled) return Error{answers_.step(), std::errc::operation_canceled};
+    if (state_ == State::timed_out) return Error{answers_.step(), std::errc::timed_out};
+    if (answers_.count_ == 0) return std::optional<Answer>{};
+    Answer answer = answers_.pop();
+    if (answer.result < 0) return Error{answers_.step(), -answer.result};
+    return std::optional<Answer>{std::move(answer)};
+}
+
+Answers::Answers(Loop& loop, const Request& request, std::size_t bound, BufferPool* pool) noexcept
+    : Multishot{loop, request,
+                [](Multishot& self, int result, std::uint32_t flags) noexcept {
+                    static_cast<Answers&>(self).take(result, flags);
+                }},
+      pool_{pool},
+      bound_{bound} {}
+
+Answers::~Answers() {
+    while (count_ > 0) drop(pop());
+}
+
+void Answers::abandon() noexcept {
+    ensure(waiter_ == nullptr, "what a task waits for was abandoned");
+    abandoned_ = true;
+    while (count_ > 0) drop(pop());
+    if (!stop()) {
+        delete this;
+        return;
+    }
+    ++loop().abandoned_;
+    if (!loop().running_) loop().let_go();
+}
+
+void Answers::ask() noexcept {
+    failed_ = false;
+    arm();
+}
+
+void Answers::take(int result, std::uint32_t flags) noexcept {
+    Answer answer{.result = result};
+    if ((flags & IORING_CQE_F_BUFFER) != 0) {
+        const auto bytes = pool_->consume(flags, result > 0 ? static_cast<std::size_t>(result) : 0);
+        if (!bytes.empty())
+            answer.lease =
+                pool_->lease(static_cast<std::uint16_t>(flags >> IORING_CQE_BUFFER_SHIFT), bytes);
+    }
+    const bool starved = pool_ != nullptr && result == -ENOBUFS;
+    const bool silent = starved || result == -ECANCELED || result == -EINTR;
+    if (abandoned_)
+        drop(std::move(answer));
+    else if (!silent)
+        push(std::move(answer));
+    if ((flags & IORING_CQE_F_MORE) == 0)
+        ended(result);
+    else if (count_ >= bound_)
+        (void)stop();
+}
+
+/// The kernel has ended the request: for good, or so that it has to be asked again.
+void Answers::ended(int result) noexcept {
+    if (abandoned_) {
+        --loop().abandoned_;
+        delete this;
+        return;
+    }
+    if (paused_) {
+        if (waiter_ != nullptr) waiter_->end(NextOperation::State::done);
+    } else if (pool_ != nullptr && result == -ENOBUFS) {
+        arm_with_buffer(*pool_);
+    } else if (waiter_ != nullptr || (!failed_ && count_ < bound_)) {
+        ask();
+    }
+}
+
+void Answers::push(Answer answer) noexcept {
+    if (count_ == ring_.size()) {
+        std::vector<Answer> larger(ring_.empty() ? 4 : ring_.size() * 2);
+        for (std::size_t i = 0; i < count_; ++i)
+            larger[i] = std::move(ring_[(head_ + i) & (ring_.size() - 1)]);
+        ring_.swap(larger);
+        head_ = 0;
+    }
+    failed_ = answer.result < 0;
+    ring_[(head_ + count_) & (ring_.size() - 1)] = std::move(answer);
+    ++count_;
+    if (waiter_ != nullptr) waiter_->end(NextOperation::State::done);
+}
+
+Answer Answers::pop() noexcept {
+    Answer answer = std::move(ring_[head_]);
+    head_ = (head_ + 1) & (ring_.size() - 1);
+    --count_;
+    // Told to end because too many waited; they have gone down.
+    if (!armed() && !paused_ && !failed_ && !abandoned_ && count_ <= bound_ / 2) ask();
+    return answer;
+}
+
+void Answers::drop(Answer answer) noexcept {
+    if (request_.opcode == Opcode::accept_many && answer.result >= 0) {
+        const Fd unwanted{answer.result};
+    }
+}
+
+}  // namespace ringfort::uring

@@ -1,0 +1,42 @@
+module;
+#include <sys/socket.h>
+
+#include <array>
+#include <cstddef>
+#include <optional>
+#include <span>
+export module ringfort.uring:gather;
+
+import ringfort.base;
+import :operation;
+import :request;
+
+export namespace ringfort::uring {
+
+/// Bytes that lie apart, to be sent as one: a header and a body.
+using Pieces = std::span<const std::span<const std::byte>>;
+
+/// Awaits that all bytes of several pieces are sent, in their order (sendmsg(2)).
+class GatheredSend : public Operation {
+public:
+    GatheredSend(Loop& loop, RawFd socket, Pieces pieces,
+                 std::optional<Milliseconds> limit) noexcept;
+    [[nodiscard]] Result<void> await_resume() const noexcept {
+        if (result() < 0) return error();
+        return {};
+    }
+
+private:
+    friend class Operation;
+    static constexpr std::size_t window_size = 16;  ///< pieces in one request
+
+    /// Notes that bytes have gone; returns whether those were all.
+    bool advance_pieces(std::size_t moved) noexcept;
+    void fill_window() noexcept;
+
+    Pieces rest_;  ///< not in the window yet
+    std::array<iovec, window_size> window_{};
+    msghdr message_{};
+};
+
+}  // namespace ringfort::uring

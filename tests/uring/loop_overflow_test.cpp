@@ -1,0 +1,153 @@
+#include <poll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <catch2/catch_test_macros.hpp>
+#include <chrono>
+#include <coroutine>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+import ringfort.base;
+import ringfort.coro;
+import ringfort.uring;
+
+#include "sockets.h"
+
+using namespace ringfort;
+using coro::Task;
+using uring::Loop;
+
+namespace {
+
+/// A loop whose completion queue has room for eight.
+std::unique_ptr<Loop> open_loop() {
+    return Loop::open({.submissions = 8, .completions = 8}).value();
+}
+
+void put(const Fd& fd, std::string_view text) {
+    ensure(::write(fd.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size()),
+           "write");
+}
+
+struct Pair {
+    Pair(Loop& loop, std::pair<Fd, Fd> ends)
+        : near{loop, std::move(ends.first)}, far{std::move(ends.second)} {}
+    uring::Socket near;
+    Fd far;
+    std::string received;
+};
+
+Task<> receive_all(Pair& pair) {
+    for (;;) {
+        const auto chunk = co_await pair.near.receive();
+        ensure(chunk.has_value(), "receive");
+        if (chunk->empty()) co_return;
+        pair.received += chunk->text();
+    }
+}
+
+}  // namespace
+
+TEST_CASE("hundreds of completions at once do not fit, and none of them is lost") {
+    auto loop = open_loop();
+    std::vector<std::pair<Fd, Fd>> pairs;
+    for (int i = 0; i < 300; ++i) pairs.push_back(testing::socket_pair());
+    auto wait = [](Loop& on, const Fd& fd, int& woken) -> Task<> {
+        const auto events = co_await on.poll(fd.get(), POLLIN);
+        if (events && (*events & POLLIN) != 0) ++woken;
+    };
+    auto body = [&wait](Loop& on, std::vector<std::pair<Fd, Fd>>& all) -> Task<int> {
+        int woken = 0;
+        coro::Scope scope{co_await coro::current_context()};
+        for (auto& [near, far] : all) scope.spawn(wait(on, near, woken));
+        (void)co_await on.sleep(Milliseconds{5});
+        for (auto& [near, far] : all) put(far, "x");  // all in one resumption: nothing is entered
+        co_await scope.join();
+        co_return woken;
+    };
+    CHECK(loop->run(body(*loop, pairs)) == 300);
+}
+
+TEST_CASE("receives that an overflow has ended are asked for again, and no byte is lost") {
+    auto loop = open_loop();
+    std::vector<std::unique_ptr<Pair>> pairs;
+    for (int i = 0; i < 200; ++i)
+        pairs.push_back(std::make_unique<Pair>(*loop, testing::socket_pair()));
+    auto body = [](Loop& on, std::vector<std::unique_ptr<Pair>>& all) -> Task<> {
+        coro::Scope scope{co_await coro::current_context()};
+        for (auto& pair : all) scope.spawn(receive_all(*pair));
+        (void)co_await on.sleep(Milliseconds{5});
+        for (int round = 0; round < 20; ++round) {
+            for (auto& pair : all) put(pair->far, std::to_string(round) + ";");
+            (void)co_await on.sleep(Milliseconds{round % 3 == 0 ? 1 : 0});
+        }
+        for (auto& pair : all) pair->far.close();
+        co_await scope.join();
+    };
+    loop->run(body(*loop, pairs));
+    std::string expected;
+    for (int round = 0; round < 20; ++round) expected += std::to_string(round) + ";";
+    int right = 0;
+    for (const auto& pair : pairs)
+        if (pair->received == expected) ++right;
+    CHECK(right == 200);
+    CHECK(loop->buffers().leased() == 0);
+}
+
+TEST_CASE("cancellations that find the queues full reach their operations all the same") {
+    auto loop = open_loop();
+    std::vector<std::pair<Fd, Fd>> pairs;
+    for (int i = 0; i < 200; ++i) pairs.push_back(testing::socket_pair());
+    auto wait = [](Loop& on, const Fd& fd, int& cancelled) -> Task<> {
+        const auto events = co_await on.poll(fd.get(), POLLIN);
+        if (!events && events.error().is(std::errc::operation_canceled)) ++cancelled;
+    };
+    auto body = [&wait](Loop& on, std::vector<std::pair<Fd, Fd>>& all) -> Task<int> {
+        int cancelled = 0;
+        coro::Scope scope{co_await coro::current_context()};
+        for (auto& [near, far] : all) scope.spawn(wait(on, near, cancelled));
+        (void)co_await on.sleep(Milliseconds{5});
+        scope.cancel();
+        co_await scope.join();
+        co_return cancelled;
+    };
+    CHECK(loop->run(body(*loop, pairs)) == 200);
+}
+
+TEST_CASE("messages that an overflow interrupts come all, in their order") {
+    auto loop = open_loop();
+    int ends[2];
+    REQUIRE(::socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, ends) == 0);
+    auto body = [](Loop& on, Fd near, Fd far) -> Task<int> {
+        auto stream = uring::MessageStream::open(on, near.get()).value();
+        int next = 0;
+        for (int round = 0; round < 20; ++round) {
+            // As many as the socket's queue takes at once (net.unix.max_dgram_qlen).
+            int sent = 0;
+            while (sent < 100) {
+                const std::string text = std::to_string(next + sent);
+                if (::send(far.get(), text.data(), text.size(), MSG_DONTWAIT) < 0) break;
+                ++sent;
+            }
+            ensure(sent > 8, "more than the completion queue holds");
+            for (; sent > 0; --sent, ++next) {
+                const auto message = co_await stream.next(Milliseconds{2'000});
+                ensure(message.has_value(), "receive");
+                ensure(message->bytes.text() == std::to_string(next), "out of order");
+            }
+        }
+        co_return next;
+    };
+    CHECK(loop->run(body(*loop, Fd{ends[0]}, Fd{ends[1]})) > 160);
+    CHECK(loop->message_buffers().leased() == 0);
+}
