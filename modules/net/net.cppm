@@ -10,4 +10,8 @@ export module ringfort.net;
 export import :acceptor;
 export import :connect;
 export import :relay;
+export import :relay_pipe;
 export import :stream;
+
+import :relay_direction;
+import :relay_guard;

@@ -45,6 +45,7 @@ void prepare(io_uring_sqe& sqe, const Request& request) noexcept {
     const int flags = static_cast<int>(request.flags);
     switch (request.opcode) {
         case Opcode::send:
+        case Opcode::send_some:
             ::io_uring_prep_send(&sqe, request.fd, address, bounded(request.length), flags);
             return;
         case Opcode::send_message:
@@ -91,6 +92,7 @@ Step step_of(Opcode opcode) noexcept {
         case Opcode::receive:
             return "receive";
         case Opcode::send:
+        case Opcode::send_some:
         case Opcode::send_message:
             return "send";
         case Opcode::poll:

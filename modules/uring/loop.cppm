@@ -70,6 +70,10 @@ public:
     /// Sends all of `bytes`, which must live until completion. Never raises SIGPIPE.
     [[nodiscard]] SendOperation send_all(RawFd socket, std::span<const std::byte> bytes,
                                          std::optional<Milliseconds> limit = {}) noexcept;
+    /// Sends what the socket takes of `bytes`, at least one byte; yields how many. A send that was
+    /// cancelled has sent nothing.
+    [[nodiscard]] NumberOperation send(RawFd socket, std::span<const std::byte> bytes,
+                                       GoOn when = GoOn::at_once) noexcept;
     /// Waits until one of the poll(2) `events` holds; yields those that do.
     [[nodiscard]] NumberOperation poll(RawFd fd, std::uint32_t events,
                                        std::optional<Milliseconds> limit = {}) noexcept;
@@ -118,6 +122,7 @@ private:
     std::uint64_t in_flight_ = 0;  ///< operations
     std::uint64_t receiving_ = 0;  ///< receivers that the kernel knows of
     std::uint64_t abandoned_ = 0;  ///< of those, receivers of sockets that are closed
+    unsigned prompt_ = 0;          ///< submitted sends that need not end the wait
     bool running_ = false;
     TrimTimer trim_timer_;
     LoopStatistics statistics_;
