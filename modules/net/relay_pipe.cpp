@@ -60,8 +60,7 @@ Result<Pipe> PipePool::take() noexcept {
     if (!idle_.empty()) {
         Ends ends = std::move(idle_.back());
         idle_.pop_back();
-        ++lent_;
-        return Pipe{*this, std::move(ends.read), std::move(ends.write)};
+        return lend(std::move(ends.read), std::move(ends.write));
     }
     ignore_pipe_signal();
     int fds[2];
@@ -70,7 +69,12 @@ Result<Pipe> PipePool::take() noexcept {
     Fd write{fds[1]};
     if (::fcntl(write.get(), F_SETPIPE_SZ, pipe_size) < pipe_size)
         return Error{"size a pipe", EPERM};
+    return lend(std::move(read), std::move(write));
+}
+
+Pipe PipePool::lend(Fd read, Fd write) noexcept {
     ++lent_;
+    ++taken_;
     return Pipe{*this, std::move(read), std::move(write)};
 }
 

@@ -64,6 +64,8 @@ public:
     /// Count the pipes that are lent, and those that wait to be.
     [[nodiscard]] std::uint32_t lent() const noexcept { return lent_; }
     [[nodiscard]] std::size_t idle() const noexcept { return idle_.size(); }
+    /// Counts how often a pipe was lent since the thread began.
+    [[nodiscard]] std::uint64_t taken() const noexcept { return taken_; }
     /// Closes those that wait.
     void clear() noexcept { idle_.clear(); }
 
@@ -73,10 +75,12 @@ private:
         Fd read;
         Fd write;
     };
+    [[nodiscard]] Pipe lend(Fd read, Fd write) noexcept;
     void give_back(Pipe& pipe) noexcept;
 
     std::uint32_t limit_;
     std::uint32_t lent_ = 0;
+    std::uint64_t taken_ = 0;
     std::vector<Ends> idle_;
 };
 
