@@ -129,8 +129,7 @@ coro::Task<> run(Direction direction) {
     }
     // The reader may have left altogether: then there is nobody to tell that no more will come.
     const auto told = direction.to.shutdown_write();
-    if (!told && !told.error().is(std::errc::not_connected))
-        direction.relaying.fail(told.error());
+    if (!told && !told.error().is(std::errc::not_connected)) direction.relaying.fail(told.error());
 }
 
 }  // namespace ringfort::net

@@ -12,6 +12,7 @@ module;
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <utility>
 module ringfort.net;
 
 import ringfort.base;
@@ -59,8 +60,11 @@ IdleGuard::IdleGuard(uring::Loop& loop, coro::Scope& scope, std::optional<Millis
 
 void IdleGuard::look() noexcept {
     if (last_ + limit_ <= loop_.scheduler().time() && delivers()) touch();
-    if (last_ + limit_ > loop_.scheduler().time())
-        return loop_.scheduler().timers().arm(*this, last_ + limit_);
+    const Instant time = loop_.scheduler().time();
+    if (last_ + limit_ > time) return loop_.scheduler().timers().arm(*this, last_ + limit_);
+    // The loop itself may have been held up: what has arrived meanwhile is noted in this turn.
+    if (std::exchange(suspected_, last_) != last_)
+        return loop_.scheduler().timers().arm(*this, time + Milliseconds{1});
     expired_ = true;
     scope_.cancel();
 }

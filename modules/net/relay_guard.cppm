@@ -30,6 +30,7 @@ private:
     coro::Scope& scope_;
     Milliseconds limit_;
     Instant last_{};
+    Instant suspected_{};  ///< the last touch, when the limit had passed at a look
     std::array<RawFd, 2> sockets_;
     std::optional<std::uint64_t> delivered_;  ///< at the last look, if something was left
     bool expired_ = false;

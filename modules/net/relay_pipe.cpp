@@ -24,7 +24,7 @@ void ignore_pipe_signal() noexcept {
     if (current.sa_handler == SIG_DFL) ::signal(SIGPIPE, SIG_IGN);
 }
 
-}
+}  // namespace
 
 Pipe::~Pipe() {
     if (pool_ != nullptr) pool_->give_back(*this);
@@ -39,8 +39,7 @@ Result<std::size_t> Pipe::fill(RawFd socket) noexcept {
 }
 
 Result<std::size_t> Pipe::drain(RawFd socket) noexcept {
-    const auto moved =
-        ::splice(read_.get(), nullptr, socket, nullptr, size_, SPLICE_F_NONBLOCK);
+    const auto moved = ::splice(read_.get(), nullptr, socket, nullptr, size_, SPLICE_F_NONBLOCK);
     if (moved < 0) return Error::last("send by splice");
     size_ -= static_cast<std::size_t>(moved);
     return static_cast<std::size_t>(moved);

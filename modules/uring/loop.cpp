@@ -237,8 +237,7 @@ SendOperation Loop::send_all(RawFd socket, std::span<const std::byte> bytes,
             limit};
 }
 
-NumberOperation Loop::send(RawFd socket, std::span<const std::byte> bytes,
-                           GoOn when) noexcept {
+NumberOperation Loop::send(RawFd socket, std::span<const std::byte> bytes, GoOn when) noexcept {
     const std::uint32_t lazy = when == GoOn::with_next_event ? MSG_DONTWAIT : 0;
     return {*this,
             {.opcode = Opcode::send_some,

@@ -22,8 +22,8 @@ using SocketPair = std::pair<ringfort::Fd, ringfort::Fd>;
 inline SocketPair tcp_pair() {
     const Listener listener;
     ringfort::Fd near{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
-    ringfort::ensure(
-        ::connect(near.get(), listener.address.data(), listener.address.size()) == 0, "connect");
+    ringfort::ensure(::connect(near.get(), listener.address.data(), listener.address.size()) == 0,
+                     "connect");
     ringfort::Fd far{::accept4(listener.socket.get(), nullptr, nullptr, SOCK_CLOEXEC)};
     ringfort::ensure(static_cast<bool>(far), "accept");
     return {std::move(near), std::move(far)};

@@ -34,7 +34,7 @@ namespace {
 
 constexpr std::uint64_t all = ~std::uint64_t{0};
 constexpr std::uint64_t flood = 64 << 20;
-constexpr Milliseconds idle_limit{100};
+constexpr Milliseconds idle_limit{400};
 
 net::PipePool& pipes() {
     return net::PipePool::of_this_thread();
@@ -155,7 +155,9 @@ TEST_CASE("a peer that resets a bulk relay ends it, and the other side is reset 
             if (chunk->empty()) co_return {};
         }
     };
-    CHECK(loop->run(body(*loop, chain, reader)) == std::errc::connection_reset);
+    const std::error_code seen = loop->run(body(*loop, chain, reader));
+    const bool told = seen == std::errc::connection_reset || seen == std::errc::broken_pipe;
+    CHECK(told);
     REQUIRE_FALSE(*chain.outcome);
     CHECK(pipes().lent() == 0);
     CHECK(loop->buffers().leased() == 0);
@@ -166,20 +168,20 @@ TEST_CASE("a slow reader that takes bytes is not idle, and one that stops is") {
     auto loop = uring::Loop::open().value();
     Chain chain{*loop, family};
     // A large window is opened again only when a quarter of it is free: that would be too slow.
-    const int small = 32 << 10;
-    (void)::setsockopt(chain.server.fd(), SOL_SOCKET, SO_RCVBUF, &small, sizeof small);
+    const int window = 256 << 10;
+    (void)::setsockopt(chain.server.fd(), SOL_SOCKET, SO_RCVBUF, &window, sizeof window);
     auto body = [](uring::Loop& on, Chain& c) -> Task<> {
         coro::Scope scope{co_await coro::current_context()};
         scope.spawn(run_relay(on, c, idle_limit));
         scope.spawn(write_while_possible(c.client, 3));
         std::uint64_t position = 0;
-        for (int i = 0; i < 30; ++i) {
-            (void)co_await on.sleep(Milliseconds{20});
-            position += co_await testing::read_flow(c.server, position, 40'000, 3);
+        for (int i = 0; i < 25; ++i) {
+            (void)co_await on.sleep(Milliseconds{40});
+            position += co_await testing::read_flow(c.server, position, 200'000, 3);
         }
         CHECK_FALSE(c.outcome.has_value());
         const Instant stopped = now();
-        while (!c.outcome && now() - stopped < Milliseconds{5'000})
+        while (!c.outcome && now() - stopped < Milliseconds{8'000})
             (void)co_await on.sleep(Milliseconds{5});
         REQUIRE(c.outcome.has_value());
         CHECK(now() - stopped < 4 * idle_limit);

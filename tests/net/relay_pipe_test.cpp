@@ -54,7 +54,9 @@ TEST_CASE("a pipe with bytes in it is closed, and an empty one is lent again") {
     net::PipePool pool;
     const auto in = testing::socket_pair();
     make_non_blocking(in);
-    { const auto first = pool.take().value(); }
+    {
+        const auto first = pool.take().value();
+    }
     CHECK(pool.idle() == 1);
     {
         auto again = pool.take().value();
