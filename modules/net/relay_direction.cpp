@@ -64,16 +64,17 @@ coro::Task<Result<void>> send_rest(const Direction& direction) {
 }
 
 coro::Task<Result<void>> drain(const Direction& direction, Pipe& pipe) {
-    while (pipe.size() > 0) {
+    for (;;) {
         const auto sent = pipe.drain(direction.to.fd());
-        if (sent)
+        if (sent) {
             direction.count(*sent);
-        else if (again(sent.error()))
-            RF_CO_TRY(co_await direction.relaying.loop.poll(direction.to.fd(), POLLOUT));
-        else
+            if (pipe.size() == 0) co_return {};
+        } else if (!again(sent.error())) {
             co_return sent.error();
+        }
+        // A socket that took a part takes no more now.
+        RF_CO_TRY(co_await direction.relaying.loop.poll(direction.to.fd(), POLLOUT));
     }
-    co_return {};
 }
 
 /// Splices until the direction ends, is bulk no more, or there is no pipe.
@@ -97,7 +98,7 @@ coro::Task<Result<After>> splice(const Direction& direction) {
         const bool is_small = !filled || *filled < limits::relay_small_splice.count;
         small = is_small ? small + 1 : 0;
         direction.relaying.guard.touch();
-        RF_CO_TRY(co_await drain(direction, *pipe));
+        if (filled) RF_CO_TRY(co_await drain(direction, *pipe));
     }
     co_return After::copy;
 }

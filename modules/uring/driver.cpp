@@ -208,7 +208,7 @@ bool Driver::close(RawFd fd) noexcept {
 }
 
 void Driver::flush() noexcept {
-    (void)::io_uring_submit(ring_.get());
+    if (ring_) (void)::io_uring_submit(ring_.get());
 }
 
 Result<void> Driver::enter(const Wait& wait) noexcept {
