@@ -76,6 +76,15 @@ inline constexpr std::uint32_t soft_ring_fruitless = 8;  ///< times ready in a r
 inline constexpr Milliseconds soft_ring_nap_ms{1};       ///< between two looks at a futex's word
 inline constexpr Milliseconds soft_ring_trust_ms{10};    ///< in a registration kept from before
 
+/// A relay: what makes a direction bulk, which moves by splice(2), and the pipes of a worker.
+inline constexpr Bytes relay_bulk_chunk{16ULL << 10};  ///< a receive of less ends a run
+inline constexpr Bytes relay_bulk_run{256ULL << 10};   ///< a run of so much is bulk
+inline constexpr Bytes relay_small_splice{8ULL << 10};
+inline constexpr std::uint32_t relay_small_splices = 4;  ///< in a row: bulk no more
+inline constexpr Bytes relay_pipe_size{256ULL << 10};
+inline constexpr std::uint32_t relay_pipes = 64;       ///< lent at a time, two descriptors each
+inline constexpr std::uint32_t relay_idle_pipes = 16;  ///< kept open for the next
+
 /// A channel: the largest message, and what is queued or waited for when the socket is full.
 inline constexpr std::size_t max_message_bytes = 4'096;
 inline constexpr std::size_t max_message_fds = 8;

@@ -11,4 +11,8 @@ export import :acceptor;
 export import :connect;
 export import :datagram;
 export import :relay;
+export import :relay_pipe;
 export import :stream;
+
+import :relay_direction;
+import :relay_guard;

@@ -60,7 +60,9 @@ public:
     /// that not everything was relayed. TCP only; does nothing for unix sockets.
     void reset_on_close() noexcept;
 
-    /// Returns the socket; it stays owned by the stream.
+    /// Returns the socket on its loop, for what moves bytes in its own way.
+    [[nodiscard]] uring::Socket& socket() noexcept { return socket_; }
+    /// Returns the descriptor; it stays owned by the stream.
     [[nodiscard]] RawFd fd() const noexcept { return socket_.fd(); }
     /// Asks who is at the other end. Errors: those of getpeername(2).
     [[nodiscard]] Result<Address> peer() const;

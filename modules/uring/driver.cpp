@@ -52,6 +52,7 @@ void prepare(io_uring_sqe& sqe, const Request& request) noexcept {
     const int flags = static_cast<int>(request.flags);
     switch (request.opcode) {
         case Opcode::send:
+        case Opcode::send_some:
             ::io_uring_prep_send(&sqe, request.fd, address, bounded(request.length), flags);
             return;
         case Opcode::send_message:
@@ -114,6 +115,7 @@ Step step_of(Opcode opcode) noexcept {
         case Opcode::receive_messages:
             return "receive";
         case Opcode::send:
+        case Opcode::send_some:
         case Opcode::send_message:
         case Opcode::send_pieces:
         case Opcode::send_zero_copy:
@@ -251,7 +253,7 @@ bool Driver::close(RawFd fd) noexcept {
 }
 
 void Driver::flush() noexcept {
-    (void)::io_uring_submit(ring_.get());
+    if (ring_) (void)::io_uring_submit(ring_.get());
 }
 
 Result<void> Driver::enter(const Wait& wait) noexcept {

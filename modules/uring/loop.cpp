@@ -79,6 +79,7 @@ void Loop::let_go() noexcept {
 void Loop::turn() {
     ++statistics_.turns;
     const auto entered = driver_.enter(wait());
+    prompt_ = 0;
     ensure(entered.has_value(), entered ? "" : entered.error().text());
     const Instant time = now();
     reap();
@@ -116,15 +117,20 @@ Wait Loop::wait() const noexcept {
         !receivers_without_room_.empty() || !multishots_without_room_.empty() || !closing_.empty())
         return {.limit_ns = 0};
     const auto due = scheduler_.timers().next();
-    if (!due) return {.limit_ns = std::nullopt};
+    // Sends whose tasks need not go on at once complete while they are submitted: the loop waits
+    // for something more. A receiver without a buffer may be waiting for just their bytes.
+    const unsigned completions =
+        prompt_ == 0 || !receivers_without_buffer_.empty() ? 1 : prompt_ + 1;
+    if (!due) return {.limit_ns = std::nullopt, .completions = completions};
     const auto left = std::chrono::duration_cast<std::chrono::nanoseconds>(*due - now()).count();
-    return {.limit_ns = std::max<std::int64_t>(left, 0)};
+    return {.limit_ns = std::max<std::int64_t>(left, 0), .completions = completions};
 }
 
 void Loop::submit(Operation& operation) noexcept {
     if (driver_.submit(operation.request_, tag_of(operation))) [[likely]] {
         operation.state_ = Operation::State::in_flight;
         ++in_flight_;
+        if (operation.prompt()) ++prompt_;
     } else {
         operation.state_ = Operation::State::waiting;
         operations_without_room_.push_back(operation);
@@ -240,6 +246,17 @@ SendOperation Loop::send_all(RawFd socket, std::span<const std::byte> bytes,
              .length = bytes.size(),
              .flags = MSG_NOSIGNAL | MSG_WAITALL},
             limit};
+}
+
+NumberOperation Loop::send(RawFd socket, std::span<const std::byte> bytes, GoOn when) noexcept {
+    const std::uint32_t lazy = when == GoOn::with_next_event ? MSG_DONTWAIT : 0;
+    return {*this,
+            {.opcode = Opcode::send_some,
+             .fd = socket,
+             .address = bytes.data(),
+             .length = bytes.size(),
+             .flags = MSG_NOSIGNAL | lazy},
+            {}};
 }
 
 NumberOperation Loop::poll(RawFd fd, std::uint32_t events,

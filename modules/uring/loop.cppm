@@ -82,6 +82,10 @@ public:
                                         std::optional<Milliseconds> limit = {}) noexcept {
         return {*this, socket, pieces, limit};
     }
+    /// Sends what the socket takes of `bytes`, at least one byte; yields how many. A send that was
+    /// cancelled has sent nothing.
+    [[nodiscard]] NumberOperation send(RawFd socket, std::span<const std::byte> bytes,
+                                       GoOn when = GoOn::at_once) noexcept;
     /// Waits until one of the poll(2) `events` holds; yields those that do.
     [[nodiscard]] NumberOperation poll(RawFd fd, std::uint32_t events,
                                        std::optional<Milliseconds> limit = {}) noexcept;
@@ -144,6 +148,7 @@ private:
     std::uint64_t in_flight_ = 0;  ///< operations
     std::uint64_t receiving_ = 0;  ///< receivers and multishots that the kernel knows of
     std::uint64_t abandoned_ = 0;  ///< of those, what nobody owns any more
+    unsigned prompt_ = 0;          ///< submitted sends that need not end the wait
     bool running_ = false;
     TrimTimer trim_timer_;
     LoopStatistics statistics_;

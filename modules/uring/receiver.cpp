@@ -18,14 +18,16 @@ import ringfort.coro;
 
 namespace ringfort::uring {
 
-ReceiveOperation::ReceiveOperation(Receiver& receiver, std::optional<Milliseconds> limit) noexcept
+ReceiveOperation::ReceiveOperation(Receiver& receiver, std::optional<Milliseconds> limit,
+                                   ReceiveWhat what) noexcept
     : CancelHook{[](CancelHook& self) noexcept {
           static_cast<ReceiveOperation&>(self).end(State::cancelled);
       }},
       Timer{
           [](Timer& self) noexcept { static_cast<ReceiveOperation&>(self).end(State::timed_out); }},
       receiver_{receiver},
-      limit_{limit.value_or(Milliseconds{-1})} {}
+      limit_{limit.value_or(Milliseconds{-1})},
+      what_{what} {}
 
 ReceiveOperation::~ReceiveOperation() {
     ensure(state_ != State::waiting, "a receive was destroyed while it waits");
@@ -38,7 +40,8 @@ bool ReceiveOperation::begin(std::coroutine_handle<> task, const coro::Context& 
         return false;
     }
     resumption_.prepare(task, context);
-    if (receiver_.ready()) {
+    const bool rest = what_ == ReceiveWhat::rest;
+    if (receiver_.ready() || (rest && !receiver_.armed())) {
         state_ = State::done;
         if (context.scheduler->spend()) return false;
         context.scheduler->push(resumption_);
@@ -46,7 +49,7 @@ bool ReceiveOperation::begin(std::coroutine_handle<> task, const coro::Context& 
     }
     state_ = State::waiting;
     receiver_.waiter_ = this;
-    receiver_.arm();
+    if (!rest) receiver_.arm();
     if (context.cancel != nullptr) context.cancel->attach(*this);
     if (limit_.count() >= 0)
         context.scheduler->timers().arm(*this, context.scheduler->time() + limit_);
@@ -143,6 +146,7 @@ void Receiver::completed_last(int result) noexcept {
         delete this;
         return;
     }
+    if (waiter_ != nullptr && waiter_->what_ == ReceiveWhat::rest) wake();
     const bool again = result > 0 || result == -ENOBUFS || result == -ECANCELED || result == -EINTR;
     if (!again) {
         ended_ = true;

@@ -18,13 +18,21 @@ export namespace ringfort::uring {
 class Loop;
 class Receiver;
 
-/// Awaits bytes of a Receiver; an empty lease means that the peer has closed its half.
+/// Whether a receive asks the kernel for more when nothing has arrived.
+enum class ReceiveWhat : std::uint8_t {
+    more,
+    rest  ///< of a receiver that was paused: what arrives until the kernel has let go of it
+};
+
+/// Awaits bytes of a Receiver; an empty lease means that the peer has closed its half, or, where
+/// the rest was asked for, that the kernel delivers no more.
 ///
 /// Cancelling and the time limit end the waiting alone: what arrives later is kept for the next
 /// receive. Errors: those of recv(2); ECANCELED; ETIMEDOUT.
 class ReceiveOperation : private coro::CancelHook, private coro::Timer {
 public:
-    ReceiveOperation(Receiver& receiver, std::optional<Milliseconds> limit) noexcept;
+    ReceiveOperation(Receiver& receiver, std::optional<Milliseconds> limit,
+                     ReceiveWhat what = ReceiveWhat::more) noexcept;
     ReceiveOperation(ReceiveOperation&&) = delete;
     ~ReceiveOperation();
 
@@ -45,6 +53,7 @@ private:
     Receiver& receiver_;
     Milliseconds limit_;  ///< negative: none
     State state_ = State::idle;
+    ReceiveWhat what_;
     coro::Resumption resumption_;
 };
 
@@ -68,6 +77,9 @@ public:
     void pause() noexcept;
     /// Tells whether the kernel may still deliver.
     [[nodiscard]] bool armed() const noexcept { return state_ != State::idle; }
+    /// Tells whether the peer has closed its half or the socket has failed; what arrived before can
+    /// still be received.
+    [[nodiscard]] bool ended() const noexcept { return ended_; }
     /// Counts the bytes that have arrived and were not taken.
     [[nodiscard]] std::size_t pending() const noexcept { return bytes_; }
 

@@ -13,7 +13,8 @@ enum class Opcode : std::uint8_t {
     accept_waiting,
     connect,
     receive,
-    send,
+    send,       ///< all of it
+    send_some,  ///< what the socket takes
     send_message,
     poll,
     read,

@@ -39,6 +39,16 @@ public:
     [[nodiscard]] ReceiveOperation receive(std::optional<Milliseconds> limit = {}) noexcept {
         return {receiver(), limit};
     }
+    /// Awaits what the kernel still delivers after `receiver().pause()`; an empty lease when it has
+    /// let go of the socket, or the peer has closed its half: see Receiver::ended.
+    [[nodiscard]] ReceiveOperation receive_rest() noexcept {
+        return {receiver(), {}, ReceiveWhat::rest};
+    }
+    /// Awaits that some of `bytes` is sent; see Loop::send.
+    [[nodiscard]] NumberOperation send(std::span<const std::byte> bytes,
+                                       GoOn when = GoOn::at_once) noexcept {
+        return loop_->send(fd_.get(), bytes, when);
+    }
     /// Awaits that all of `bytes` is sent; see Loop::send_all.
     [[nodiscard]] SendOperation send_all(std::span<const std::byte> bytes,
                                          std::optional<Milliseconds> limit = {}) noexcept {

@@ -16,29 +16,14 @@ import ringfort.coro;
 import ringfort.net;
 import ringfort.uring;
 
-#include "../uring/sockets.h"
+#include "relay_chain.h"
 
 using namespace ringfort;
 using coro::Task;
+using testing::Chain;
+using testing::run_relay;
 
 namespace {
-
-/// client <-> [left | relay | right] <-> server
-struct Chain {
-    explicit Chain(uring::Loop& loop, std::pair<Fd, Fd> near = testing::socket_pair(),
-                   std::pair<Fd, Fd> far = testing::socket_pair())
-        : client{loop, std::move(near.first)},
-          left{loop, std::move(near.second)},
-          right{loop, std::move(far.first)},
-          server{loop, std::move(far.second)} {}
-    net::Stream client, left, right, server;
-    net::RelayTotals totals;
-    std::optional<Result<void>> outcome;
-};
-
-Task<> run_relay(uring::Loop& loop, Chain& chain, std::optional<Milliseconds> idle = {}) {
-    chain.outcome = co_await net::relay(loop, chain.left, chain.right, idle, chain.totals);
-}
 
 Task<std::string> read_all(net::Stream& stream) {
     std::string text;

@@ -1,0 +1,136 @@
+module;
+#include <poll.h>
+#include <ringfort/try.h>
+
+#include <chrono>
+#include <compare>
+#include <coroutine>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <optional>
+#include <span>
+#include <system_error>
+#include <utility>
+module ringfort.net;
+
+import ringfort.base;
+import ringfort.coro;
+import ringfort.uring;
+
+namespace ringfort::net {
+namespace {
+
+enum class After : std::uint8_t { end, copy };
+
+/// Tells a direction in bulk from others by what it receives.
+class BulkRun {
+public:
+    /// Notes a receive; returns whether the direction is bulk by now.
+    [[nodiscard]] bool add(std::size_t bytes) noexcept {
+        bytes_ = bytes < limits::relay_bulk_chunk.count ? 0 : bytes_ + bytes;
+        return bytes_ >= limits::relay_bulk_run.count;
+    }
+    void begin_anew() noexcept { bytes_ = 0; }
+
+private:
+    std::size_t bytes_ = 0;
+};
+
+bool again(const Error& error) noexcept {
+    return error.is(std::errc::resource_unavailable_try_again);
+}
+
+/// When a direction that sends all it has goes on: it has only to receive, for which the kernel was
+/// asked already.
+uring::GoOn after_sending(uring::Receiver& receiver) noexcept {
+    const bool waits = receiver.armed() && !receiver.ended() && receiver.pending() == 0;
+    return waits ? uring::GoOn::with_next_event : uring::GoOn::at_once;
+}
+
+/// Ends the receive that the ring keeps up, and sends on what it has brought.
+coro::Task<Result<void>> send_rest(const Direction& direction) {
+    direction.from.socket().receiver().pause();
+    for (;;) {
+        RF_CO_LET(const Chunk chunk, co_await direction.from.socket().receive_rest());
+        if (chunk.empty()) co_return {};
+        direction.relaying.guard.touch();
+        for (auto rest = chunk.bytes(); !rest.empty();) {
+            RF_CO_LET(const auto sent, co_await direction.to.socket().send(rest));
+            direction.count(sent);
+            rest = rest.subspan(sent);
+        }
+    }
+}
+
+coro::Task<Result<void>> drain(const Direction& direction, Pipe& pipe) {
+    for (;;) {
+        const auto sent = pipe.drain(direction.to.fd());
+        if (sent) {
+            direction.count(*sent);
+            if (pipe.size() == 0) co_return {};
+        } else if (!again(sent.error())) {
+            co_return sent.error();
+        }
+        // A socket that took a part takes no more now.
+        RF_CO_TRY(co_await direction.relaying.loop.poll(direction.to.fd(), POLLOUT));
+    }
+}
+
+/// Splices until the direction ends, is bulk no more, or there is no pipe.
+coro::Task<Result<After>> splice(const Direction& direction) {
+    PipePool& pipes = PipePool::of_this_thread();
+    const RawFd from = direction.from.fd();
+    if (!pipes.take()) co_return After::copy;
+    RF_CO_TRY(co_await send_rest(direction));
+    // Its receive says how it has ended.
+    if (direction.from.socket().receiver().ended()) co_return After::copy;
+    const NonBlocking::Hold hold{direction.relaying.non_blocking};
+    for (std::uint32_t small = 0; small < limits::relay_small_splices;) {
+        RF_CO_TRY(co_await direction.relaying.loop.poll(from, POLLIN));
+        // Taken only now: a direction that waits for bytes holds no pipe.
+        auto pipe = pipes.take();
+        if (!pipe) co_return After::copy;
+        const auto filled = pipe->fill(from);
+        if (!filled && filled.error().is(std::errc::invalid_argument)) co_return After::copy;
+        if (!filled && !again(filled.error())) co_return filled.error();
+        if (filled && *filled == 0) co_return After::end;
+        const bool is_small = !filled || *filled < limits::relay_small_splice.count;
+        small = is_small ? small + 1 : 0;
+        direction.relaying.guard.touch();
+        if (filled) RF_CO_TRY(co_await drain(direction, *pipe));
+    }
+    co_return After::copy;
+}
+
+}  // namespace
+
+coro::Task<> run(Direction direction) {
+    uring::Receiver& receiver = direction.from.socket().receiver();
+    BulkRun run;
+    for (;;) {
+        auto chunk = co_await direction.from.receive();
+        if (!chunk) co_return direction.relaying.fail(chunk.error());
+        if (chunk->empty()) break;
+        direction.relaying.guard.touch();
+        const bool bulk = run.add(chunk->size());
+        for (auto rest = chunk->bytes(); !rest.empty();) {
+            const auto when = bulk ? uring::GoOn::at_once : after_sending(receiver);
+            const auto sent = co_await direction.to.socket().send(rest, when);
+            if (!sent) co_return direction.relaying.fail(sent.error());
+            direction.count(*sent);
+            rest = rest.subspan(*sent);
+        }
+        if (!bulk) continue;
+        chunk->release();
+        run.begin_anew();
+        const auto after = co_await splice(direction);
+        if (!after) co_return direction.relaying.fail(after.error());
+        if (*after == After::end) break;
+    }
+    // The reader may have left altogether: then there is nobody to tell that no more will come.
+    const auto told = direction.to.shutdown_write();
+    if (!told && !told.error().is(std::errc::not_connected)) direction.relaying.fail(told.error());
+}
+
+}  // namespace ringfort::net

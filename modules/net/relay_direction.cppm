@@ -1,0 +1,48 @@
+module;
+#include <coroutine>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <optional>
+export module ringfort.net:relay_direction;
+
+import ringfort.base;
+import ringfort.coro;
+import ringfort.uring;
+import :relay_guard;
+import :stream;
+
+namespace ringfort::net {
+
+/// What the two directions of a relay share.
+struct Relaying {
+    uring::Loop& loop;
+    coro::Scope& scope;
+    IdleGuard guard;
+    NonBlocking non_blocking;
+    std::optional<Error> failure;  ///< the first one
+
+    /// Ends both directions.
+    void fail(const Error& error) noexcept {
+        if (!failure) failure = error;
+        scope.cancel();
+    }
+};
+
+/// One direction of a relay.
+struct Direction {
+    Relaying& relaying;
+    Stream& from;
+    Stream& to;
+    std::uint64_t& moved;
+
+    void count(std::size_t bytes) const noexcept {
+        moved += bytes;
+        relaying.guard.touch();
+    }
+};
+
+/// Moves bytes until `from` ends, and tells `to` that it has. A failure is the relay's.
+coro::Task<> run(Direction direction);
+
+}  // namespace ringfort::net
