@@ -1,5 +1,6 @@
 module;
 #include <liburing.h>
+#include <ringfort/try.h>
 #include <sys/mman.h>
 
 #include <algorithm>
@@ -24,8 +25,7 @@ constexpr Bytes largest{1U << 30};
 
 BufferPool::~BufferPool() {
     ensure(leases_ == 0, "a buffer pool was destroyed with leases out");
-    if (ring_ != nullptr)
-        ::io_uring_free_buf_ring(&driver_->ring(), ring_, ring_entries_, options_.group);
+    if (ring_ != nullptr) driver_->remove_buffers(*ring_, ring_entries_, options_.group);
     if (memory_ != nullptr)
         ::munmap(memory_, std::size_t{options_.max_count} * options_.buffer_size.count);
 }
@@ -46,18 +46,7 @@ Result<void> BufferPool::open(Driver& driver, Loop& loop, Options options) {
     ring_entries_ = std::bit_ceil(options.max_count);
     // A datagram must not find the rest of a buffer too small for it.
     incremental_ = options.group == group && driver.features().incremental_buffers;
-    int outcome = 0;
-    if (incremental_)
-        ring_ = ::io_uring_setup_buf_ring(&driver.ring(), ring_entries_, options.group,
-                                          IOU_PBUF_RING_INC, &outcome);
-    if (incremental_ && outcome == -EINVAL) {
-        incremental_ = false;
-        driver.lacks_incremental_buffers();
-    }
-    if (!incremental_)
-        ring_ =
-            ::io_uring_setup_buf_ring(&driver.ring(), ring_entries_, options.group, 0, &outcome);
-    if (ring_ == nullptr) return Error{"io_uring_setup_buf_ring", -outcome};
+    RF_LET(ring_, driver.add_buffers(ring_entries_, options.group, incremental_));
     buffers_ = std::make_unique<Buffer[]>(options.max_count);
     idle_.resize(options.max_count);
     for (std::uint32_t i = 0; i < options.max_count; ++i)

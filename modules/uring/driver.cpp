@@ -1,5 +1,7 @@
 module;
 #include <liburing.h>
+#include <ringfort/try.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -7,6 +9,7 @@ module;
 #include <compare>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <memory>
 #include <optional>
 #include <string_view>
@@ -45,6 +48,22 @@ bool knows(io_uring& ring, int opcode) noexcept {
     const std::unique_ptr<io_uring_probe, void (*)(io_uring_probe*)> probe{
         ::io_uring_get_probe_ring(&ring), ::io_uring_free_probe};
     return probe && ::io_uring_opcode_supported(probe.get(), opcode) != 0;
+}
+
+/// What the environment variable RINGFORT_DRIVER asks for; anything else than a name is as if unset.
+Backend backend_of_environment() noexcept {
+    const char* const value = std::getenv("RINGFORT_DRIVER");
+    const std::string_view name = value == nullptr ? "" : value;
+    if (name == "epoll") return Backend::epoll;
+    if (name == "io_uring") return Backend::io_uring;
+    return Backend::automatic;
+}
+
+/// Whether there is no io_uring for this process, rather than no room for one.
+bool is_refusal(const Error& error) noexcept {
+    return error.is(std::errc::operation_not_permitted) ||
+           error.is(std::errc::permission_denied) || error.is(std::errc::function_not_supported) ||
+           error.is(std::errc::invalid_argument);
 }
 
 void prepare(io_uring_sqe& sqe, const Request& request) noexcept {
@@ -170,7 +189,7 @@ Driver::Driver() noexcept = default;
 Driver::~Driver() = default;
 
 void Driver::Close::operator()(io_uring* ring) const noexcept {
-    ::io_uring_queue_exit(ring);
+    if (ring->ring_fd >= 0) ::io_uring_queue_exit(ring);  // a SoftRing has none
     delete ring;
 }
 
@@ -194,16 +213,76 @@ Result<void> Driver::open_ring(std::uint32_t submissions, std::uint32_t completi
     return {};
 }
 
-Result<void> Driver::open(std::uint32_t submissions, std::uint32_t completions,
-                          const Features& wanted) {
-    ensure(!ring_, "a driver was opened twice");
-    features_ = wanted;
+Result<void> Driver::open_ring(std::uint32_t submissions, std::uint32_t completions,
+                               const Features& wanted) {
     for (auto mode = wanted.mode; mode <= RingMode::cooperative;
          mode = static_cast<RingMode>(static_cast<std::uint8_t>(mode) + 1)) {
         const auto opened = open_ring(submissions, completions, mode);
         if (opened || !opened.error().is(std::errc::invalid_argument)) return opened;
     }
     return Error{"io_uring_setup", EINVAL};
+}
+
+Result<void> Driver::open_soft(std::uint32_t submissions, std::uint32_t completions) {
+    RF_LET(soft_, SoftRing::open(submissions, completions));
+    ring_.reset(new io_uring{});
+    soft_->attach(*ring_);
+    features_.minimum_wait = false;
+    features_.zero_copy = false;
+    return {};
+}
+
+Result<void> Driver::open(std::uint32_t submissions, std::uint32_t completions,
+                          const Features& wanted, Backend backend) {
+    ensure(!ring_, "a driver was opened twice");
+    features_ = wanted;
+    if (backend == Backend::automatic) backend = backend_of_environment();
+    if (backend == Backend::epoll) return open_soft(submissions, completions);
+    const auto opened = open_ring(submissions, completions, wanted);
+    if (opened || backend == Backend::io_uring || !is_refusal(opened.error())) return opened;
+    refusal_ = opened.error();
+    features_ = wanted;
+    return open_soft(submissions, completions);
+}
+
+Result<io_uring_buf_ring*> Driver::add_buffers(std::uint32_t entries, std::uint16_t group,
+                                               bool& shared) noexcept {
+    if (soft_) {
+        void* memory = ::mmap(nullptr, entries * sizeof(io_uring_buf), PROT_READ | PROT_WRITE,
+                              MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (memory == MAP_FAILED) return Error::last("mmap a buffer ring");
+        auto* const ring = static_cast<io_uring_buf_ring*>(memory);
+        const int outcome = soft_->register_buffers(
+            group, *ring, entries, shared ? BufferUse::incremental : BufferUse::whole);
+        if (outcome == 0) return ring;
+        ::munmap(memory, entries * sizeof(io_uring_buf));
+        return Error{"register a buffer ring", -outcome};
+    }
+    int outcome = 0;
+    io_uring_buf_ring* ring = nullptr;
+    if (shared)
+        ring = ::io_uring_setup_buf_ring(ring_.get(), entries, group, IOU_PBUF_RING_INC, &outcome);
+    if (shared && outcome == -EINVAL) {
+        shared = false;
+        features_.incremental_buffers = false;
+    }
+    if (!shared) ring = ::io_uring_setup_buf_ring(ring_.get(), entries, group, 0, &outcome);
+    if (ring == nullptr) return Error{"io_uring_setup_buf_ring", -outcome};
+    return ring;
+}
+
+void Driver::remove_buffers(io_uring_buf_ring& ring, std::uint32_t entries,
+                            std::uint16_t group) noexcept {
+    if (soft_) {
+        (void)soft_->unregister_buffers(group);
+        ::munmap(&ring, entries * sizeof(io_uring_buf));
+    } else {
+        (void)::io_uring_free_buf_ring(ring_.get(), &ring, entries, group);
+    }
+}
+
+void Driver::forget(RawFd fd) noexcept {
+    if (soft_) soft_->forget(fd);
 }
 
 io_uring_sqe* Driver::room() noexcept {
@@ -253,27 +332,32 @@ bool Driver::close(RawFd fd) noexcept {
 }
 
 void Driver::flush() noexcept {
-    if (ring_) (void)::io_uring_submit(ring_.get());
+    constexpr __kernel_timespec at_once{};
+    if (soft_)
+        (void)soft_->enter(0, &at_once);
+    else if (ring_)
+        (void)::io_uring_submit(ring_.get());
 }
 
 Result<void> Driver::enter(const Wait& wait) noexcept {
     int outcome = 0;
-    if (wait.limit_ns == 0) {
-        outcome = ::io_uring_submit_and_get_events(ring_.get());
-    } else {
-        io_uring_cqe* first = nullptr;
-        __kernel_timespec limit{};
-        if (wait.limit_ns) {
-            limit.tv_sec = *wait.limit_ns / ns_per_s;
-            limit.tv_nsec = *wait.limit_ns % ns_per_s;
-        }
-        __kernel_timespec* const until = wait.limit_ns ? &limit : nullptr;
-        outcome = wait.batch_us > 0
-                      ? ::io_uring_submit_and_wait_min_timeout(
-                            ring_.get(), &first, wait.completions, until, wait.batch_us, nullptr)
-                      : ::io_uring_submit_and_wait_timeout(ring_.get(), &first, wait.completions,
-                                                           until, nullptr);
+    __kernel_timespec limit{};
+    if (wait.limit_ns) {
+        limit.tv_sec = *wait.limit_ns / ns_per_s;
+        limit.tv_nsec = *wait.limit_ns % ns_per_s;
     }
+    __kernel_timespec* const until = wait.limit_ns ? &limit : nullptr;
+    io_uring_cqe* first = nullptr;
+    if (soft_) [[unlikely]]
+        outcome = soft_->enter(wait.completions, until);
+    else if (wait.limit_ns == 0)
+        outcome = ::io_uring_submit_and_get_events(ring_.get());
+    else if (wait.batch_us > 0)
+        outcome = ::io_uring_submit_and_wait_min_timeout(ring_.get(), &first, wait.completions,
+                                                         until, wait.batch_us, nullptr);
+    else
+        outcome = ::io_uring_submit_and_wait_timeout(ring_.get(), &first, wait.completions, until,
+                                                     nullptr);
     if (outcome >= 0 || outcome == -ETIME || outcome == -EINTR || outcome == -EAGAIN ||
         outcome == -EBUSY)
         return {};

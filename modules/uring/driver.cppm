@@ -9,9 +9,11 @@ export module ringfort.uring:driver;
 
 import ringfort.base;
 import :request;
+import :soft_ring;
 
 extern "C" {
 struct io_uring;
+struct io_uring_buf_ring;
 struct io_uring_sqe;
 }
 
@@ -42,6 +44,13 @@ struct Features {
 /// Says of each feature that is missing what follows from it, for the log; empty when none is.
 [[nodiscard]] std::vector<std::string_view> consequences(const Features& features);
 
+/// What carries the requests out.
+enum class Backend : std::uint8_t {
+    automatic,  ///< io_uring, and where it is refused epoll; RINGFORT_DRIVER may say otherwise
+    io_uring,
+    epoll  ///< a SoftRing
+};
+
 /// How long the loop may wait, and for how much.
 struct Wait {
     std::optional<std::int64_t> limit_ns;  ///< absent: for ever; 0: do not wait
@@ -49,7 +58,8 @@ struct Wait {
     unsigned batch_us = 0;                 ///< after this, one completion is enough
 };
 
-/// The io_uring of one thread: owns it, translates requests, makes the loop's one system call.
+/// The io_uring of one thread, or the SoftRing in its place: owns it, translates requests, makes
+/// the loop's one system call. The two share the queues' layout, so that only this call differs.
 class Driver {
 public:
     Driver() noexcept;
@@ -57,12 +67,26 @@ public:
     ~Driver();
 
     /// Sets the ring up with the best of `wanted` that the kernel has. Errors: those of
-    /// io_uring_setup(2); EINVAL when the kernel knows none of the modes.
+    /// io_uring_setup(2), EINVAL when the kernel knows none of the modes; with Backend::automatic
+    /// only those that are no refusal.
     [[nodiscard]] Result<void> open(std::uint32_t submissions, std::uint32_t completions,
-                                    const Features& wanted);
+                                    const Features& wanted, Backend backend);
     [[nodiscard]] const Features& features() const noexcept { return features_; }
-    /// Says that the buffers cannot be shared, as only registering them shows.
-    void lacks_incremental_buffers() noexcept { features_.incremental_buffers = false; }
+    /// Returns what carries the requests out: io_uring or epoll.
+    [[nodiscard]] Backend backend() const noexcept {
+        return soft_ ? Backend::epoll : Backend::io_uring;
+    }
+    /// Returns why io_uring was not used although it was wanted.
+    [[nodiscard]] const std::optional<Error>& refusal() const noexcept { return refusal_; }
+
+    /// Registers a ring of buffers, `entries` a power of two, shared between receives if that is
+    /// possible; `shared` tells whether it is. Errors: ENOMEM, EINVAL.
+    [[nodiscard]] Result<io_uring_buf_ring*> add_buffers(std::uint32_t entries, std::uint16_t group,
+                                                         bool& shared) noexcept;
+    void remove_buffers(io_uring_buf_ring& ring, std::uint32_t entries,
+                        std::uint16_t group) noexcept;
+    /// Is to be told of a descriptor that is closed by other means than `close`.
+    void forget(RawFd fd) noexcept;
 
     /// Queues a request; its completion will carry `tag`, which is not 0. Returns whether there was
     /// room.
@@ -89,11 +113,16 @@ private:
     };
 
     [[nodiscard]] Result<void> open_ring(std::uint32_t submissions, std::uint32_t completions,
+                                         const Features& wanted);
+    [[nodiscard]] Result<void> open_ring(std::uint32_t submissions, std::uint32_t completions,
                                          RingMode mode);
+    [[nodiscard]] Result<void> open_soft(std::uint32_t submissions, std::uint32_t completions);
     io_uring_sqe* room() noexcept;
 
     std::unique_ptr<io_uring, Close> ring_;
+    std::unique_ptr<SoftRing> soft_;  ///< what ring_ points into, if there is no io_uring
     Features features_;
+    std::optional<Error> refusal_;
 };
 
 }  // namespace ringfort::uring

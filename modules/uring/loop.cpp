@@ -42,7 +42,8 @@ Loop::TrimTimer::TrimTimer(Loop& owner) noexcept
 
 Result<std::unique_ptr<Loop>> Loop::open(const LoopOptions& options) {
     std::unique_ptr<Loop> loop{new Loop};
-    RF_TRY(loop->driver_.open(options.submissions, options.completions, options.features));
+    RF_TRY(loop->driver_.open(options.submissions, options.completions, options.features,
+                              options.backend));
     RF_TRY(loop->buffers_.open(
         loop->driver_, *loop,
         {.count = options.receive_buffers,
@@ -160,6 +161,7 @@ void Loop::cancel(Receiver& receiver) noexcept {
 
 void Loop::close(Fd fd) noexcept {
     if (!running_) {
+        driver_.forget(fd.get());
         fd.close();
         let_go();
     } else if (driver_.close(fd.get())) {

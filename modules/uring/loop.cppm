@@ -34,6 +34,7 @@ struct LoopOptions {
     std::uint32_t max_message_buffers = limits::max_message_buffers;  ///< at most 32768
     Bytes message_buffer_size = limits::message_buffer_size;          ///< bounds a datagram
     Features features = {};  ///< what is used of what the kernel has
+    Backend backend = Backend::automatic;
 };
 
 /// How much the loop has done: for benchmarks and the log.
@@ -62,6 +63,9 @@ public:
     [[nodiscard]] const BufferPool& buffers() const noexcept { return buffers_; }
     [[nodiscard]] const BufferPool& message_buffers() const noexcept { return message_buffers_; }
     [[nodiscard]] const Features& features() const noexcept { return driver_.features(); }
+    /// Return what carries the requests out, and why it is not io_uring if that was refused.
+    [[nodiscard]] Backend backend() const noexcept { return driver_.backend(); }
+    [[nodiscard]] const std::optional<Error>& refusal() const noexcept { return driver_.refusal(); }
     [[nodiscard]] const LoopStatistics& statistics() const noexcept { return statistics_; }
 
     /// Accepts one connection: an Fd, closed on exec. The listener must be in blocking mode.
