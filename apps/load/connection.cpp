@@ -236,7 +236,7 @@ void Connection::end_when_answered() {
 
 void Connection::stop() {
     if (!scope_) return;
-    since_ = std::max(since_, session_.loop.time());
+    since_ = std::max(since_, session_.loop.scheduler().time());
     if (alone_)
         end_when_answered();
     else

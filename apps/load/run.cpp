@@ -34,13 +34,13 @@ double seconds(Clock::duration duration) {
 }
 
 /// Sets an event at an instant, finer than `sleep` does.
-class Alarm : private rf::uring::Timer {
+class Alarm : private rf::coro::Timer {
 public:
     Alarm(rf::uring::Loop& loop, rf::coro::Event& event)
         : Timer{[](Timer& timer) noexcept { static_cast<Alarm&>(timer).event_.set(); }},
           loop_{loop},
           event_{event} {}
-    void set(rf::Instant due) { loop_.timers().arm(*this, due); }
+    void set(rf::Instant due) { loop_.scheduler().timers().arm(*this, due); }
 
 private:
     rf::uring::Loop& loop_;

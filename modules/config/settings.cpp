@@ -154,6 +154,12 @@ Table<Master> master_schema() {
 Table<Worker> worker_schema() {
     const auto size = [](Bytes bytes) { return static_cast<std::int64_t>(bytes.count); };
     return table<Worker>("What one worker may use.")
+        .field("driver", &Worker::driver,
+               "what carries requests to the kernel; auto is io_uring, and epoll with a warning "
+               "where io_uring is refused",
+               Names<Driver>{{"auto", Driver::automatic},
+                             {"io_uring", Driver::io_uring},
+                             {"epoll", Driver::epoll}})
         .field("connections", &Worker::connections,
                "connections at a time, and one more for each further listener; others wait in the "
                "kernel",

@@ -68,8 +68,12 @@ struct Master {
     friend bool operator==(const Master&, const Master&) noexcept;
 };
 
+/// What carries a worker's requests to the kernel.
+enum class Driver : std::uint8_t { automatic, io_uring, epoll };
+
 /// [worker]: what one worker may use.
 struct Worker {
+    Driver driver = Driver::automatic;
     std::uint32_t connections = limits::worker_connections;
     Milliseconds accept_backoff = limits::accept_backoff_ms;
     std::uint32_t receive_buffers = limits::receive_buffers;  ///< a power of two

@@ -1,10 +1,15 @@
 module;
+#include <poll.h>
 #include <ringfort/try.h>
+
+#include <algorithm>
 #include <coroutine>
+#include <cstddef>
 #include <exception>
 #include <optional>
 #include <system_error>
 #include <utility>
+#include <vector>
 module ringfort.net;
 
 import ringfort.base;
@@ -32,12 +37,52 @@ bool is_exhaustion(const Error& error) {
            error.is(no_buffer_space) || error.is(not_enough_memory);
 }
 
+Sweep::Sweep(uring::Loop& loop) noexcept
+    : Timer{[](Timer& timer) noexcept { static_cast<Sweep&>(timer).look(); }}, loop_{loop} {}
+
+void Sweep::add(Acceptor& acceptor) {
+    listeners_.push_back({.fd = acceptor.listener_, .events = POLLIN, .revents = 0});
+    acceptors_.push_back(&acceptor);
+    if (!armed())
+        loop_.scheduler().timers().arm(*this, loop_.scheduler().after(limits::accept_sweep_ms));
+}
+
+void Sweep::remove(Acceptor& acceptor) noexcept {
+    const auto place = std::ranges::find(acceptors_, &acceptor);
+    listeners_.erase(listeners_.begin() + (place - acceptors_.begin()));
+    acceptors_.erase(place);
+    if (acceptors_.empty()) disarm();
+}
+
+void Sweep::look() noexcept {
+    if (::poll(listeners_.data(), listeners_.size(), 0) > 0)
+        for (std::size_t i = 0; i < listeners_.size(); ++i)
+            if (listeners_[i].revents != 0 && acceptors_[i]->asking_ != nullptr)
+                acceptors_[i]->asking_->expire();  // it is asked for anew
+    loop_.scheduler().timers().arm(*this, loop_.scheduler().after(limits::accept_sweep_ms));
+}
+
+Acceptor::Acceptor(uring::Loop& loop, RawFd listener, const AcceptorOptions& options)
+    : loop_{loop}, listener_{listener}, backoff_{options.backoff}, sweep_{options.sweep} {
+    if (options.exclusive) stream_.emplace(loop, listener);
+    if (sweep_ != nullptr) sweep_->add(*this);
+}
+
+Acceptor::~Acceptor() {
+    if (sweep_ != nullptr) sweep_->remove(*this);
+}
+
+coro::Task<Result<Fd>> Acceptor::ask() {
+    uring::FdOperation operation = loop_.accept(listener_);
+    asking_ = &operation;
+    auto socket = co_await operation;
+    asking_ = nullptr;
+    co_return socket;
+}
+
 coro::Task<Result<Stream>> Acceptor::accept() {
     for (;;) {
-        // Asked for anew from time to time: the kernel wakes one process for a connection, and if
-        // that one is stopped or dies, only a new request looks at the queue again.
-        auto socket = stream_ ? co_await stream_->next()
-                              : co_await loop_.accept(listener_, limits::accept_sweep_ms);
+        auto socket = stream_ ? co_await stream_->next() : co_await ask();
         if (socket) {
             if (std::exchange(exhausted_, false)) log::info("accepting again");
             co_return Stream{loop_, *std::move(socket)};

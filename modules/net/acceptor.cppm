@@ -1,8 +1,11 @@
 module;
+#include <poll.h>
+
 #include <coroutine>
 #include <cstdint>
 #include <exception>
 #include <optional>
+#include <vector>
 export module ringfort.net:acceptor;
 
 import ringfort.base;
@@ -15,12 +18,33 @@ export namespace ringfort::net {
 /// Tells whether an error means that this process or the system has no descriptor or memory left.
 [[nodiscard]] bool is_exhaustion(const Error& error);
 
+class Acceptor;
+
+/// Looks every `limits::accept_sweep_ms` for connections that wait although somebody accepts. The
+/// kernel wakes one process for a connection; if that one is stopped or dies, only a new request
+/// looks at the queue again. One timer and one poll(2) for all the acceptors of a loop.
+class Sweep : private coro::Timer {
+public:
+    explicit Sweep(uring::Loop& loop) noexcept;
+
+private:
+    friend class Acceptor;
+    void add(Acceptor& acceptor);
+    void remove(Acceptor& acceptor) noexcept;
+    void look() noexcept;
+
+    uring::Loop& loop_;
+    std::vector<Acceptor*> acceptors_;
+    std::vector<pollfd> listeners_;  ///< in the same order
+};
+
 /// How a listener is accepted from.
 struct AcceptorOptions {
     Milliseconds backoff = limits::accept_backoff_ms;  ///< after descriptors have run out
     /// No other process accepts from the listener. Then one request of the ring accepts them all
     /// (uring::AcceptStream), ahead of the user, instead of one at a time.
     bool exclusive = false;
+    Sweep* sweep = nullptr;  ///< of a shared listener; outlives the acceptor
 };
 
 /// Accepts connections of one listener, which may be shared with other processes: one accept at a
@@ -29,12 +53,11 @@ class Acceptor {
 public:
     /// `listener` is borrowed, in blocking mode.
     Acceptor(uring::Loop& loop, RawFd listener,
-             Milliseconds backoff = limits::accept_backoff_ms) noexcept
+             Milliseconds backoff = limits::accept_backoff_ms)
         : Acceptor{loop, listener, AcceptorOptions{.backoff = backoff}} {}
-    Acceptor(uring::Loop& loop, RawFd listener, const AcceptorOptions& options) noexcept
-        : loop_{loop}, listener_{listener}, backoff_{options.backoff} {
-        if (options.exclusive) stream_.emplace(loop, listener);
-    }
+    Acceptor(uring::Loop& loop, RawFd listener, const AcceptorOptions& options);
+    Acceptor(Acceptor&&) = delete;
+    ~Acceptor();
 
     /// Awaits the next connection. A connection that its peer gave up meanwhile is skipped; when
     /// descriptors or memory have run out it logs once and tries again after the back-off, without
@@ -51,11 +74,15 @@ public:
     [[nodiscard]] coro::Task<Result<std::optional<Stream>>> accept_waiting();
 
 private:
+    friend class Sweep;
+    [[nodiscard]] coro::Task<Result<Fd>> ask();
     [[nodiscard]] coro::Task<Result<std::optional<Fd>>> take_waiting();
 
     uring::Loop& loop_;
     RawFd listener_;
     Milliseconds backoff_;
+    Sweep* sweep_;
+    uring::FdOperation* asking_ = nullptr;  ///< the accept in flight
     bool exhausted_ = false;
     std::optional<uring::AcceptStream> stream_;  ///< of an exclusive listener
 };

@@ -77,6 +77,18 @@ cycle::ZoneRequest counters_request() {
             }};
 }
 
+uring::Backend backend_of(config::Driver driver) {
+    switch (driver) {
+        case config::Driver::automatic:
+            return uring::Backend::automatic;
+        case config::Driver::io_uring:
+            return uring::Backend::io_uring;
+        case config::Driver::epoll:
+            return uring::Backend::epoll;
+    }
+    return uring::Backend::automatic;
+}
+
 uring::LoopOptions loop_options(const config::Worker& worker) {
     // A relayed connection holds at most one buffer each way.
     const std::uint64_t most = std::uint64_t{2} * worker.connections;
@@ -85,7 +97,27 @@ uring::LoopOptions loop_options(const config::Worker& worker) {
             .receive_buffers = worker.receive_buffers,
             .max_receive_buffers = static_cast<std::uint32_t>(std::clamp<std::uint64_t>(
                 most, worker.receive_buffers, limits::max_receive_buffers)),
-            .receive_buffer_size = worker.receive_buffer_size};
+            .receive_buffer_size = worker.receive_buffer_size,
+            .backend = backend_of(worker.driver)};
+}
+
+/// Warns before any ring is made when locked memory will not suffice for all of them. Root's rings
+/// are not charged; during a reload the rings of two generations exist at once.
+void check_locked_memory(const config::Settings& settings) {
+    if (::geteuid() == 0 || settings.worker.driver == config::Driver::epoll) return;
+    const uring::LoopOptions loop = loop_options(settings.worker);
+    const auto facts =
+        uring::gather_facts(loop.submissions, loop.completions, loop.max_receive_buffers);
+    const std::uint64_t workers =
+        settings.master.workers.number.value_or(process::available_cpus());
+    const std::uint64_t needed = 2 * workers * facts.memlock_needed;
+    if (facts.memlock_limit >= needed) return;
+    log::warning(
+        "{} workers and a reload beside them need {} of locked memory; RLIMIT_MEMLOCK is {} for "
+        "all processes of the user. Raise it (`ulimit -l`, LimitMEMLOCK= in the unit), lower "
+        "master.workers, worker.ring_completions or worker.connections, or start as root and set "
+        "master.user.",
+        workers, Bytes{needed}.text(), Bytes{facts.memlock_limit}.text());
 }
 
 Result<void> drop_privileges(const std::optional<process::Credentials>& credentials) {
@@ -144,6 +176,7 @@ config::Parsed App::load(const CommandLine& line) const {
 
 int App::serve(const CommandLine& line, config::Settings settings) const {
     log::configure({.level = settings.log.level, .format = settings.log.format});
+    check_locked_memory(settings);
     return master::run(application(line), std::move(settings));
 }
 

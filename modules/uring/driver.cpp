@@ -341,12 +341,13 @@ void Driver::flush() noexcept {
 
 Result<void> Driver::enter(const Wait& wait) noexcept {
     int outcome = 0;
-    __kernel_timespec limit{};
+    // liburing 2.9 forgets the minimum wait when there is no limit: then a long one.
+    __kernel_timespec limit{.tv_sec = 3'600, .tv_nsec = 0};
     if (wait.limit_ns) {
         limit.tv_sec = *wait.limit_ns / ns_per_s;
         limit.tv_nsec = *wait.limit_ns % ns_per_s;
     }
-    __kernel_timespec* const until = wait.limit_ns ? &limit : nullptr;
+    __kernel_timespec* const until = wait.limit_ns || wait.batch_us > 0 ? &limit : nullptr;
     io_uring_cqe* first = nullptr;
     if (soft_) [[unlikely]]
         outcome = soft_->enter(wait.completions, until);

@@ -34,6 +34,12 @@ public:
         return begin(task, task.promise().context());
     }
 
+    /// Ends the operation as its time limit would.
+    void expire() noexcept {
+        timed_out_ = true;
+        stop();
+    }
+
 protected:
     ~Operation();
     [[nodiscard]] int result() const noexcept { return result_; }

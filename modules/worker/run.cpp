@@ -79,6 +79,7 @@ private:
     channel::Channel master_;
     Options& options_;
     Context context_;
+    net::Sweep sweep_{loop_};
     Peers peers_;
     std::optional<Counters> counters_;
     std::uint32_t row_ = 0;
@@ -175,7 +176,8 @@ coro::Task<void> Worker::watch_signals() {
 }
 
 coro::Task<void> Worker::accept_from(const Listener& listener, Service& service) {
-    net::Acceptor acceptor{loop_, listener.socket.get(), options_.accept_backoff};
+    net::Acceptor acceptor{loop_, listener.socket.get(),
+                           {.backoff = options_.accept_backoff, .sweep = &sweep_}};
     for (;;) {
         while (connections_->size() >= options_.connections) {
             room_.reset();
@@ -376,6 +378,22 @@ int give_up(channel::Channel& master, const Error& error, const std::string& tex
     return 1;
 }
 
+/// Says once what this machine's kernel costs us.
+void report_shortcomings(const uring::Loop& loop, const uring::LoopOptions& options) {
+    if (loop.refusal()) {
+        const auto facts = uring::gather_facts(options.submissions, options.completions,
+                                               options.max_receive_buffers);
+        log::warning("no io_uring, so epoll is used: more system calls and CPU per request, and "
+                     "files block the worker. The reason: {}",
+                     uring::diagnose(*loop.refusal(), facts).text);
+    } else if (loop.backend() == uring::Backend::epoll) {
+        log::info("the driver is epoll");
+    } else {
+        for (const std::string_view lack : uring::consequences(loop.features()))
+            log::warning("this kernel's io_uring is older: {}", lack);
+    }
+}
+
 }  // namespace
 
 int run(channel::Channel to_master, Options options) {
@@ -386,8 +404,7 @@ int run(channel::Channel to_master, Options options) {
         return give_up(to_master, loop.error(),
                        "no io_uring: " + uring::diagnose(loop.error(), facts).text);
     }
-    for (const std::string_view lack : uring::consequences((*loop)->features()))
-        log::warning("this kernel's io_uring is older: {}", lack);
+    report_shortcomings(**loop, options.loop);
     if (options.ring_made)
         if (const auto made = options.ring_made(); !made)
             return give_up(to_master, made.error(), "drop privileges: " + made.error().text());
