@@ -80,41 +80,43 @@ public:
     /// like, each once; ETIMEDOUT after `limit`.
     [[nodiscard]] ReceivePacket receive(std::optional<Milliseconds> limit = {}) noexcept;
 
-    /// Sends one datagram, to a receiver or to the connected peer; `bytes` and `receiver` must live
+    /// Sends one datagram to a receiver; `bytes` and `receiver` must live
     /// until then. Suspends while the socket's buffer is full; cancellable: then nothing was sent.
     /// Errors: EMSGSIZE for one too long; those of sendmsg(2); ETIMEDOUT after `limit`.
-    [[nodiscard]] SendPacket send_to(const Address& receiver, std::span<const std::byte> bytes,
-                                     std::optional<Milliseconds> limit = {}) noexcept {
+    [[nodiscard]] inline SendPacket send_to(const Address& receiver,
+                                            std::span<const std::byte> bytes,
+                                            std::optional<Milliseconds> limit = {}) noexcept {
         return {loop(), fd_.get(), bytes, &receiver, 0, limit};
     }
-    [[nodiscard]] SendPacket send(std::span<const std::byte> bytes,
-                                  std::optional<Milliseconds> limit = {}) noexcept {
+    /// The same, to the connected peer.
+    [[nodiscard]] inline SendPacket send(std::span<const std::byte> bytes,
+                                         std::optional<Milliseconds> limit = {}) noexcept {
         return {loop(), fd_.get(), bytes, nullptr, 0, limit};
     }
     /// Sends `bytes` as datagrams of `segment_size` bytes each, the last perhaps shorter, in one
     /// pass through the kernel (UDP_SEGMENT): at most 64 of them and 65,507 bytes, none longer than
     /// the path takes; EINVAL otherwise.
-    [[nodiscard]] SendPacket send_segments_to(const Address& receiver,
-                                              std::span<const std::byte> bytes,
-                                              std::uint16_t segment_size,
-                                              std::optional<Milliseconds> limit = {}) noexcept {
+    [[nodiscard]] inline SendPacket send_segments_to(
+        const Address& receiver, std::span<const std::byte> bytes, std::uint16_t segment_size,
+        std::optional<Milliseconds> limit = {}) noexcept {
         return {loop(), fd_.get(), bytes, &receiver, segment_size, limit};
     }
-    [[nodiscard]] SendPacket send_segments(std::span<const std::byte> bytes,
-                                           std::uint16_t segment_size,
-                                           std::optional<Milliseconds> limit = {}) noexcept {
+    /// The same, to the connected peer.
+    [[nodiscard]] inline SendPacket send_segments(std::span<const std::byte> bytes,
+                                                  std::uint16_t segment_size,
+                                                  std::optional<Milliseconds> limit = {}) noexcept {
         return {loop(), fd_.get(), bytes, nullptr, segment_size, limit};
     }
 
     /// Returns the socket; it stays owned by this.
-    [[nodiscard]] RawFd fd() const noexcept { return fd_.get(); }
+    [[nodiscard]] inline RawFd fd() const noexcept { return fd_.get(); }
     /// Asks which address the socket is bound to. Errors: those of getsockname(2).
-    [[nodiscard]] Result<Address> address() const { return Address::of_socket(fd_.get()); }
+    [[nodiscard]] inline Result<Address> address() const { return Address::of_socket(fd_.get()); }
 
 private:
     Datagram(uring::Loop& loop, Fd socket, uring::MessageStream messages) noexcept
         : loop_{&loop}, fd_{std::move(socket)}, messages_{std::move(messages)} {}
-    [[nodiscard]] uring::Loop& loop() const noexcept { return *loop_; }
+    [[nodiscard]] inline uring::Loop& loop() const noexcept { return *loop_; }
 
     uring::Loop* loop_;
     Fd fd_;

@@ -15,7 +15,7 @@ export namespace ringfort::uring {
 
 /// Gives an Answers back to its loop.
 struct Abandon {
-    void operator()(Answers* answers) const noexcept { answers->abandon(); }
+    inline void operator()(Answers* answers) const noexcept { answers->abandon(); }
 };
 
 /// Awaits a connection of an AcceptStream: a descriptor, which the caller owns.
@@ -45,18 +45,18 @@ public:
     /// Awaits the next connection, closed on exec. Suspends; cancellable, and no connection is lost
     /// by it. Errors: those of accept(2), each once, after which nothing is accepted until this is
     /// called again; ECANCELED; ETIMEDOUT.
-    [[nodiscard]] NextAccept next(std::optional<Milliseconds> limit = {}) noexcept {
+    [[nodiscard]] inline NextAccept next(std::optional<Milliseconds> limit = {}) noexcept {
         return {*answers_, NextOperation::Kind::next, limit};
     }
     /// Stops accepting, and yields what was accepted before; nothing when that was all. Suspends
     /// until the kernel has let go; not cancellable.
-    [[nodiscard]] LastAccept last() noexcept {
+    [[nodiscard]] inline LastAccept last() noexcept {
         return {*answers_, NextOperation::Kind::last, std::nullopt};
     }
     /// Counts the connections that were accepted and not taken.
-    [[nodiscard]] std::size_t pending() const noexcept { return answers_->pending(); }
+    [[nodiscard]] inline std::size_t pending() const noexcept { return answers_->pending(); }
     /// Tells whether the kernel is accepting.
-    [[nodiscard]] bool armed() const noexcept { return answers_->armed(); }
+    [[nodiscard]] inline bool armed() const noexcept { return answers_->armed(); }
 
 private:
     std::unique_ptr<Answers, Abandon> answers_;

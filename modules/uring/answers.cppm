@@ -36,9 +36,9 @@ public:
     NextOperation(Answers& answers, Kind kind, std::optional<Milliseconds> limit) noexcept;
     NextOperation(NextOperation&&) = delete;
 
-    [[nodiscard]] bool await_ready() const noexcept { return false; }
+    [[nodiscard]] inline bool await_ready() const noexcept { return false; }
     template <coro::TaskPromise P>
-    bool await_suspend(std::coroutine_handle<P> task) {
+    inline bool await_suspend(std::coroutine_handle<P> task) {
         return begin(task, task.promise().context());
     }
 
@@ -79,9 +79,9 @@ public:
     /// Ends the request and drops what has come: descriptors are closed, buffers given back.
     void abandon() noexcept;
     /// Counts what nobody has taken.
-    [[nodiscard]] std::size_t pending() const noexcept { return count_; }
+    [[nodiscard]] inline std::size_t pending() const noexcept { return count_; }
     using Multishot::armed;
-    [[nodiscard]] Loop& loop() const noexcept { return Multishot::loop(); }
+    [[nodiscard]] inline Loop& loop() const noexcept { return Multishot::loop(); }
 
 private:
     friend class NextOperation;
@@ -92,7 +92,7 @@ private:
     void push(Answer answer) noexcept;
     [[nodiscard]] Answer pop() noexcept;
     void drop(Answer answer) noexcept;
-    [[nodiscard]] Step step() const noexcept { return step_of(request_.opcode); }
+    [[nodiscard]] inline Step step() const noexcept { return step_of(request_.opcode); }
 
     BufferPool* pool_;
     NextOperation* waiter_ = nullptr;

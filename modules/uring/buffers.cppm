@@ -53,7 +53,7 @@ public:
         return {reinterpret_cast<const char*>(data_), size_};
     }
     /// Forgets the first `count` bytes, at most `size()`: they were read.
-    void remove_prefix(std::size_t count) noexcept {
+    inline void remove_prefix(std::size_t count) noexcept {
         data_ += count;
         size_ -= static_cast<std::uint32_t>(count);
     }

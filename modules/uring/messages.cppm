@@ -48,16 +48,16 @@ public:
 
     /// Awaits the next message. Suspends; cancellable, and no message is lost by it. Errors: those
     /// of recvmsg(2), each once; ECANCELED; ETIMEDOUT.
-    [[nodiscard]] NextMessage next(std::optional<Milliseconds> limit = {}) noexcept {
+    [[nodiscard]] inline NextMessage next(std::optional<Milliseconds> limit = {}) noexcept {
         return {*answers_, NextOperation::Kind::next, limit};
     }
     /// The same, by an awaitable that makes something else of the message.
     template <std::derived_from<NextMessage> Next>
-    [[nodiscard]] Next next_as(std::optional<Milliseconds> limit = {}) noexcept {
+    [[nodiscard]] inline Next next_as(std::optional<Milliseconds> limit = {}) noexcept {
         return {*answers_, NextOperation::Kind::next, limit};
     }
     /// Counts the messages that were received and not taken.
-    [[nodiscard]] std::size_t pending() const noexcept { return answers_->pending(); }
+    [[nodiscard]] inline std::size_t pending() const noexcept { return answers_->pending(); }
 
 private:
     explicit MessageStream(Answers* answers) noexcept : answers_{answers} {}

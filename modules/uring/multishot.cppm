@@ -21,7 +21,7 @@ public:
     Multishot(Multishot&&) = delete;
 
     /// Tells whether the kernel may still answer.
-    [[nodiscard]] bool armed() const noexcept { return state_ != State::idle; }
+    [[nodiscard]] inline bool armed() const noexcept { return state_ != State::idle; }
 
 protected:
     /// Takes one answer: a completion's result and flags. Called from the loop; resumes nothing.
@@ -38,7 +38,7 @@ protected:
     bool stop() noexcept;
     /// Asks anew when the pool has a buffer. For a request that ended because it had none.
     void arm_with_buffer(BufferPool& pool) noexcept;
-    [[nodiscard]] Loop& loop() const noexcept { return loop_; }
+    [[nodiscard]] inline Loop& loop() const noexcept { return loop_; }
 
     Request request_;
 

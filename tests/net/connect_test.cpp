@@ -1,7 +1,9 @@
 #include <catch2/catch_test_macros.hpp>
 #include <coroutine>
+#include <cstddef>
 #include <exception>
 #include <optional>
+#include <span>
 #include <string>
 #include <system_error>
 #include <utility>
@@ -26,7 +28,9 @@ TEST_CASE("a connected stream talks to the accepted one and sees its end") {
         auto server = co_await acceptor.accept();
         ensure(server.has_value(), "accept");
         ensure(server->peer()->text() == Address::of_socket(client->fd())->text(), "peer");
-        ensure((co_await client->send_all("ping")).has_value(), "send");
+        const std::span<const std::byte> pieces[] = {std::as_bytes(std::span{"pi", 2}),
+                                                     std::as_bytes(std::span{"ng", 2})};
+        ensure((co_await client->send_all(pieces)).has_value(), "send");
         ensure(client->shutdown_write().has_value(), "shutdown");
         std::string text;
         while (auto chunk = co_await server->receive()) {
