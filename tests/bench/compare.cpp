@@ -98,9 +98,9 @@ std::vector<bench::CellSpec> choose_cells(const Arguments& arguments) {
     return cells;
 }
 
-std::vector<bench::Entry> choose_contestants(const Arguments& arguments) {
+std::vector<bench::Entry> choose_contestants(const Arguments& arguments, const bench::Site& site) {
     std::vector<bench::Entry> entries =
-        arguments.control ? bench::control_roster() : bench::roster();
+        arguments.control ? bench::control_roster(site) : bench::roster(site);
     std::vector<std::string> wanted = arguments.contestants;
     if (arguments.quick && wanted.empty()) wanted = {"uring", "epoll", "splice"};
     std::erase_if(entries, [&](const bench::Entry& entry) {
@@ -118,7 +118,7 @@ bool needed_for_bars(const bench::CellSpec& cell, const bench::Entry& entry) {
     if (is({"ringfort"})) return true;
     switch (cell.work) {
         case bench::Work::round_trips:
-            if (cell.kind == bench::Kind::relay) return !is({"haproxy"});
+            if (cell.kind == bench::Kind::relay) return !is({"haproxy", "haproxy-splice"});
             return cell.payload_bytes > 64 ||
                    is({"uring", "epoll", "asio-epoll-coroutines", "asio-uring-coroutines"});
         case bench::Work::churn:
@@ -132,20 +132,19 @@ bool needed_for_bars(const bench::CellSpec& cell, const bench::Entry& entry) {
     return false;
 }
 
-void list(const std::vector<bench::CellSpec>& cells, const std::vector<bench::Entry>& entries,
-          const bench::Site& site) {
+void list(const std::vector<bench::CellSpec>& cells, const std::vector<bench::Entry>& entries) {
     for (const bench::CellSpec& cell : cells)
         fmt::print("cell {:<24} {}\n", cell.name(), cell.title());
     for (const bench::Entry& entry : entries) {
         fmt::print("{} {:<24} {}\n", entry.kind == bench::Kind::echo ? "echo " : "relay",
-                   entry.name, bench::launch_of(entry, site) ? "" : "(not built or not installed)");
+                   entry.name, entry.command.empty() ? "(not built or not installed)" : "");
     }
 }
 
 void name_absent(const Plan& plan) {
     std::string absent;
     for (const bench::Entry& entry : plan.entries) {
-        if (bench::launch_of(entry, plan.site)) continue;
+        if (!entry.command.empty()) continue;
         absent += fmt::format("{}{} ({})", absent.empty() ? "" : ", ", entry.name,
                               entry.kind == bench::Kind::echo ? "echo" : "relay");
     }
@@ -201,10 +200,11 @@ bool compare(const Plan& plan, const Arguments& arguments) {
 }
 
 Plan make_plan(const Arguments& arguments) {
-    Plan plan{choose_cells(arguments), choose_contestants(arguments), {}, {}};
+    Plan plan{choose_cells(arguments), {}, {}, {}};
     plan.site.build = arguments.build;
     plan.site.directory = std::filesystem::absolute(arguments.directory).string();
     plan.site.cores = plan.options.cores = bench::pick_cores();
+    plan.entries = choose_contestants(arguments, plan.site);
     plan.options.pairs = arguments.pairs;
     plan.options.slice = std::chrono::milliseconds(static_cast<int>(arguments.seconds * 1000));
     plan.options.interrupted = [] { return interrupted != 0; };
@@ -246,7 +246,7 @@ int main(int argc, char** argv) try {
     if (app.count("--pairs") == 0 && arguments.quick) arguments.pairs = 6;
     Plan plan = make_plan(arguments);
     if (arguments.list) {
-        list(plan.cells, plan.entries, plan.site);
+        list(plan.cells, plan.entries);
         return 0;
     }
     if (!arguments.plots.empty()) std::filesystem::create_directories(arguments.plots);

@@ -1,13 +1,10 @@
 #include "contestant.hpp"
 
-#include <arpa/inet.h>
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <netinet/in.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -112,19 +109,6 @@ std::string last_lines(const std::string& path) {
     return text.size() > most ? "..." + text.substr(text.size() - most) : text;
 }
 
-/// Tells whether a connection to the port can be made.
-bool accepts(std::uint16_t port) {
-    const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    sockaddr_in address{};
-    address.sin_family = AF_INET;
-    address.sin_port = htons(port);
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    const bool connected =
-        connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address) == 0;
-    if (fd >= 0) close(fd);
-    return connected;
-}
-
 /// Waits until the child has ended and leaves it unreaped, so that its group id stays its own.
 bool ended_within(pid_t pid, Clock::duration limit) {
     const auto deadline = Clock::now() + limit;
@@ -202,10 +186,6 @@ void Contestant::await_port() {
 }
 
 bool Contestant::serves() {
-    if (launch_.port != 0) {
-        port_ = launch_.port;
-        return accepts(port_);
-    }
     const std::string log = read_file(launch_.log_file);
     port_ = number_after(log, launch_.port_follows);
     const bool ready = launch_.ready_word.empty() || contains_word(log, launch_.ready_word);

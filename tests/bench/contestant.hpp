@@ -18,7 +18,6 @@ struct Launch {
     std::string port_follows;          ///< the port stands in the output right after this text
     std::string ready_word;            ///< wait for this word too, unless empty
     int core = -1;                     ///< where it is pinned; -1: nowhere in particular
-    std::uint16_t port = 0;            ///< the one it was told to take; 0: it prints its own
 };
 
 /// CPU time used by a server since it was started.

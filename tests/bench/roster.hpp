@@ -19,29 +19,27 @@ struct Site {
     std::uint16_t upstream_port = 0;  ///< relays: where they connect to
 };
 
-/// One server of the table.
+/// One server of the benchmark. One without a command is known, but not built or not installed.
 struct Entry {
-    /// How its port and its upstream are said.
     enum class Form : std::uint8_t {
-        plain,   ///< PROGRAM PORT [variant], or PROGRAM PORT UPSTREAM_PORT: prints "listening PORT"
-        ours,    ///< an app of the framework, with a configuration
-        nginx,   ///< with a configuration of its own
-        haproxy  ///< likewise
+        ours,     ///< an app of the framework, with a configuration that is written for it
+        contract  ///< prints "listening PORT"; the command has @PORT@ and @UPSTREAM_PORT@
     };
     std::string name;
-    Kind kind;
-    Form form;
-    std::vector<std::string> programs;  ///< below the build directory, or on PATH; the first found
-    std::string variant = {};
+    Kind kind = Kind::echo;
+    Form form = Form::contract;
+    std::vector<std::string> command = {};
 };
 
-/// Every server, ours first of its kind.
-[[nodiscard]] std::vector<Entry> roster();
-/// Only the yardstick, twice: what chance makes of a ratio.
-[[nodiscard]] std::vector<Entry> control_roster();
+/// Returns every server, ours first of its kind: ours, and those that the build directory lists in
+/// tests/bench/contestants/contestants.txt ("KIND|NAME|PROGRAM|ARGUMENT..." a line); those that are
+/// not there without a command.
+[[nodiscard]] std::vector<Entry> roster(const Site& site);
+/// Returns only the yardstick, twice: what chance makes of a ratio.
+[[nodiscard]] std::vector<Entry> control_roster(const Site& site);
 
-/// Returns how to start `entry`, or nothing when it is not built or not installed. Writes its
-/// configuration. Throws std::runtime_error when that cannot be written.
+/// Returns how to start `entry`, or nothing when it is not there. Writes its configuration. Throws
+/// std::runtime_error when that cannot be written.
 [[nodiscard]] std::optional<Launch> launch_of(const Entry& entry, const Site& site);
 
 /// Returns how to start the echo behind the relays.
