@@ -60,6 +60,7 @@ user = "nobody"
 group = "nogroup"
 open_files = 1_000
 [worker]
+driver = "epoll"
 connections = 8
 accept_backoff_ms = 9
 receive_buffers = 16
@@ -90,7 +91,8 @@ size = 4096
                                      "nobody",
                                      "nogroup",
                                      1'000});
-    CHECK(s.worker == config::Worker{8, Milliseconds{9}, 16, {1024}, 11, 12});
+    CHECK(s.worker == config::Worker{
+                          config::Driver::epoll, 8, Milliseconds{9}, 16, {1024}, 11, 12});
     CHECK(s.log ==
           config::Log{"/var/log/a.log", ringfort::log::Level::error, ringfort::log::Format::json});
     REQUIRE(s.listeners.size() == 1);
