@@ -74,6 +74,7 @@ load::Report load_on(const Contestant& server, std::uint32_t connections, std::s
 
 bool refuses(std::uint16_t port) {
     const int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    REQUIRE(fd >= 0);
     sockaddr_in address{};
     address.sin_family = AF_INET;
     address.sin_port = htons(port);
@@ -107,7 +108,7 @@ TEST_CASE("the epoll echo keeps what a socket does not take at once") {
     const TemporaryLog log;
     const Contestant server(epoll_echo(log));
     // 16 MiB in flight are more than the socket buffers hold: both sides meet full ones.
-    const load::Report report = load_on(server, 2, 1024 * 1024, 8);
+    const load::Report report = load_on(server, 2, 1U << 20, 8);
     INFO(load::describe(report));
     CHECK(report.clean());
 }

@@ -16,7 +16,7 @@
 namespace bench {
 namespace {
 
-constexpr std::size_t buffer_bytes = 64 * 1024;
+constexpr std::size_t buffer_bytes = 64U << 10;
 constexpr std::chrono::milliseconds pause_length{200};
 
 void require(bool held, const char* step) {

@@ -5,6 +5,7 @@
 
 #include <catch2/catch_test_macros.hpp>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <system_error>
@@ -25,6 +26,7 @@ using std::chrono::milliseconds;
 namespace {
 
 constexpr std::uint32_t clients = 4;
+constexpr std::size_t bulk_bytes = 16U << 10;
 
 Options load_of(const FaultyServer& server, Mode mode) {
     Options options;
@@ -34,7 +36,7 @@ Options load_of(const FaultyServer& server, Mode mode) {
     options.warmup = milliseconds(20);
     options.duration = milliseconds(150);
     options.timeout = milliseconds(1500);
-    if (mode == Mode::bulk) options.payload_bytes = 16 * 1024;
+    if (mode == Mode::bulk) options.payload_bytes = bulk_bytes;
     return options;
 }
 
@@ -102,7 +104,7 @@ TEST_CASE("bulk counts bytes and messages, and no latency") {
     const FaultyServer server(Fault::none);
     const Report report = outcome_of(load_of(server, Mode::bulk));
     // A message may have begun to arrive before the window did, on each connection.
-    CHECK(report.bytes + clients * 16 * 1024 >= report.requests * 16 * 1024);
+    CHECK(report.bytes + clients * bulk_bytes >= report.requests * bulk_bytes);
     CHECK(report.bytes > 0);
     CHECK(report.latency.count() == 0);
 }

@@ -10,6 +10,8 @@ using load::Payload;
 
 namespace {
 
+constexpr std::uint64_t nine_messages = std::uint64_t{64} * 9;
+
 std::vector<std::byte> stream(const Payload& payload, std::uint32_t connection,
                               std::uint64_t offset, std::size_t size) {
     std::vector<std::byte> bytes(size);
@@ -47,11 +49,11 @@ TEST_CASE("every single changed bit is noticed") {
 
 TEST_CASE("messages of other connections, other numbers and other runs do not match") {
     const Payload payload(64, 1);
-    const auto message = stream(payload, 5, 64 * 9, 64);
-    CHECK(payload.matches(5, 64 * 9, message));
+    const auto message = stream(payload, 5, nine_messages, 64);
+    CHECK(payload.matches(5, nine_messages, message));
     for (std::uint32_t other = 0; other < 1000; ++other) {
-        if (other != 5) REQUIRE_FALSE(payload.matches(other, 64 * 9, message));
-        if (other != 9) REQUIRE_FALSE(payload.matches(5, 64 * std::uint64_t{other}, message));
+        if (other != 5) REQUIRE_FALSE(payload.matches(other, nine_messages, message));
+        if (other != 9) REQUIRE_FALSE(payload.matches(5, std::uint64_t{64} * other, message));
     }
-    CHECK_FALSE(Payload(64, 2).matches(5, 64 * 9, message));
+    CHECK_FALSE(Payload(64, 2).matches(5, nine_messages, message));
 }
