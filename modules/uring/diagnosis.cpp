@@ -11,7 +11,9 @@ module;
 #include <fstream>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <system_error>
+#include <vector>
 module ringfort.uring;
 
 import ringfort.base;
@@ -129,6 +131,18 @@ Diagnosis diagnose(const Error& error, const Facts& facts) {
             "no file descriptor is left for the ring. Raise master.open_files or the hard limit "
             "(`ulimit -Hn`, LimitNOFILE= in the unit)."};
     return {Cause::other, error.text() + "."};
+}
+
+std::vector<std::string> Loop::shortcomings() const {
+    std::vector<std::string> texts;
+    if (driver_.refusal())
+        texts.push_back("no io_uring, so epoll is used: more system calls and CPU per request, and "
+                        "files block the worker. " +
+                        diagnose(*driver_.refusal(), gather_facts(1, 1, 1)).text);
+    else if (backend() == Backend::io_uring)
+        for (const std::string_view lack : consequences(features()))
+            texts.push_back("this kernel's io_uring is older: " + std::string{lack});
+    return texts;
 }
 
 }  // namespace ringfort::uring

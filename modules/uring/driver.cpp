@@ -50,7 +50,7 @@ bool knows(io_uring& ring, int opcode) noexcept {
     return probe && ::io_uring_opcode_supported(probe.get(), opcode) != 0;
 }
 
-/// What the environment variable RINGFORT_DRIVER asks for; anything else than a name is as if unset.
+/// What the environment variable RINGFORT_DRIVER asks for; any other word is as if it were unset.
 Backend backend_of_environment() noexcept {
     const char* const value = std::getenv("RINGFORT_DRIVER");
     const std::string_view name = value == nullptr ? "" : value;

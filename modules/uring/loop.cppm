@@ -5,6 +5,7 @@ module;
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 #include <type_traits>
 #include <utility>
@@ -63,9 +64,11 @@ public:
     [[nodiscard]] const BufferPool& buffers() const noexcept { return buffers_; }
     [[nodiscard]] const BufferPool& message_buffers() const noexcept { return message_buffers_; }
     [[nodiscard]] const Features& features() const noexcept { return driver_.features(); }
-    /// Return what carries the requests out, and why it is not io_uring if that was refused.
+    /// Returns what carries the requests out: io_uring or epoll.
     [[nodiscard]] Backend backend() const noexcept { return driver_.backend(); }
-    [[nodiscard]] const std::optional<Error>& refusal() const noexcept { return driver_.refusal(); }
+    /// Says in a sentence or two each what this machine's kernel does not do and what follows from
+    /// it, for the log: io_uring refused, or a feature missing.
+    [[nodiscard]] std::vector<std::string> shortcomings() const;
     [[nodiscard]] const LoopStatistics& statistics() const noexcept { return statistics_; }
 
     /// Accepts one connection: an Fd, closed on exec. The listener must be in blocking mode.

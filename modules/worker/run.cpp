@@ -15,7 +15,6 @@ module;
 #include <optional>
 #include <span>
 #include <string>
-#include <string_view>
 #include <system_error>
 #include <utility>
 #include <variant>
@@ -378,22 +377,6 @@ int give_up(channel::Channel& master, const Error& error, const std::string& tex
     return 1;
 }
 
-/// Says once what this machine's kernel costs us.
-void report_shortcomings(const uring::Loop& loop, const uring::LoopOptions& options) {
-    if (loop.refusal()) {
-        const auto facts = uring::gather_facts(options.submissions, options.completions,
-                                               options.max_receive_buffers);
-        log::warning("no io_uring, so epoll is used: more system calls and CPU per request, and "
-                     "files block the worker. The reason: {}",
-                     uring::diagnose(*loop.refusal(), facts).text);
-    } else if (loop.backend() == uring::Backend::epoll) {
-        log::info("the driver is epoll");
-    } else {
-        for (const std::string_view lack : uring::consequences(loop.features()))
-            log::warning("this kernel's io_uring is older: {}", lack);
-    }
-}
-
 }  // namespace
 
 int run(channel::Channel to_master, Options options) {
@@ -404,7 +387,7 @@ int run(channel::Channel to_master, Options options) {
         return give_up(to_master, loop.error(),
                        "no io_uring: " + uring::diagnose(loop.error(), facts).text);
     }
-    report_shortcomings(**loop, options.loop);
+    for (const std::string& text : (*loop)->shortcomings()) log::warning("{}", text);
     if (options.ring_made)
         if (const auto made = options.ring_made(); !made)
             return give_up(to_master, made.error(), "drop privileges: " + made.error().text());

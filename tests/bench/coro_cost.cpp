@@ -43,13 +43,13 @@ coro::Task<void> call_many() {
 
 /// Goes to the end of the ready queue and lets everything before it run.
 struct Yield {
-    coro::ReadyQueue* ready = nullptr;
     coro::Resumption resumption{};
     [[nodiscard]] bool await_ready() const noexcept { return false; }
     template <coro::TaskPromise P>
     void await_suspend(std::coroutine_handle<P> task) noexcept {
-        resumption.handle = task;
-        task.promise().context().ready->push(resumption);
+        const coro::Context& context = task.promise().context();
+        resumption.prepare(task, context);
+        context.scheduler->push(resumption);
     }
     void await_resume() const noexcept {}
 };
@@ -76,10 +76,10 @@ coro::Task<void> spawn_many() {
 
 /// Runs a task on a ready queue of its own until nothing is left to resume.
 void run(coro::Task<void> task) {
-    coro::ReadyQueue ready;
-    coro::Scope scope{coro::Context{&ready, nullptr}};
+    coro::Scheduler scheduler;
+    coro::Scope scope{coro::Context{.scheduler = &scheduler}};
     scope.spawn(std::move(task));
-    while (!ready.empty()) ready.run(per_batch);
+    while (!scheduler.empty()) scheduler.run();
 }
 
 struct Cost {

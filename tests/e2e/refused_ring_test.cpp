@@ -7,12 +7,16 @@
 #include <catch2/catch_test_macros.hpp>
 #include <cerrno>
 #include <cstddef>
+#include <cstdlib>
 #include <string>
+#include <utility>
 
 #include "apps.h"
 #include "child.h"
 #include "config.h"
+#include "connection.h"
 #include "deadline.h"
+#include "server.h"
 #include "temp_dir.h"
 
 namespace e2e {
@@ -20,6 +24,7 @@ namespace {
 
 /// Refuses io_uring_setup with EPERM as the default profiles of Docker and containerd do.
 bool forbid_io_uring() {
+    ::unsetenv("RINGFORT_DRIVER");  // what the machine allows is to decide
     sock_filter filter[] = {
         BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_io_uring_setup, 0, 1),
@@ -31,21 +36,35 @@ bool forbid_io_uring() {
            ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
 }
 
-TEST_CASE("where seccomp forbids io_uring a start exits 1 and names the cause and the remedy") {
+/// Starts the echo server where io_uring is forbidden; returns what it said and its exit code.
+std::pair<std::string, int> start_without_io_uring(const std::string& worker_table) {
     const std::string app = echo_app();
     const TempDir dir;
-    write_file(dir.file("config.toml"), Config{}.text());
+    write_file(dir.file("config.toml"), Config{}.text() + worker_table);
     Child server{{.argv = {app, "-c", dir.file("config.toml")},
                   .error_path = dir.file("err"),
                   .before_exec = forbid_io_uring}};
     const auto status = server.wait();
-    const std::string said = read_file(dir.file("err"));
-    INFO(said);
     REQUIRE(status);
-    CHECK(status->code() == 1);
+    return {read_file(dir.file("err")), status->code()};
+}
+
+TEST_CASE("a server told to use io_uring where seccomp forbids it exits 1 with cause and remedy") {
+    const auto [said, code] = start_without_io_uring("[worker]\ndriver = \"io_uring\"\n");
+    INFO(said);
+    CHECK(code == 1);
     CHECK(said.find("io_uring") != std::string::npos);
     CHECK(said.find("seccomp") != std::string::npos);
     CHECK(said.find("--security-opt") != std::string::npos);  // Docker's way to allow it
+}
+
+TEST_CASE("where seccomp forbids io_uring a server warns and serves by epoll") {
+    const TempDir dir;
+    Server server{echo_app(), Config{}, dir, forbid_io_uring};
+    Connection::to(server.at("echo")).echo("hello");
+    const std::string said = read_file(server.error_path());
+    CHECK(said.find("no io_uring, so epoll is used") != std::string::npos);
+    CHECK(said.find("--security-opt") != std::string::npos);
 }
 
 TEST_CASE("a filter that refuses io_uring does so: the test above cannot pass by chance") {
