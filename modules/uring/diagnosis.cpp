@@ -136,9 +136,10 @@ Diagnosis diagnose(const Error& error, const Facts& facts) {
 std::vector<std::string> Loop::shortcomings() const {
     std::vector<std::string> texts;
     if (driver_.refusal())
-        texts.push_back("no io_uring, so epoll is used: more system calls and CPU per request, and "
-                        "files block the worker. " +
-                        diagnose(*driver_.refusal(), gather_facts(1, 1, 1)).text);
+        texts.push_back(
+            "no io_uring, so epoll is used: more system calls and CPU per request, and "
+            "files block the worker. " +
+            diagnose(*driver_.refusal(), gather_facts(1, 1, 1)).text);
     else if (backend() == Backend::io_uring)
         for (const std::string_view lack : consequences(features()))
             texts.push_back("this kernel's io_uring is older: " + std::string{lack});

@@ -61,9 +61,8 @@ Backend backend_of_environment() noexcept {
 
 /// Whether there is no io_uring for this process, rather than no room for one.
 bool is_refusal(const Error& error) noexcept {
-    return error.is(std::errc::operation_not_permitted) ||
-           error.is(std::errc::permission_denied) || error.is(std::errc::function_not_supported) ||
-           error.is(std::errc::invalid_argument);
+    return error.is(std::errc::operation_not_permitted) || error.is(std::errc::permission_denied) ||
+           error.is(std::errc::function_not_supported) || error.is(std::errc::invalid_argument);
 }
 
 void prepare(io_uring_sqe& sqe, const Request& request) noexcept {

@@ -117,14 +117,21 @@ Wait Loop::wait() const noexcept {
     if (!scheduler_.empty() || !operations_without_room_.empty() ||
         !receivers_without_room_.empty() || !multishots_without_room_.empty() || !closing_.empty())
         return {.limit_ns = 0};
-    const auto due = scheduler_.timers().next();
+    Wait wait;
     // Sends whose tasks need not go on at once complete while they are submitted: the loop waits
-    // for something more. A receiver without a buffer may be waiting for just their bytes.
-    const unsigned completions =
-        prompt_ == 0 || !receivers_without_buffer_.empty() ? 1 : prompt_ + 1;
-    if (!due) return {.limit_ns = std::nullopt, .completions = completions};
-    const auto left = std::chrono::duration_cast<std::chrono::nanoseconds>(*due - now()).count();
-    return {.limit_ns = std::max<std::int64_t>(left, 0), .completions = completions};
+    // for something more, but not for long: one may have failed, which its task is to know. A
+    // receiver without a buffer may be waiting for just their bytes.
+    if (prompt_ > 0 && receivers_without_buffer_.empty()) {
+        wait.completions = prompt_ + 1;
+        wait.limit_ns = std::chrono::nanoseconds{limits::send_answer_ms}.count();
+    }
+    if (const auto due = scheduler_.timers().next()) {
+        const auto left =
+            std::chrono::duration_cast<std::chrono::nanoseconds>(*due - scheduler_.clock()).count();
+        const std::int64_t bounded = std::max<std::int64_t>(left, 0);
+        wait.limit_ns = std::min(wait.limit_ns.value_or(bounded), bounded);
+    }
+    return wait;
 }
 
 void Loop::submit(Operation& operation) noexcept {

@@ -48,17 +48,17 @@ private:
 
     coro::Task<void> obey();
     coro::Task<void> watch_signals();
-    coro::Task<void> accept_from(const Listener& listener, Service& service);
+    coro::Task<void> accept_from(const Listener& listener);
     coro::Task<void> accept_last();
-    coro::Task<void> serve(Service& service, net::Stream peer);
+    coro::Task<void> serve(const std::string& name, net::Stream peer);
     coro::Task<void> watch_peer(Peers::Key peer);
     coro::Task<void> limit_drain(Milliseconds timeout);
 
     void on(const channel::AddListener& message, channel::Fds fds);
     void on(const channel::AddZone& message, channel::Fds fds);
     void on(const channel::Start& message, channel::Fds fds);
-    void on(const channel::Drain& message, channel::Fds fds);
-    void on(const channel::Terminate& message, channel::Fds fds);
+    void on(const channel::Drain& message, channel::Fds) { stop(message.timeout); }
+    void on(const channel::Terminate&, channel::Fds) { terminate(); }
     void on(const channel::ReopenLogs& message, channel::Fds fds);
     void on(const channel::OpenPeer& message, channel::Fds fds);
     void on(const channel::ClosePeer& message, channel::Fds fds);
@@ -82,7 +82,12 @@ private:
     Peers peers_;
     std::optional<Counters> counters_;
     std::uint32_t row_ = 0;
-    std::map<std::string, std::unique_ptr<Service>> services_;  ///< those with a listener
+    /// A service, and what the stall detector calls its tasks.
+    struct Running {
+        std::unique_ptr<Service> service;
+        coro::Label label;
+    };
+    std::map<std::string, Running> services_;  ///< those with a listener
     std::map<std::uint32_t, Listener> listeners_;
     std::optional<coro::Scope> commands_;
     std::optional<coro::Scope> acceptors_;
@@ -174,9 +179,9 @@ coro::Task<void> Worker::watch_signals() {
     }
 }
 
-coro::Task<void> Worker::accept_from(const Listener& listener, Service& service) {
-    net::Acceptor acceptor{loop_, listener.socket.get(),
-                           {.backoff = options_.accept_backoff, .sweep = &sweep_}};
+coro::Task<void> Worker::accept_from(const Listener& listener) {
+    net::Acceptor acceptor{
+        loop_, listener.socket.get(), {.backoff = options_.accept_backoff, .sweep = &sweep_}};
     for (;;) {
         while (connections_->size() >= options_.connections) {
             room_.reset();
@@ -188,7 +193,7 @@ coro::Task<void> Worker::accept_from(const Listener& listener, Service& service)
                 log::error("{}: {}", listener.address.text(), peer.error().text());
             co_return;
         }
-        connections_->spawn(serve(service, *std::move(peer)));
+        connections_->spawn(serve(listener.service, *std::move(peer)));
     }
 }
 
@@ -202,16 +207,18 @@ coro::Task<void> Worker::accept_last() {
             auto peer = co_await acceptor.accept_waiting();
             if (!peer) log::warning("{}: {}", listener.address.text(), peer.error().text());
             if (!peer || !*peer) break;
-            connections_->spawn(serve(*services_.at(listener.service), **std::move(peer)));
+            connections_->spawn(serve(listener.service, **std::move(peer)));
         }
     }
 }
 
-coro::Task<void> Worker::serve(Service& service, net::Stream peer) {
+coro::Task<void> Worker::serve(const std::string& name, net::Stream peer) {
+    Running& running = services_.at(name);
+    co_await coro::Relabel{running.label};
     count(Counter::accepted);
     counters_->add(row_, Counter::active);
     try {
-        const auto outcome = co_await service.serve(std::move(peer), context_);
+        const auto outcome = co_await running.service->serve(std::move(peer), context_);
         if (!outcome) {
             count(Counter::failed);
             log::debug("connection ended: {}", outcome.error().text());
@@ -273,14 +280,6 @@ void Worker::on(const channel::Start& message, channel::Fds) {
     send(channel::Ready{context_.slot(), context_.generation()});
 }
 
-void Worker::on(const channel::Drain& message, channel::Fds) {
-    stop(message.timeout);
-}
-
-void Worker::on(const channel::Terminate&, channel::Fds) {
-    terminate();
-}
-
 void Worker::on(const channel::ReopenLogs&, channel::Fds fds) {
     log::write_to(fds.empty() ? Fd{} : std::move(fds[0]));
 }
@@ -302,8 +301,10 @@ void Worker::on(const Other&, channel::Fds) {
 
 /// Makes the service if it is the first listener's that needs it.
 Result<void> Worker::make_service(const std::string& name) try {
-    std::unique_ptr<Service>& service = services_[name];
-    if (!service) service = options_.services.at(name)();
+    const auto [place, added] = services_.try_emplace(name);
+    Running& running = place->second;
+    running.label.name = place->first;
+    if (!running.service) running.service = options_.services.at(name)();
     return {};
 } catch (const std::exception& exception) {
     log::error("service {} cannot be made: {}", name, exception.what());
@@ -331,7 +332,7 @@ Result<void> Worker::start(const channel::Start& message) {
 
 void Worker::begin_accepting(const Listener& listener) {
     if (stop_.is_set()) return;
-    acceptors_->spawn(accept_from(listener, *services_.at(listener.service)));
+    acceptors_->spawn(accept_from(listener));
 }
 
 void Worker::stop(Milliseconds drain_timeout) {

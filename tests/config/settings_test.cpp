@@ -91,8 +91,8 @@ size = 4096
                                      "nobody",
                                      "nogroup",
                                      1'000});
-    CHECK(s.worker == config::Worker{
-                          config::Driver::epoll, 8, Milliseconds{9}, 16, {1024}, 11, 12});
+    CHECK(s.worker ==
+          config::Worker{config::Driver::epoll, 8, Milliseconds{9}, 16, {1024}, 11, 12});
     CHECK(s.log ==
           config::Log{"/var/log/a.log", ringfort::log::Level::error, ringfort::log::Format::json});
     REQUIRE(s.listeners.size() == 1);

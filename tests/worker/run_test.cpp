@@ -97,6 +97,15 @@ TEST_CASE("a worker serves a listener that was added later, each by its own serv
     CHECK(first.echoes("still here"));
 }
 
+TEST_CASE("a service that keeps its worker from all else is named in the log") {
+    Serving serving;
+    const testing::Listener later;
+    serving.worker.give(later, "blocker", 1);
+    Client client{later};
+    CHECK(client.receives("done"));
+    CHECK(testing::reads(serving.worker.errors(), "blocker kept all other tasks waiting"));
+}
+
 TEST_CASE("a worker without its counters does not start, says why, and says no more") {
     const testing::Listener listener;
     Hired worker;

@@ -1,5 +1,6 @@
 /// The services of the tests. Include it after the imports.
 #pragma once
+#include <chrono>
 #include <coroutine>
 #include <cstddef>
 #include <exception>
@@ -30,6 +31,16 @@ struct Thrower {
         const auto chunk = co_await peer.receive();
         if (chunk && chunk->bytes().size() == 1) throw 42;
         throw std::runtime_error{"thrown by a test"};
+    }
+};
+
+/// Keeps the worker busy for longer than a stall takes, once.
+struct Blocker {
+    Served serve(ringfort::net::Stream peer, ringfort::worker::Context&) {
+        const auto end = ringfort::now() + 2 * ringfort::limits::stall_ms;
+        while (ringfort::now() < end) {
+        }
+        co_return co_await peer.send_all("done");
     }
 };
 
@@ -65,6 +76,7 @@ ringfort::worker::ServiceFactory make() {
 inline ringfort::worker::Options options() {
     ringfort::worker::Options made;
     made.services.emplace("echo", make<Echo>());
+    made.services.emplace("blocker", make<Blocker>());
     made.services.emplace("thrower", make<Thrower>());
     made.services.emplace("polite", make<Polite>());
     made.services.emplace("informer", make<Informer>());
