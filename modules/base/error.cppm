@@ -41,10 +41,10 @@ public:
     }
 
     /// What was being done, why it failed, and where in the source.
-    [[nodiscard]] std::string_view step() const noexcept { return step_.text(); }
-    [[nodiscard]] std::error_code code() const noexcept { return code_; }
-    [[nodiscard]] std::source_location where() const noexcept { return where_; }
-    [[nodiscard]] bool is(std::errc why) const noexcept { return code_ == why; }
+    [[nodiscard]] inline std::string_view step() const noexcept { return step_.text(); }
+    [[nodiscard]] inline std::error_code code() const noexcept { return code_; }
+    [[nodiscard]] inline std::source_location where() const noexcept { return where_; }
+    [[nodiscard]] inline bool is(std::errc why) const noexcept { return code_ == why; }
 
     /// Returns "step: reason", for people.
     [[nodiscard]] std::string text() const;

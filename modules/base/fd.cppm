@@ -16,22 +16,22 @@ class Fd {
 public:
     Fd() noexcept = default;
     /// Takes ownership of `fd`; a negative one means none.
-    explicit Fd(RawFd fd) noexcept : fd_{fd} {}
-    Fd(Fd&& other) noexcept : fd_{std::exchange(other.fd_, -1)} {}
-    Fd& operator=(Fd&& other) noexcept {
+    inline explicit Fd(RawFd fd) noexcept : fd_{fd} {}
+    inline Fd(Fd&& other) noexcept : fd_{std::exchange(other.fd_, -1)} {}
+    inline Fd& operator=(Fd&& other) noexcept {
         if (this != &other) {
             close();
             fd_ = std::exchange(other.fd_, -1);
         }
         return *this;
     }
-    ~Fd() { close(); }
+    inline ~Fd() { close(); }
 
     /// Lends the descriptor; -1 if there is none.
-    [[nodiscard]] RawFd get() const noexcept { return fd_; }
-    explicit operator bool() const noexcept { return fd_ >= 0; }
+    [[nodiscard]] inline RawFd get() const noexcept { return fd_; }
+    inline explicit operator bool() const noexcept { return fd_ >= 0; }
     /// Gives the descriptor away: the caller closes it.
-    [[nodiscard]] RawFd release() noexcept { return std::exchange(fd_, -1); }
+    [[nodiscard]] inline RawFd release() noexcept { return std::exchange(fd_, -1); }
     /// Closes now; a second call does nothing. Errors of close(2) are not reported: the descriptor
     /// is gone either way on Linux.
     void close() noexcept;

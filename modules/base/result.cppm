@@ -22,25 +22,25 @@ public:
         requires std::constructible_from<T, U&&> &&
                  (!std::same_as<std::remove_cvref_t<U>, Result>) &&
                  (!std::same_as<std::remove_cvref_t<U>, Error>)
-    Result(U&& value) : state_{std::in_place_index<0>, std::forward<U>(value)} {}
-    Result(Error error) noexcept : state_{std::in_place_index<1>, error} {}
+    inline Result(U&& value) : state_{std::in_place_index<0>, std::forward<U>(value)} {}
+    inline Result(Error error) noexcept : state_{std::in_place_index<1>, error} {}
 
     /// Reports whether there is a value.
-    [[nodiscard]] bool has_value() const noexcept { return state_.index() == 0; }
-    explicit operator bool() const noexcept { return has_value(); }
+    [[nodiscard]] inline bool has_value() const noexcept { return state_.index() == 0; }
+    inline explicit operator bool() const noexcept { return has_value(); }
 
     /// Returns the value; aborts if there is none.
-    [[nodiscard]] T& value() & noexcept { return *checked(*this); }
-    [[nodiscard]] const T& value() const& noexcept { return *checked(*this); }
-    [[nodiscard]] T&& value() && noexcept { return std::move(*checked(*this)); }
-    [[nodiscard]] T& operator*() & noexcept { return value(); }
-    [[nodiscard]] const T& operator*() const& noexcept { return value(); }
-    [[nodiscard]] T&& operator*() && noexcept { return std::move(*this).value(); }
-    [[nodiscard]] T* operator->() noexcept { return checked(*this); }
-    [[nodiscard]] const T* operator->() const noexcept { return checked(*this); }
+    [[nodiscard]] inline T& value() & noexcept { return *checked(*this); }
+    [[nodiscard]] inline const T& value() const& noexcept { return *checked(*this); }
+    [[nodiscard]] inline T&& value() && noexcept { return std::move(*checked(*this)); }
+    [[nodiscard]] inline T& operator*() & noexcept { return value(); }
+    [[nodiscard]] inline const T& operator*() const& noexcept { return value(); }
+    [[nodiscard]] inline T&& operator*() && noexcept { return std::move(*this).value(); }
+    [[nodiscard]] inline T* operator->() noexcept { return checked(*this); }
+    [[nodiscard]] inline const T* operator->() const noexcept { return checked(*this); }
 
     /// Returns the Error; aborts if there is a value.
-    [[nodiscard]] const Error& error() const noexcept {
+    [[nodiscard]] inline const Error& error() const noexcept {
         const Error* error = std::get_if<1>(&state_);
         ensure(error != nullptr, "error() of a Result that holds a value");
         return *error;
@@ -70,15 +70,17 @@ public:
     using value_type = void;
 
     Result() noexcept = default;
-    Result(Error error) noexcept : error_{error} {}
+    inline Result(Error error) noexcept : error_{error} {}
 
     /// Reports whether it succeeded.
-    [[nodiscard]] bool has_value() const noexcept { return !error_.has_value(); }
-    explicit operator bool() const noexcept { return has_value(); }
+    [[nodiscard]] inline bool has_value() const noexcept { return !error_.has_value(); }
+    inline explicit operator bool() const noexcept { return has_value(); }
     /// Aborts unless it succeeded.
-    void value() const noexcept { ensure(has_value(), "value() of a Result that holds an error"); }
+    inline void value() const noexcept {
+        ensure(has_value(), "value() of a Result that holds an error");
+    }
     /// Returns the Error; aborts if there is none.
-    [[nodiscard]] const Error& error() const noexcept {
+    [[nodiscard]] inline const Error& error() const noexcept {
         ensure(error_.has_value(), "error() of a Result that holds a value");
         return *error_;
     }

@@ -25,12 +25,13 @@ using Chunk = uring::Lease;
 class Stream {
 public:
     /// Takes over a connected socket in blocking mode.
-    Stream(uring::Loop& loop, Fd socket) noexcept : socket_{loop, std::move(socket)} {}
+    inline Stream(uring::Loop& loop, Fd socket) noexcept : socket_{loop, std::move(socket)} {}
 
     /// Receives what is there, or waits for it; an empty chunk means that the peer has closed its
     /// half. Suspends; cancellable, and nothing that arrives is lost by it. Errors: ECONNRESET and
     /// its like, ETIMEDOUT after `limit`.
-    [[nodiscard]] uring::ReceiveOperation receive(std::optional<Milliseconds> limit = {}) noexcept {
+    [[nodiscard]] inline uring::ReceiveOperation receive(
+        std::optional<Milliseconds> limit = {}) noexcept {
         return socket_.receive(limit);
     }
     /// Sends every byte; `bytes` must live until then. Suspends; cancellable: then some bytes may
@@ -61,9 +62,9 @@ public:
     void reset_on_close() noexcept;
 
     /// Returns the socket on its loop, for what moves bytes in its own way.
-    [[nodiscard]] uring::Socket& socket() noexcept { return socket_; }
+    [[nodiscard]] inline uring::Socket& socket() noexcept { return socket_; }
     /// Returns the descriptor; it stays owned by the stream.
-    [[nodiscard]] RawFd fd() const noexcept { return socket_.fd(); }
+    [[nodiscard]] inline RawFd fd() const noexcept { return socket_.fd(); }
     /// Asks who is at the other end. Errors: those of getpeername(2).
     [[nodiscard]] Result<Address> peer() const;
 

@@ -30,7 +30,7 @@ public:
           data_{other.data_},
           size_{std::exchange(other.size_, 0)},
           id_{other.id_} {}
-    Lease& operator=(Lease&& other) noexcept {
+    inline Lease& operator=(Lease&& other) noexcept {
         if (this != &other) {
             release();
             pool_ = std::exchange(other.pool_, nullptr);
@@ -40,16 +40,18 @@ public:
         }
         return *this;
     }
-    ~Lease() {
+    inline ~Lease() {
         if (pool_ != nullptr) release();
     }
 
     /// Return the received bytes and their number; valid until the lease ends.
-    [[nodiscard]] bool empty() const noexcept { return size_ == 0; }
-    [[nodiscard]] std::size_t size() const noexcept { return size_; }
-    [[nodiscard]] std::span<const std::byte> bytes() const noexcept { return {data_, size_}; }
+    [[nodiscard]] inline bool empty() const noexcept { return size_ == 0; }
+    [[nodiscard]] inline std::size_t size() const noexcept { return size_; }
+    [[nodiscard]] inline std::span<const std::byte> bytes() const noexcept {
+        return {data_, size_};
+    }
     /// Returns the same bytes as text.
-    [[nodiscard]] std::string_view text() const noexcept {
+    [[nodiscard]] inline std::string_view text() const noexcept {
         return {reinterpret_cast<const char*>(data_), size_};
     }
     /// Forgets the first `count` bytes, at most `size()`: they were read.
@@ -106,9 +108,9 @@ public:
     [[nodiscard]] Result<void> open(Driver& driver, Loop& loop, Options options);
 
     /// Counts the leases that tasks and receivers hold.
-    [[nodiscard]] std::uint32_t leased() const noexcept { return leases_; }
+    [[nodiscard]] inline std::uint32_t leased() const noexcept { return leases_; }
     /// Counts the buffers in circulation: held by leases or ready for the kernel.
-    [[nodiscard]] std::uint32_t active() const noexcept { return active_; }
+    [[nodiscard]] inline std::uint32_t active() const noexcept { return active_; }
 
 private:
     friend class Lease;
@@ -128,7 +130,7 @@ private:
     [[nodiscard]] std::span<const std::byte> consume(std::uint32_t flags,
                                                      std::size_t length) noexcept;
     /// Leases a part of a buffer.
-    [[nodiscard]] Lease lease(std::uint16_t id, std::span<const std::byte> bytes) noexcept {
+    [[nodiscard]] inline Lease lease(std::uint16_t id, std::span<const std::byte> bytes) noexcept {
         ++buffers_[id].leases;
         ++leases_;
         return {*this, id, bytes};
@@ -142,7 +144,7 @@ private:
     void recycle(std::uint16_t id) noexcept;
     void supply(std::uint16_t id) noexcept;
     void release_pages(std::uint16_t id) noexcept;
-    [[nodiscard]] std::byte* address(std::uint16_t id) const noexcept {
+    [[nodiscard]] inline std::byte* address(std::uint16_t id) const noexcept {
         return memory_ + std::size_t{id} * options_.buffer_size.count;
     }
 

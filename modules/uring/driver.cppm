@@ -71,13 +71,13 @@ public:
     /// only those that are no refusal.
     [[nodiscard]] Result<void> open(std::uint32_t submissions, std::uint32_t completions,
                                     const Features& wanted, Backend backend);
-    [[nodiscard]] const Features& features() const noexcept { return features_; }
+    [[nodiscard]] inline const Features& features() const noexcept { return features_; }
     /// Returns what carries the requests out: io_uring or epoll.
-    [[nodiscard]] Backend backend() const noexcept {
+    [[nodiscard]] inline Backend backend() const noexcept {
         return soft_ ? Backend::epoll : Backend::io_uring;
     }
     /// Returns why io_uring was not used although it was wanted.
-    [[nodiscard]] const std::optional<Error>& refusal() const noexcept { return refusal_; }
+    [[nodiscard]] inline const std::optional<Error>& refusal() const noexcept { return refusal_; }
 
     /// Registers a ring of buffers, `entries` a power of two, shared between receives if that is
     /// possible; `shared` tells whether it is. Errors: ENOMEM, EINVAL.
@@ -105,7 +105,7 @@ public:
     [[nodiscard]] Result<void> enter(const Wait& wait) noexcept;
 
     /// Returns the ring, for what reaps it and for buffers that are registered with it.
-    [[nodiscard]] io_uring& ring() noexcept { return *ring_; }
+    [[nodiscard]] inline io_uring& ring() noexcept { return *ring_; }
 
 private:
     struct Close {

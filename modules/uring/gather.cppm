@@ -21,7 +21,7 @@ class GatheredSend : public Operation {
 public:
     GatheredSend(Loop& loop, RawFd socket, Pieces pieces,
                  std::optional<Milliseconds> limit) noexcept;
-    [[nodiscard]] Result<void> await_resume() const noexcept {
+    [[nodiscard]] inline Result<void> await_resume() const noexcept {
         if (result() < 0) return error();
         return {};
     }

@@ -60,16 +60,18 @@ public:
     T run(coro::Task<T> task);
 
     /// Give access to the loop's parts, valid as long as the loop lives.
-    [[nodiscard]] coro::Scheduler& scheduler() noexcept { return scheduler_; }
-    [[nodiscard]] const BufferPool& buffers() const noexcept { return buffers_; }
-    [[nodiscard]] const BufferPool& message_buffers() const noexcept { return message_buffers_; }
-    [[nodiscard]] const Features& features() const noexcept { return driver_.features(); }
+    [[nodiscard]] inline coro::Scheduler& scheduler() noexcept { return scheduler_; }
+    [[nodiscard]] inline const BufferPool& buffers() const noexcept { return buffers_; }
+    [[nodiscard]] inline const BufferPool& message_buffers() const noexcept {
+        return message_buffers_;
+    }
+    [[nodiscard]] inline const Features& features() const noexcept { return driver_.features(); }
     /// Returns what carries the requests out: io_uring or epoll.
-    [[nodiscard]] Backend backend() const noexcept { return driver_.backend(); }
+    [[nodiscard]] inline Backend backend() const noexcept { return driver_.backend(); }
     /// Says in a sentence or two each what this machine's kernel does not do and what follows from
     /// it, for the log: io_uring refused, or a feature missing.
     [[nodiscard]] std::vector<std::string> shortcomings() const;
-    [[nodiscard]] const LoopStatistics& statistics() const noexcept { return statistics_; }
+    [[nodiscard]] inline const LoopStatistics& statistics() const noexcept { return statistics_; }
 
     /// Accepts one connection: an Fd, closed on exec. The listener must be in blocking mode.
     [[nodiscard]] FdOperation accept(RawFd listener,
@@ -100,7 +102,7 @@ public:
     /// like.
     [[nodiscard]] NumberOperation read(RawFd fd, std::span<std::byte> bytes,
                                        std::optional<Milliseconds> limit = {}) noexcept;
-    [[nodiscard]] Sleep sleep(Milliseconds duration) noexcept { return Sleep{duration}; }
+    [[nodiscard]] inline Sleep sleep(Milliseconds duration) noexcept { return Sleep{duration}; }
 
     /// Closes `fd` at the end of the turn, in one system call with all else; at once when the loop
     /// does not run.
@@ -117,7 +119,7 @@ private:
         explicit TrimTimer(Loop& owner) noexcept;
         Loop& loop;
     };
-    Loop() noexcept : trim_timer_{*this} {}
+    inline Loop() noexcept : trim_timer_{*this} {}
 
     void turn();
     void reap() noexcept;

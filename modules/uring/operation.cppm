@@ -28,24 +28,26 @@ public:
     Operation(Loop& loop, const Request& request, std::optional<Milliseconds> limit) noexcept;
     Operation(Operation&&) = delete;
 
-    [[nodiscard]] bool await_ready() const noexcept { return false; }
+    [[nodiscard]] inline bool await_ready() const noexcept { return false; }
     template <coro::TaskPromise P>
     bool await_suspend(std::coroutine_handle<P> task) {
         return begin(task, task.promise().context());
     }
 
     /// Ends the operation as its time limit would.
-    void expire() noexcept {
+    inline void expire() noexcept {
         timed_out_ = true;
         stop();
     }
 
 protected:
     ~Operation();
-    [[nodiscard]] int result() const noexcept { return result_; }
-    [[nodiscard]] Error error() const noexcept { return {step_of(request_.opcode), -result_}; }
+    [[nodiscard]] inline int result() const noexcept { return result_; }
+    [[nodiscard]] inline Error error() const noexcept {
+        return {step_of(request_.opcode), -result_};
+    }
     /// Counts the bytes that were asked for and have not moved.
-    [[nodiscard]] std::size_t left() const noexcept { return request_.length; }
+    [[nodiscard]] inline std::size_t left() const noexcept { return request_.length; }
     /// Tells whether it was never submitted or was cancelled before it began.
     [[nodiscard]] bool cancelled() const noexcept;
 
@@ -77,7 +79,7 @@ private:
 class VoidOperation : public Operation {
 public:
     using Operation::Operation;
-    [[nodiscard]] Result<void> await_resume() const noexcept {
+    [[nodiscard]] inline Result<void> await_resume() const noexcept {
         if (result() < 0) return error();
         return {};
     }
@@ -87,7 +89,7 @@ public:
 class NumberOperation : public Operation {
 public:
     using Operation::Operation;
-    [[nodiscard]] Result<std::uint32_t> await_resume() const noexcept {
+    [[nodiscard]] inline Result<std::uint32_t> await_resume() const noexcept {
         if (result() < 0) return error();
         return static_cast<std::uint32_t>(result());
     }
@@ -100,7 +102,7 @@ using SendOperation = VoidOperation;
 class FdOperation : public Operation {
 public:
     using Operation::Operation;
-    [[nodiscard]] Result<Fd> await_resume() const noexcept {
+    [[nodiscard]] inline Result<Fd> await_resume() const noexcept {
         if (result() < 0) return error();
         return Fd{result()};
     }
@@ -110,7 +112,7 @@ public:
 class Sleep : private coro::CancelHook, private coro::Timer {
 public:
     explicit Sleep(Milliseconds duration) noexcept;
-    [[nodiscard]] bool await_ready() const noexcept { return false; }
+    [[nodiscard]] inline bool await_ready() const noexcept { return false; }
     template <coro::TaskPromise P>
     bool await_suspend(std::coroutine_handle<P> task) {
         return begin(task, task.promise().context());

@@ -36,7 +36,7 @@ public:
     ReceiveOperation(ReceiveOperation&&) = delete;
     ~ReceiveOperation();
 
-    [[nodiscard]] bool await_ready() const noexcept { return false; }
+    [[nodiscard]] inline bool await_ready() const noexcept { return false; }
     template <coro::TaskPromise P>
     bool await_suspend(std::coroutine_handle<P> task) {
         return begin(task, task.promise().context());
@@ -67,7 +67,7 @@ private:
 class Receiver : private coro::ListNode<Receiver> {
 public:
     /// Makes the receiver of a socket in blocking mode, which stays with the caller.
-    Receiver(Loop& loop, RawFd socket) noexcept : loop_{loop}, socket_{socket} {}
+    inline Receiver(Loop& loop, RawFd socket) noexcept : loop_{loop}, socket_{socket} {}
     Receiver(Receiver&&) = delete;
 
     /// Stops receiving, drops what has arrived, and closes `socket` when the kernel has been told.
@@ -76,12 +76,12 @@ public:
     /// Stops asking the kernel for more; what has arrived can still be received.
     void pause() noexcept;
     /// Tells whether the kernel may still deliver.
-    [[nodiscard]] bool armed() const noexcept { return state_ != State::idle; }
+    [[nodiscard]] inline bool armed() const noexcept { return state_ != State::idle; }
     /// Tells whether the peer has closed its half or the socket has failed; what arrived before can
     /// still be received.
-    [[nodiscard]] bool ended() const noexcept { return ended_; }
+    [[nodiscard]] inline bool ended() const noexcept { return ended_; }
     /// Counts the bytes that have arrived and were not taken.
-    [[nodiscard]] std::size_t pending() const noexcept { return bytes_; }
+    [[nodiscard]] inline std::size_t pending() const noexcept { return bytes_; }
 
 private:
     friend class Loop;
@@ -104,7 +104,7 @@ private:
     class Pieces {
     public:
         [[nodiscard]] Piece* take();
-        void give_back(Piece* piece) noexcept { piece->next = std::exchange(free_, piece); }
+        inline void give_back(Piece* piece) noexcept { piece->next = std::exchange(free_, piece); }
 
     private:
         static constexpr std::size_t block = 64;
@@ -113,7 +113,7 @@ private:
     };
 
     ~Receiver();
-    [[nodiscard]] bool ready() const noexcept { return first_ != nullptr || ended_; }
+    [[nodiscard]] inline bool ready() const noexcept { return first_ != nullptr || ended_; }
     void arm() noexcept;
     void stop() noexcept;
     void arrived(std::uint32_t flags, std::size_t length) noexcept;

@@ -19,12 +19,12 @@ export namespace ringfort::uring {
 class Socket {
 public:
     /// Takes over a connected socket in blocking mode. Nothing is received before it is asked for.
-    Socket(Loop& loop, Fd fd) noexcept : loop_{&loop}, fd_{std::move(fd)} {}
+    inline Socket(Loop& loop, Fd fd) noexcept : loop_{&loop}, fd_{std::move(fd)} {}
     Socket(Socket&& other) noexcept
         : loop_{other.loop_},
           fd_{std::move(other.fd_)},
           receiver_{std::exchange(other.receiver_, nullptr)} {}
-    Socket& operator=(Socket&& other) noexcept {
+    inline Socket& operator=(Socket&& other) noexcept {
         if (this != &other) {
             close();
             loop_ = other.loop_;
@@ -33,15 +33,15 @@ public:
         }
         return *this;
     }
-    ~Socket() { close(); }
+    inline ~Socket() { close(); }
 
     /// Awaits bytes; see ReceiveOperation.
-    [[nodiscard]] ReceiveOperation receive(std::optional<Milliseconds> limit = {}) noexcept {
+    [[nodiscard]] inline ReceiveOperation receive(std::optional<Milliseconds> limit = {}) noexcept {
         return {receiver(), limit};
     }
     /// Awaits what the kernel still delivers after `receiver().pause()`; an empty lease when it has
     /// let go of the socket, or the peer has closed its half: see Receiver::ended.
-    [[nodiscard]] ReceiveOperation receive_rest() noexcept {
+    [[nodiscard]] inline ReceiveOperation receive_rest() noexcept {
         return {receiver(), {}, ReceiveWhat::rest};
     }
     /// Awaits that some of `bytes` is sent; see Loop::send.
@@ -59,12 +59,12 @@ public:
         return loop_->send_all(fd_.get(), pieces, limit);
     }
     /// Returns what the socket receives; it stays owned by the socket.
-    [[nodiscard]] Receiver& receiver() noexcept {
+    [[nodiscard]] inline Receiver& receiver() noexcept {
         if (receiver_ == nullptr) receiver_ = new Receiver{*loop_, fd_.get()};
         return *receiver_;
     }
-    [[nodiscard]] RawFd fd() const noexcept { return fd_.get(); }
-    [[nodiscard]] Loop& loop() const noexcept { return *loop_; }
+    [[nodiscard]] inline RawFd fd() const noexcept { return fd_.get(); }
+    [[nodiscard]] inline Loop& loop() const noexcept { return *loop_; }
     /// Closes now, as the destructor does.
     void close() noexcept;
 
