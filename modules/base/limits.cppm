@@ -60,7 +60,7 @@ inline constexpr std::uint32_t max_message_buffers = 4'096;
 inline constexpr Bytes message_buffer_size{68ULL << 10};  ///< the longest datagram, its sender
 inline constexpr Milliseconds futex_recheck_ms{2};        ///< on a kernel without futex waits
 inline constexpr Milliseconds buffer_trim_ms{1'000};
-inline constexpr Milliseconds send_answer_ms{1};  ///< a relay's send may wait to be answered
+inline constexpr Milliseconds send_answer_ms{20};  ///< a relay's send may wait to be answered
 inline constexpr Bytes receive_buffer_size{64ULL << 10};
 inline constexpr std::uint32_t max_ring_submissions = 32'768;  ///< IORING_MAX_ENTRIES
 inline constexpr std::uint32_t max_ring_completions = 65'536;  ///< IORING_MAX_CQ_ENTRIES

@@ -102,6 +102,7 @@ TEST_CASE("a service that keeps its worker from all else is named in the log") {
     const testing::Listener later;
     serving.worker.give(later, "blocker", 1);
     Client client{later};
+    client.send("x");
     CHECK(client.receives("done"));
     CHECK(testing::reads(serving.worker.errors(), "blocker kept all other tasks waiting"));
 }

@@ -34,9 +34,11 @@ struct Thrower {
     }
 };
 
-/// Keeps the worker busy for longer than a stall takes, once.
+/// Keeps the worker busy for longer than a stall takes, when the first byte comes.
 struct Blocker {
     Served serve(ringfort::net::Stream peer, ringfort::worker::Context&) {
+        const auto chunk = co_await peer.receive();
+        if (!chunk) co_return chunk.error();
         const auto end = ringfort::now() + 2 * ringfort::limits::stall_ms;
         while (ringfort::now() < end) {
         }
