@@ -46,11 +46,17 @@ private:
         Fd socket;
     };
 
+    /// A service, and what the stall detector calls its tasks.
+    struct Running {
+        std::unique_ptr<Service> service;
+        coro::Label label;
+    };
+
     coro::Task<void> obey();
     coro::Task<void> watch_signals();
     coro::Task<void> accept_from(const Listener& listener);
     coro::Task<void> accept_last();
-    coro::Task<void> serve(const std::string& name, net::Stream peer);
+    coro::Task<void> serve(Running& running, net::Stream peer);
     coro::Task<void> watch_peer(Peers::Key peer);
     coro::Task<void> limit_drain(Milliseconds timeout);
 
@@ -82,11 +88,6 @@ private:
     Peers peers_;
     std::optional<Counters> counters_;
     std::uint32_t row_ = 0;
-    /// A service, and what the stall detector calls its tasks.
-    struct Running {
-        std::unique_ptr<Service> service;
-        coro::Label label;
-    };
     std::map<std::string, Running> services_;  ///< those with a listener
     std::map<std::uint32_t, Listener> listeners_;
     std::optional<coro::Scope> commands_;
@@ -193,7 +194,7 @@ coro::Task<void> Worker::accept_from(const Listener& listener) {
                 log::error("{}: {}", listener.address.text(), peer.error().text());
             co_return;
         }
-        connections_->spawn(serve(listener.service, *std::move(peer)));
+        connections_->spawn(serve(services_.at(listener.service), *std::move(peer)));
     }
 }
 
@@ -207,13 +208,12 @@ coro::Task<void> Worker::accept_last() {
             auto peer = co_await acceptor.accept_waiting();
             if (!peer) log::warning("{}: {}", listener.address.text(), peer.error().text());
             if (!peer || !*peer) break;
-            connections_->spawn(serve(listener.service, **std::move(peer)));
+            connections_->spawn(serve(services_.at(listener.service), **std::move(peer)));
         }
     }
 }
 
-coro::Task<void> Worker::serve(const std::string& name, net::Stream peer) {
-    Running& running = services_.at(name);
+coro::Task<void> Worker::serve(Running& running, net::Stream peer) {
     co_await coro::Relabel{running.label};
     count(Counter::accepted);
     counters_->add(row_, Counter::active);
