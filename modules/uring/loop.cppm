@@ -102,7 +102,10 @@ public:
     /// like.
     [[nodiscard]] NumberOperation read(RawFd fd, std::span<std::byte> bytes,
                                        std::optional<Milliseconds> limit = {}) noexcept;
-    [[nodiscard]] inline Sleep sleep(Milliseconds duration) noexcept { return Sleep{duration}; }
+    /// Awaits a moment; see coro::sleep_for.
+    [[nodiscard]] inline coro::Sleep sleep(Milliseconds duration) noexcept {
+        return coro::sleep_for(duration);
+    }
 
     /// Closes `fd` at the end of the turn, in one system call with all else; at once when the loop
     /// does not run.

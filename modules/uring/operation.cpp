@@ -7,7 +7,6 @@ module;
 #include <cstddef>
 #include <cstdint>
 #include <optional>
-#include <system_error>
 #include <utility>
 module ringfort.uring;
 
@@ -112,36 +111,6 @@ void Operation::finish(int result) noexcept {
     disarm();
     coro::ListNode<Operation>::unlink();
     loop_.scheduler().push(resumption_);
-}
-
-Sleep::Sleep(Milliseconds duration) noexcept
-    : CancelHook{[](CancelHook& hook) noexcept {
-          auto& self = static_cast<Sleep&>(hook);
-          self.cancelled_ = true;
-          self.end();
-      }},
-      Timer{[](Timer& timer) noexcept { static_cast<Sleep&>(timer).end(); }},
-      duration_{duration} {}
-
-bool Sleep::begin(std::coroutine_handle<> task, const coro::Context& context) {
-    cancelled_ = context.cancelled();
-    if (cancelled_) return false;
-    scheduler_ = context.scheduler;
-    resumption_.prepare(task, context);
-    if (context.cancel != nullptr) context.cancel->attach(*this);
-    scheduler_->timers().arm(*this, scheduler_->time() + duration_);
-    return true;
-}
-
-void Sleep::end() noexcept {
-    CancelHook::unlink();
-    disarm();
-    scheduler_->push(resumption_);
-}
-
-Result<void> Sleep::await_resume() const noexcept {
-    if (cancelled_) return Error{"sleep", std::errc::operation_canceled};
-    return {};
 }
 
 }  // namespace ringfort::uring

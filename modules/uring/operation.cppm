@@ -108,25 +108,4 @@ public:
     }
 };
 
-/// Awaits a moment. Cancellable.
-class Sleep : private coro::CancelHook, private coro::Timer {
-public:
-    explicit Sleep(Milliseconds duration) noexcept;
-    [[nodiscard]] inline bool await_ready() const noexcept { return false; }
-    template <coro::TaskPromise P>
-    bool await_suspend(std::coroutine_handle<P> task) {
-        return begin(task, task.promise().context());
-    }
-    [[nodiscard]] Result<void> await_resume() const noexcept;
-
-private:
-    bool begin(std::coroutine_handle<> task, const coro::Context& context);
-    void end() noexcept;
-
-    Milliseconds duration_;
-    coro::Scheduler* scheduler_ = nullptr;
-    bool cancelled_ = false;
-    coro::Resumption resumption_;
-};
-
 }  // namespace ringfort::uring
