@@ -58,7 +58,7 @@ bool NextOperation::begin(std::coroutine_handle<> task, const coro::Context& con
     answers_.ask();
     if (context.cancel != nullptr) context.cancel->attach(*this);
     if (limit_.count() >= 0)
-        context.scheduler->timers().arm(*this, context.scheduler->time() + limit_);
+        context.scheduler->timers().arm(*this, context.scheduler->after(limit_));
     return true;
 }
 

@@ -32,9 +32,10 @@ Request request(Opcode opcode, const FutexWord& word, std::uint32_t value, Futex
 /// Waits by looking at the word from time to time.
 coro::Task<Result<void>> watch(Loop& loop, const FutexWord& word, std::uint32_t expected,
                                std::optional<Milliseconds> limit) {
-    const Instant begun = now();
+    coro::Scheduler& scheduler = loop.scheduler();
+    const Instant end = scheduler.after(limit.value_or(Milliseconds::max()));
     while (word.load(std::memory_order_acquire) == expected) {
-        if (limit && now() - begun >= *limit) co_return Error{"futex_wait", std::errc::timed_out};
+        if (scheduler.time() >= end) co_return Error{"futex_wait", std::errc::timed_out};
         RF_CO_TRY(co_await loop.sleep(limits::futex_recheck_ms));
     }
     co_return {};

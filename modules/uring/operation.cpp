@@ -53,7 +53,7 @@ bool Operation::begin(std::coroutine_handle<> task, const coro::Context& context
     resumption_.prepare(task, context);
     if (context.cancel != nullptr) context.cancel->attach(*this);
     if (limit_.count() >= 0)
-        context.scheduler->timers().arm(*this, context.scheduler->time() + limit_);
+        context.scheduler->timers().arm(*this, context.scheduler->after(limit_));
     loop_.submit(*this);
     return true;
 }

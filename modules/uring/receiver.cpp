@@ -52,7 +52,7 @@ bool ReceiveOperation::begin(std::coroutine_handle<> task, const coro::Context& 
     if (!rest) receiver_.arm();
     if (context.cancel != nullptr) context.cancel->attach(*this);
     if (limit_.count() >= 0)
-        context.scheduler->timers().arm(*this, context.scheduler->time() + limit_);
+        context.scheduler->timers().arm(*this, context.scheduler->after(limit_));
     return true;
 }
 

@@ -59,7 +59,7 @@ bool ZeroCopySend::begin(std::coroutine_handle<> task, const coro::Context& cont
     resumption_.prepare(task, context);
     if (context.cancel != nullptr) context.cancel->attach(*this);
     if (limit_.count() >= 0)
-        context.scheduler->timers().arm(*this, context.scheduler->time() + limit_);
+        context.scheduler->timers().arm(*this, context.scheduler->after(limit_));
     arm();
     return true;
 }
