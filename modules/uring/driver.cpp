@@ -173,10 +173,6 @@ std::vector<std::string_view> consequences(const Features& features) {
         lacks.emplace_back(
             "every receive takes a whole buffer: more memory under load than on Linux 6.12 or "
             "newer");
-    if (!features.bundles)
-        lacks.emplace_back("bulk data moves buffer by buffer: slower than on Linux 6.10 or newer");
-    if (!features.minimum_wait)
-        lacks.emplace_back("a busy loop makes more system calls than on Linux 6.12 or newer");
     if (!features.futex)
         lacks.emplace_back(
             "waiting for another process looks at shared memory from time to time: later, and for "
@@ -205,8 +201,6 @@ Result<void> Driver::open_ring(std::uint32_t submissions, std::uint32_t completi
     features_.mode = mode;
     // Saves the look-up of the ring's descriptor at each enter; nothing is lost without it.
     (void)::io_uring_register_ring_fd(ring_.get());
-    if ((params.features & IORING_FEAT_RECVSEND_BUNDLE) == 0) features_.bundles = false;
-    if ((params.features & IORING_FEAT_MIN_TIMEOUT) == 0) features_.minimum_wait = false;
     if (!knows(*ring_, IORING_OP_FUTEX_WAIT)) features_.futex = false;
     if (!knows(*ring_, IORING_OP_SEND_ZC)) features_.zero_copy = false;
     return {};
@@ -226,7 +220,6 @@ Result<void> Driver::open_soft(std::uint32_t submissions, std::uint32_t completi
     RF_LET(soft_, SoftRing::open(submissions, completions));
     ring_.reset(new io_uring{});
     soft_->attach(*ring_);
-    features_.minimum_wait = false;
     features_.zero_copy = false;
     return {};
 }
@@ -340,21 +333,17 @@ void Driver::flush() noexcept {
 
 Result<void> Driver::enter(const Wait& wait) noexcept {
     int outcome = 0;
-    // liburing 2.9 forgets the minimum wait when there is no limit: then a long one.
-    __kernel_timespec limit{.tv_sec = 3'600, .tv_nsec = 0};
+    __kernel_timespec limit{};
     if (wait.limit_ns) {
         limit.tv_sec = *wait.limit_ns / ns_per_s;
         limit.tv_nsec = *wait.limit_ns % ns_per_s;
     }
-    __kernel_timespec* const until = wait.limit_ns || wait.batch_us > 0 ? &limit : nullptr;
+    __kernel_timespec* const until = wait.limit_ns ? &limit : nullptr;
     io_uring_cqe* first = nullptr;
     if (soft_) [[unlikely]]
         outcome = soft_->enter(wait.completions, until);
     else if (wait.limit_ns == 0)
         outcome = ::io_uring_submit_and_get_events(ring_.get());
-    else if (wait.batch_us > 0)
-        outcome = ::io_uring_submit_and_wait_min_timeout(ring_.get(), &first, wait.completions,
-                                                         until, wait.batch_us, nullptr);
     else
         outcome = ::io_uring_submit_and_wait_timeout(ring_.get(), &first, wait.completions, until,
                                                      nullptr);

@@ -31,12 +31,11 @@ enum class RingMode : std::uint8_t {
     cooperative,        ///< 5.19: work waits for the next system call
 };
 
-/// What a ring can do beyond what every supported kernel does. A new kernel has all of it.
+/// What a ring can do beyond what every supported kernel does, of what is used. A new kernel has
+/// all of it.
 struct Features {
     RingMode mode = RingMode::deferred_no_array;
     bool incremental_buffers = true;  ///< 6.12: several receives share a buffer
-    bool bundles = true;              ///< 6.10: one receive or send spans several buffers
-    bool minimum_wait = true;         ///< 6.12: waits a little for a batch
     bool futex = true;                ///< 6.7: waits for a word of shared memory
     bool zero_copy = true;            ///< 6.0: sends bytes from where they are
 };
@@ -55,7 +54,6 @@ enum class Backend : std::uint8_t {
 struct Wait {
     std::optional<std::int64_t> limit_ns;  ///< absent: for ever; 0: do not wait
     unsigned completions = 1;              ///< to wait for
-    unsigned batch_us = 0;                 ///< after this, one completion is enough
 };
 
 /// The io_uring of one thread, or the SoftRing in its place: owns it, translates requests, makes

@@ -55,8 +55,7 @@ TEST_CASE("a loop echoes in every mode this kernel has") {
     CHECK(std::string{answer} == "hello");
     CHECK(uring::consequences(loop->features()).empty() ==
           (loop->features().mode == RingMode::deferred_no_array &&
-           loop->features().incremental_buffers && loop->features().bundles &&
-           loop->features().minimum_wait && loop->features().futex));
+           loop->features().incremental_buffers && loop->features().futex));
 }
 
 TEST_CASE("a loop returns the value of its task") {
