@@ -49,7 +49,7 @@ struct LoopStatistics {
 /// one.
 class Loop {
 public:
-    /// Makes ring, buffers and timers. Errors: those of io_uring_setup(2) and mmap(2); `explain`
+    /// Makes ring, buffers and timers. Errors: those of io_uring_setup(2) and mmap(2); `diagnose`
     /// says what they mean on this machine.
     [[nodiscard]] static Result<std::unique_ptr<Loop>> open(const LoopOptions& options = {});
     Loop(Loop&&) = delete;

@@ -26,11 +26,7 @@ bool moves_all(Opcode opcode) noexcept {
 
 Operation::Operation(Loop& loop, const Request& request, std::optional<Milliseconds> limit) noexcept
     : CancelHook{[](CancelHook& self) noexcept { static_cast<Operation&>(self).stop(); }},
-      Timer{[](Timer& self) noexcept {
-          auto& operation = static_cast<Operation&>(self);
-          operation.timed_out_ = true;
-          operation.stop();
-      }},
+      Timer{[](Timer& self) noexcept { static_cast<Operation&>(self).expire(); }},
       loop_{loop},
       request_{request},
       limit_{limit.value_or(Milliseconds{-1})} {}
