@@ -5,6 +5,7 @@ module;
 #include <exception>
 #include <optional>
 #include <string_view>
+#include <utility>
 /// The echo service: sends back what it receives (RFC 862), over TCP and unix sockets.
 export module echo;
 
@@ -26,9 +27,10 @@ export struct Echo {
 
     rf::Task<rf::Result<void>> serve(rf::net::Stream peer, rf::worker::Context&) {
         for (;;) {
-            RF_CO_LET(const auto chunk, co_await peer.receive(config.idle_timeout));
-            if (chunk.empty()) co_return {};  // the peer has closed its half
-            RF_CO_TRY(co_await peer.send_all(chunk, config.idle_timeout));
+            RF_CO_LET(auto chunk, co_await peer.receive(config.idle_timeout));
+            if (chunk.empty()) break;  // the peer has closed its half
+            RF_CO_TRY(co_await peer.post(std::move(chunk), config.idle_timeout));
         }
+        co_return co_await peer.flush(config.idle_timeout);
     }
 };

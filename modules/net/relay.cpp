@@ -25,6 +25,8 @@ coro::Task<Result<void>> relay(uring::Loop& loop, Stream& first, Stream& second,
     scope.spawn(run({relaying, first, second, totals.forward}));
     scope.spawn(run({relaying, second, first, totals.backward}));
     co_await scope.join();
+    totals.forward -= second.socket().unsent();
+    totals.backward -= first.socket().unsent();
     if (!relaying.failure) co_return {};
     first.reset_on_close();
     second.reset_on_close();

@@ -5,9 +5,9 @@ module;
 #include <optional>
 /// Relaying between two streams, in one of two ways, each direction for itself.
 ///
-/// Copying: the ring keeps up a receive into shared buffers, and what has gathered while a send was
-/// in flight is sent as one. Lowest latency: a small message costs one turn of the loop a hop,
-/// since a send whose task has only to receive next does not end the loop's wait (uring::GoOn).
+/// Copying: the ring keeps up a receive into shared buffers, and what it brings is posted to the
+/// other socket (uring::Sender): what gathers while a send is in flight goes as one. Lowest
+/// latency: a small message costs one turn of the loop and one resumption a hop.
 ///
 /// Splicing: when readable (a poll in the ring), the socket's pages move to a pipe and from there
 /// to the other socket, by two calls of splice(2). No byte is touched. Never IORING_OP_SPLICE,
@@ -49,10 +49,10 @@ struct RelayTotals {
 /// on. What a direction holds is bounded, by `limits::receive_ahead` and a buffer or by a pipe, so
 /// a slow reader holds its writer back. An error on either side ends both, and the other side is
 /// closed with a reset, so that cut-off bytes are not taken for all of them. The totals count what
-/// the other side's socket has taken, exactly, also when the relay fails. Suspends; cancellable.
-/// Errors: the first one of either side; ETIMEDOUT when for `idle_limit` no byte has moved in
-/// either direction. A reader that takes bytes is not idle; one that has some left and takes none
-/// is found out after at most twice the limit.
+/// the other side's socket has confirmed to have taken; that is all of it unless the relay fails.
+/// Suspends; cancellable. Errors: the first one of either side; ETIMEDOUT when for `idle_limit` no
+/// byte has moved in either direction. A reader that takes bytes is not idle; one that has some
+/// left and takes none is found out after at most twice the limit.
 [[nodiscard]] coro::Task<Result<void>> relay(uring::Loop& loop, Stream& first, Stream& second,
                                              std::optional<Milliseconds> idle_limit,
                                              RelayTotals& totals);

@@ -41,26 +41,16 @@ bool again(const Error& error) noexcept {
     return error.is(std::errc::resource_unavailable_try_again);
 }
 
-/// When a direction that sends all it has goes on: it has only to receive, for which the kernel was
-/// asked already.
-uring::GoOn after_sending(uring::Receiver& receiver) noexcept {
-    const bool waits = receiver.armed() && !receiver.ended() && receiver.pending() == 0;
-    return waits ? uring::GoOn::with_next_event : uring::GoOn::at_once;
-}
-
 /// Ends the receive that the ring keeps up, and sends on what it has brought.
 coro::Task<Result<void>> send_rest(const Direction& direction) {
     direction.from.socket().receiver().pause();
     for (;;) {
-        RF_CO_LET(const Chunk chunk, co_await direction.from.socket().receive_rest());
-        if (chunk.empty()) co_return {};
-        direction.relaying.guard.touch();
-        for (auto rest = chunk.bytes(); !rest.empty();) {
-            RF_CO_LET(const auto sent, co_await direction.to.socket().send(rest));
-            direction.count(sent);
-            rest = rest.subspan(sent);
-        }
+        RF_CO_LET(Chunk chunk, co_await direction.from.socket().receive_rest());
+        if (chunk.empty()) break;
+        direction.count(chunk.size());
+        RF_CO_TRY(co_await direction.to.post(std::move(chunk)));
     }
+    co_return co_await direction.to.flush();
 }
 
 coro::Task<Result<void>> drain(const Direction& direction, Pipe& pipe) {
@@ -106,28 +96,23 @@ coro::Task<Result<After>> splice(const Direction& direction) {
 }  // namespace
 
 coro::Task<> run(Direction direction) {
-    uring::Receiver& receiver = direction.from.socket().receiver();
     BulkRun run;
     for (;;) {
         auto chunk = co_await direction.from.receive();
         if (!chunk) co_return direction.relaying.fail(chunk.error());
         if (chunk->empty()) break;
-        direction.relaying.guard.touch();
         const bool bulk = run.add(chunk->size());
-        for (auto rest = chunk->bytes(); !rest.empty();) {
-            const auto when = bulk ? uring::GoOn::at_once : after_sending(receiver);
-            const auto sent = co_await direction.to.socket().send(rest, when);
-            if (!sent) co_return direction.relaying.fail(sent.error());
-            direction.count(*sent);
-            rest = rest.subspan(*sent);
-        }
+        direction.count(chunk->size());
+        const auto posted = co_await direction.to.post(*std::move(chunk));
+        if (!posted) co_return direction.relaying.fail(posted.error());
         if (!bulk) continue;
-        chunk->release();
         run.begin_anew();
         const auto after = co_await splice(direction);
         if (!after) co_return direction.relaying.fail(after.error());
         if (*after == After::end) break;
     }
+    const auto flushed = co_await direction.to.flush();
+    if (!flushed) co_return direction.relaying.fail(flushed.error());
     // The reader may have left altogether: then there is nobody to tell that no more will come.
     const auto told = direction.to.shutdown_write();
     if (!told && !told.error().is(std::errc::not_connected)) direction.relaying.fail(told.error());

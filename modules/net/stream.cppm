@@ -55,6 +55,21 @@ public:
         return socket_.send_all(pieces, limit);
     }
 
+    /// Hands `chunk` over to be sent, in order, while the task does something else, such as to
+    /// receive the next one: what costs least where received bytes are passed on. Suspends only
+    /// while `limits::send_behind` bytes are on their way; cancellable, and then `chunk` is gone
+    /// and was not sent. Errors: those of `send_all`, of this chunk or of an earlier one. `flush`
+    /// before any other send, and before the stream ends: closing drops what was not sent.
+    [[nodiscard]] inline uring::PostOperation post(
+        Chunk&& chunk, std::optional<Milliseconds> limit = {}) noexcept {
+        return socket_.post(std::move(chunk), limit);
+    }
+    /// Waits until all that was posted is sent. Suspends; cancellable. Errors: as `post`.
+    [[nodiscard]] inline uring::PostOperation flush(
+        std::optional<Milliseconds> limit = {}) noexcept {
+        return socket_.flush(limit);
+    }
+
     /// Closes the sending half: the peer reads to the end. Does not block. Errors: ENOTCONN.
     [[nodiscard]] Result<void> shutdown_write() noexcept;
     /// Makes the coming close reset the connection instead of ending it in order: the peer learns

@@ -25,7 +25,7 @@ class Loop;
 class Lease {
 public:
     Lease() noexcept = default;
-    Lease(Lease&& other) noexcept
+    inline Lease(Lease&& other) noexcept
         : pool_{std::exchange(other.pool_, nullptr)},
           data_{other.data_},
           size_{std::exchange(other.size_, 0)},
@@ -65,7 +65,7 @@ public:
 private:
     friend class BufferPool;
     friend class Receiver;
-    Lease(BufferPool& pool, std::uint16_t id, std::span<const std::byte> bytes) noexcept
+    inline Lease(BufferPool& pool, std::uint16_t id, std::span<const std::byte> bytes) noexcept
         : pool_{&pool},
           data_{bytes.data()},
           size_{static_cast<std::uint32_t>(bytes.size())},

@@ -79,6 +79,7 @@ void Loop::let_go() noexcept {
 
 void Loop::turn() {
     ++statistics_.turns;
+    senders_.submit();
     const auto entered = driver_.enter(wait());
     prompt_ = 0;
     ensure(entered.has_value(), entered ? "" : entered.error().text());
@@ -118,9 +119,9 @@ Wait Loop::wait() const noexcept {
         !receivers_without_room_.empty() || !multishots_without_room_.empty() || !closing_.empty())
         return {.limit_ns = 0};
     Wait wait;
-    // Sends whose tasks need not go on at once complete while they are submitted: the loop waits
-    // for something more, but not for long: one may have failed, which its task is to know. A
-    // receiver without a buffer may be waiting for just their bytes.
+    // Posted sends are answered while they are submitted: the loop waits for something more, but
+    // not for long, as one may have gone in part. A receiver without a buffer may be waiting for
+    // just their bytes.
     if (prompt_ > 0 && receivers_without_buffer_.empty()) {
         wait.completions = prompt_ + 1;
         wait.limit_ns = std::chrono::nanoseconds{limits::send_answer_ms}.count();
@@ -138,7 +139,6 @@ void Loop::submit(Operation& operation) noexcept {
     if (driver_.submit(operation.request_, tag_of(operation))) [[likely]] {
         operation.state_ = Operation::State::in_flight;
         ++in_flight_;
-        if (operation.prompt()) ++prompt_;
     } else {
         operation.state_ = Operation::State::waiting;
         operations_without_room_.push_back(operation);
@@ -257,14 +257,13 @@ SendOperation Loop::send_all(RawFd socket, std::span<const std::byte> bytes,
             limit};
 }
 
-NumberOperation Loop::send(RawFd socket, std::span<const std::byte> bytes, GoOn when) noexcept {
-    const std::uint32_t lazy = when == GoOn::with_next_event ? MSG_DONTWAIT : 0;
+NumberOperation Loop::send(RawFd socket, std::span<const std::byte> bytes) noexcept {
     return {*this,
             {.opcode = Opcode::send_some,
              .fd = socket,
              .address = bytes.data(),
              .length = bytes.size(),
-             .flags = MSG_NOSIGNAL | lazy},
+             .flags = MSG_NOSIGNAL},
             {}};
 }
 

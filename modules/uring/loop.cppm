@@ -21,6 +21,7 @@ import :multishot;
 import :operation;
 import :receiver;
 import :request;
+import :sender;
 
 export namespace ringfort::uring {
 
@@ -66,6 +67,8 @@ public:
         return message_buffers_;
     }
     [[nodiscard]] inline const Features& features() const noexcept { return driver_.features(); }
+    /// Returns what sends what was posted.
+    [[nodiscard]] inline Senders& senders() noexcept { return senders_; }
     /// Returns what carries the requests out: io_uring or epoll.
     [[nodiscard]] inline Backend backend() const noexcept { return driver_.backend(); }
     /// Says in a sentence or two each what this machine's kernel does not do and what follows from
@@ -93,8 +96,7 @@ public:
     }
     /// Sends what the socket takes of `bytes`, at least one byte; yields how many. A send that was
     /// cancelled has sent nothing.
-    [[nodiscard]] NumberOperation send(RawFd socket, std::span<const std::byte> bytes,
-                                       GoOn when = GoOn::at_once) noexcept;
+    [[nodiscard]] NumberOperation send(RawFd socket, std::span<const std::byte> bytes) noexcept;
     /// Waits until one of the poll(2) `events` holds; yields those that do.
     [[nodiscard]] NumberOperation poll(RawFd fd, std::uint32_t events,
                                        std::optional<Milliseconds> limit = {}) noexcept;
@@ -118,6 +120,7 @@ private:
     friend class Multishot;
     friend class Operation;
     friend class Receiver;
+    friend class Sender;
     struct TrimTimer : coro::Timer {
         explicit TrimTimer(Loop& owner) noexcept;
         Loop& loop;
@@ -151,6 +154,7 @@ private:
     BufferPool::Options message_buffer_options_{};
     Receiver::Pieces pieces_;
     coro::Scheduler scheduler_;
+    Senders senders_{*this, scheduler_};
     coro::List<Operation> operations_without_room_;
     coro::List<Receiver> receivers_without_room_;
     coro::List<Receiver> receivers_without_buffer_;

@@ -45,6 +45,7 @@ void Loop::submit(Multishot& request) noexcept {
     if (driver_.submit(request.request_, tag_of(request))) [[likely]] {
         request.state_ = Multishot::State::armed;
         ++receiving_;
+        if (request.prompt_) ++prompt_;
     } else {
         request.state_ = Multishot::State::without_room;
         multishots_without_room_.push_back(request);

@@ -11,8 +11,8 @@ export namespace ringfort::uring {
 class BufferPool;
 class Loop;
 
-/// A request that the kernel answers more than once, until it says that there will be no more: the
-/// base of what keeps such answers.
+/// A request that no task awaits itself, which the kernel may answer more than once, until it says
+/// that there will be no more: the base of what takes such answers.
 ///
 /// Its life: idle -> (waiting for room or a buffer ->) armed -> (asked to stop ->) idle. It may end
 /// by itself at any time, for example because the completion queue was full.
@@ -27,7 +27,7 @@ protected:
     /// Takes one answer: a completion's result and flags. Called from the loop; resumes nothing.
     using Take = void (*)(Multishot&, int result, std::uint32_t flags) noexcept;
 
-    Multishot(Loop& loop, const Request& request, Take take) noexcept
+    inline Multishot(Loop& loop, const Request& request, Take take) noexcept
         : request_{request}, loop_{loop}, take_{take} {}
     ~Multishot();
 
@@ -41,6 +41,7 @@ protected:
     [[nodiscard]] inline Loop& loop() const noexcept { return loop_; }
 
     Request request_;
+    bool prompt_ = false;  ///< answered while it is submitted, and nobody waits for the answer
 
 private:
     friend class Loop;

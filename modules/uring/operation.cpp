@@ -64,23 +64,11 @@ void Operation::stop() noexcept {
     }
 }
 
-bool Operation::prompt() const noexcept {
-    return request_.opcode == Opcode::send_some && (request_.flags & MSG_DONTWAIT) != 0;
-}
-
 /// Takes the kernel's answer; asks again where it did not do all it was asked for.
 void Operation::complete(int result) noexcept {
     if (result == -EINTR && request_.opcode != Opcode::close) [[unlikely]] {
         if (!stopping_) return loop_.submit(*this);
         result = -ECANCELED;  // how a kernel thread that was working on it says the same
-    }
-    if (prompt()) {
-        // Asked first for what the socket takes at once, now to wait until it takes more.
-        request_.flags &= ~static_cast<std::uint32_t>(MSG_DONTWAIT);
-        if (result == -EAGAIN) {
-            if (!stopping_) return loop_.submit(*this);
-            result = -ECANCELED;
-        }
     }
     if (result > 0 && moves_all(request_.opcode) && !advance(static_cast<std::size_t>(result)))
         [[unlikely]] {

@@ -13,11 +13,6 @@ export namespace ringfort::uring {
 
 class Loop;
 
-/// When the task that awaits a send goes on: as soon as the socket has taken the bytes, or with
-/// whatever happens next in the loop, which saves the loop a turn. The latter is for a task that
-/// has nothing to do afterwards but to receive.
-enum class GoOn : std::uint8_t { at_once, with_next_event };
-
 /// One request in flight, and the awaitable of its result: lives in the frame of the awaiting task.
 ///
 /// Its life: idle -> (waiting for room ->) in flight -> done. Cancelling or the time limit asks the
@@ -59,9 +54,6 @@ private:
     bool begin(std::coroutine_handle<> task, const coro::Context& context);
     void stop() noexcept;
     void complete(int result) noexcept;
-    /// Tells whether it is a send that the kernel answers while it is submitted, and whose task
-    /// can wait for the next event to go on.
-    [[nodiscard]] bool prompt() const noexcept;
     void finish(int result) noexcept;
     bool advance(std::size_t moved) noexcept;
 

@@ -7,6 +7,7 @@ import ringfort.base;
 namespace ringfort::uring {
 
 void Socket::close() noexcept {
+    sender_.drop();
     if (receiver_ != nullptr)
         std::exchange(receiver_, nullptr)->close(std::move(fd_));
     else if (fd_)

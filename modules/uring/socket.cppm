@@ -9,7 +9,9 @@ import ringfort.base;
 import :gather;
 import :loop;
 import :operation;
+import :buffers;
 import :receiver;
+import :sender;
 
 export namespace ringfort::uring {
 
@@ -23,13 +25,15 @@ public:
     Socket(Socket&& other) noexcept
         : loop_{other.loop_},
           fd_{std::move(other.fd_)},
-          receiver_{std::exchange(other.receiver_, nullptr)} {}
+          receiver_{std::exchange(other.receiver_, nullptr)},
+          sender_{std::move(other.sender_)} {}
     inline Socket& operator=(Socket&& other) noexcept {
         if (this != &other) {
             close();
             loop_ = other.loop_;
             fd_ = std::move(other.fd_);
             receiver_ = std::exchange(other.receiver_, nullptr);
+            sender_ = std::move(other.sender_);
         }
         return *this;
     }
@@ -45,9 +49,8 @@ public:
         return {receiver(), {}, ReceiveWhat::rest};
     }
     /// Awaits that some of `bytes` is sent; see Loop::send.
-    [[nodiscard]] NumberOperation send(std::span<const std::byte> bytes,
-                                       GoOn when = GoOn::at_once) noexcept {
-        return loop_->send(fd_.get(), bytes, when);
+    [[nodiscard]] NumberOperation send(std::span<const std::byte> bytes) noexcept {
+        return loop_->send(fd_.get(), bytes);
     }
     /// Awaits that all of `bytes` is sent; see Loop::send_all.
     [[nodiscard]] SendOperation send_all(std::span<const std::byte> bytes,
@@ -58,11 +61,25 @@ public:
                                         std::optional<Milliseconds> limit = {}) noexcept {
         return loop_->send_all(fd_.get(), pieces, limit);
     }
+    /// Hands `piece` over to be sent, in order, while the task does something else; awaits only
+    /// that less than `limits::send_behind` bytes, in a few pieces, are on their way. A later call
+    /// tells of what could not be sent; closing drops what was not. See PostOperation. Any other
+    /// send only after `flush`.
+    [[nodiscard]] inline PostOperation post(Lease&& piece,
+                                            std::optional<Milliseconds> limit = {}) noexcept {
+        return {loop_->senders(), sender_, fd_.get(), std::move(piece), PostUntil::room, limit};
+    }
+    /// Awaits that everything posted was sent.
+    [[nodiscard]] inline PostOperation flush(std::optional<Milliseconds> limit = {}) noexcept {
+        return {loop_->senders(), sender_, fd_.get(), {}, PostUntil::sent, limit};
+    }
     /// Returns what the socket receives; it stays owned by the socket.
     [[nodiscard]] inline Receiver& receiver() noexcept {
         if (receiver_ == nullptr) receiver_ = new Receiver{*loop_, fd_.get()};
         return *receiver_;
     }
+    /// Counts the posted bytes that the socket has not confirmed to have taken.
+    [[nodiscard]] inline std::size_t unsent() const noexcept { return sender_.pending(); }
     [[nodiscard]] inline RawFd fd() const noexcept { return fd_.get(); }
     [[nodiscard]] inline Loop& loop() const noexcept { return *loop_; }
     /// Closes now, as the destructor does.
@@ -72,6 +89,7 @@ private:
     Loop* loop_;
     Fd fd_;
     Receiver* receiver_ = nullptr;
+    SenderSlot sender_;
 };
 
 }  // namespace ringfort::uring

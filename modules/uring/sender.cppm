@@ -1,0 +1,218 @@
+module;
+#include <sys/socket.h>
+
+#include <array>
+#include <coroutine>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <system_error>
+#include <utility>
+#include <vector>
+export module ringfort.uring:sender;
+
+import ringfort.base;
+import ringfort.coro;
+import :buffers;
+import :multishot;
+
+export namespace ringfort::uring {
+
+class Loop;
+class PostOperation;
+class Sender;
+class Senders;
+
+/// The place in a socket for its Sender: none when nothing is on its way.
+class SenderSlot {
+public:
+    SenderSlot() noexcept = default;
+    inline SenderSlot(SenderSlot&& other) noexcept { take(other); }
+    inline SenderSlot& operator=(SenderSlot&& other) noexcept {
+        drop();
+        take(other);
+        return *this;
+    }
+    inline ~SenderSlot() { drop(); }
+
+    /// Drops what the kernel has not taken; it may still take what it was asked for.
+    inline void drop() noexcept;
+    /// Counts the bytes that were not sent, or of which the kernel has not said so yet.
+    [[nodiscard]] inline std::size_t pending() const noexcept;
+
+private:
+    friend class PostOperation;
+    friend class Sender;
+    friend class Senders;
+    inline void take(SenderSlot& other) noexcept;
+
+    Sender* sender_ = nullptr;
+};
+
+/// What has to hold before a task that posts goes on.
+enum class PostUntil : std::uint8_t { room, sent };
+
+/// Received pieces on their way out of a socket, oldest first: sent while the task that posted them
+/// does something else. A socket has one while there are some, or a failure to be told.
+///
+/// What is posted in one turn of the loop goes with one request at the end of the turn. A small one
+/// is answered while it is submitted, and nobody waits for the answer: it does not end the loop's
+/// wait. Lent by the loop's Senders, where it is again, at the latest, when the kernel has answered
+/// to one that was abandoned.
+class Sender : private Multishot, private coro::ListNode<Sender> {
+public:
+    /// Makes one that no socket has.
+    Sender(Loop& loop, Senders& home) noexcept;
+
+private:
+    friend class PostOperation;
+    friend class Senders;
+    friend class SenderSlot;
+    friend class coro::List<Sender>;
+    static constexpr std::size_t most_pieces = 8;
+
+    [[nodiscard]] inline bool holds(PostUntil until) const noexcept {
+        if (error_ != 0) return true;
+        if (until == PostUntil::sent) return count_ == 0;
+        return count_ < most_pieces && bytes_ < limits::send_behind.count;
+    }
+    inline void push(Lease&& piece) noexcept;
+    void submit() noexcept;
+    void answered(int result) noexcept;
+    void advance(std::size_t sent) noexcept;
+    void abandon() noexcept;
+    void give_back() noexcept;
+    void drop_pieces() noexcept;
+    [[nodiscard]] inline Lease& piece(std::size_t index) noexcept {
+        return pieces_[(first_ + index) % most_pieces];
+    }
+
+    Senders& home_;
+    SenderSlot* slot_ = nullptr;  ///< nullptr once abandoned
+    PostOperation* waiter_ = nullptr;
+    std::size_t bytes_ = 0;
+    std::size_t first_ = 0;
+    std::size_t count_ = 0;
+    int error_ = 0;         ///< of a send that failed: nothing more is sent
+    bool blocked_ = false;  ///< the socket has not taken all it was given at once
+    std::array<Lease, most_pieces> pieces_;
+    std::array<iovec, most_pieces> window_;  ///< of a request of more than one piece
+    msghdr message_;
+};
+
+/// The senders of a loop: those that no socket has, because a busy server takes one for every
+/// answer, and those with something to ask the kernel for at the end of the turn.
+class Senders {
+public:
+    inline Senders(Loop& loop, coro::Scheduler& scheduler) noexcept
+        : loop_{loop}, scheduler_{scheduler} {}
+    Senders(Senders&&) = delete;
+
+    /// Submits what was posted in this turn.
+    void submit() noexcept;
+
+private:
+    friend class PostOperation;
+    friend class Sender;
+    [[nodiscard]] Sender& take(SenderSlot& slot, RawFd socket);
+
+    Loop& loop_;
+    coro::Scheduler& scheduler_;
+    std::vector<std::unique_ptr<Sender>> all_;
+    std::vector<Sender*> free_;  ///< the last one used is the next
+    coro::List<Sender> posted_;
+};
+
+/// Awaits that a socket's Sender takes a piece, or that it has sent all it was given.
+///
+/// Does not suspend where there is room, so that a task goes on to receive while the kernel sends.
+/// Cancelling and the time limit end the waiting alone: then the piece was not taken and is gone,
+/// and what was taken before is still sent. Errors: those of send(2), of this piece or of an
+/// earlier one; ECANCELED; ETIMEDOUT.
+class PostOperation : private coro::CancelHook, private coro::Timer {
+public:
+    /// Posts `piece`, unless it is empty, to the sender in `slot`, which is the one of `socket`.
+    inline PostOperation(Senders& senders, SenderSlot& slot, RawFd socket, Lease&& piece,
+                         PostUntil until, std::optional<Milliseconds> limit) noexcept
+        : CancelHook{[](CancelHook& self) noexcept {
+              static_cast<PostOperation&>(self).end(State::cancelled);
+          }},
+          Timer{[](Timer& self) noexcept {
+              static_cast<PostOperation&>(self).end(State::timed_out);
+          }},
+          senders_{senders},
+          slot_{slot},
+          piece_{std::move(piece)},
+          limit_{limit.value_or(Milliseconds{-1})},
+          socket_{socket},
+          until_{until} {}
+    PostOperation(PostOperation&&) = delete;
+    inline ~PostOperation() {
+        ensure(state_ != State::waiting, "a send was destroyed while it waits");
+    }
+
+    /// Tells whether it need not wait; a task that never has to is made to, now and then.
+    [[nodiscard]] inline bool await_ready() const noexcept {
+        return holds() && senders_.scheduler_.spend();
+    }
+    template <coro::TaskPromise P>
+    inline bool await_suspend(std::coroutine_handle<P> task) {
+        return begin(task, task.promise().context());
+    }
+    [[nodiscard]] inline Result<void> await_resume() noexcept {
+        Sender* sender = slot_.sender_;
+        if (state_ >= State::cancelled || (sender != nullptr && sender->error_ != 0)) [[unlikely]]
+            return failure();
+        if (piece_.empty()) return {};
+        if (sender == nullptr) [[likely]]
+            sender = &senders_.take(slot_, socket_);
+        sender->push(std::move(piece_));
+        return {};
+    }
+
+private:
+    friend class Sender;
+    enum class State : std::uint8_t { idle, waiting, done, cancelled, timed_out };
+
+    [[nodiscard]] inline bool holds() const noexcept {
+        return slot_.sender_ == nullptr || slot_.sender_->holds(until_);
+    }
+    bool begin(std::coroutine_handle<> task, const coro::Context& context);
+    void end(State state) noexcept;
+    [[nodiscard]] Error failure() const noexcept;
+
+    Senders& senders_;
+    SenderSlot& slot_;
+    Lease piece_;
+    Milliseconds limit_;  ///< negative: none
+    RawFd socket_;
+    PostUntil until_;
+    State state_ = State::idle;
+    coro::Resumption resumption_;
+};
+
+/// See the declaration.
+inline void SenderSlot::drop() noexcept {
+    if (sender_ != nullptr) std::exchange(sender_, nullptr)->abandon();
+}
+
+/// See the declaration.
+inline std::size_t SenderSlot::pending() const noexcept {
+    return sender_ == nullptr ? 0 : sender_->bytes_;
+}
+
+/// See the declaration.
+inline void SenderSlot::take(SenderSlot& other) noexcept {
+    sender_ = std::exchange(other.sender_, nullptr);
+    if (sender_ != nullptr) sender_->slot_ = this;
+}
+
+/// See the declaration.
+inline void Sender::push(Lease&& piece) noexcept {
+    bytes_ += piece.size();
+    this->piece(count_++) = std::move(piece);
+    if (!armed() && !coro::ListNode<Sender>::linked()) home_.posted_.push_back(*this);
+}
+
+}  // namespace ringfort::uring
