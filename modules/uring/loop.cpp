@@ -105,12 +105,22 @@ void Loop::reap() noexcept {
             answer(*reinterpret_cast<Multishot*>(static_cast<std::uintptr_t>(tag - multishot_bit)),
                    cqe->res, cqe->flags);
         } else if (tag != 0) {
-            --in_flight_;
-            reinterpret_cast<Operation*>(static_cast<std::uintptr_t>(tag))->complete(cqe->res);
+            answer(*reinterpret_cast<Operation*>(static_cast<std::uintptr_t>(tag)), cqe->res,
+                   cqe->flags);
         }
     }
     ::io_uring_cq_advance(&driver_.ring(), count);
     statistics_.completions += count;
+}
+
+void Loop::answer(Operation& operation, int result, std::uint32_t flags) noexcept {
+    if ((flags & IORING_CQE_F_MORE) != 0) [[unlikely]] {
+        // Of a send without a copy: a notification follows when the kernel has let go of the bytes.
+        operation.result_ = result;
+        return;
+    }
+    --in_flight_;
+    operation.complete((flags & IORING_CQE_F_NOTIF) != 0 ? operation.result_ : result);
 }
 
 Wait Loop::wait() const noexcept {

@@ -126,6 +126,7 @@ private:
 
     void turn();
     void reap() noexcept;
+    void answer(Operation& operation, int result, std::uint32_t flags) noexcept;
     void submit(Operation& operation) noexcept;
     void submit(Receiver& receiver) noexcept;
     void cancel(Operation& operation) noexcept;

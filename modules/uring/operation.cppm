@@ -59,6 +59,7 @@ private:
     bool begin(std::coroutine_handle<> task, const coro::Context& context);
     void stop() noexcept;
     void complete(int result) noexcept;
+    bool unfinished(int result) noexcept;
     /// Tells whether it is a send that the kernel answers while it is submitted, and whose task
     /// can wait for the next event to go on.
     [[nodiscard]] bool prompt() const noexcept;
