@@ -80,12 +80,7 @@ Result<std::optional<Answer>> NextOperation::take() noexcept {
 }
 
 Answers::Answers(Loop& loop, const Request& request, std::size_t bound, BufferPool* pool) noexcept
-    : Multishot{loop, request,
-                [](Multishot& self, int result, std::uint32_t flags) noexcept {
-                    static_cast<Answers&>(self).take(result, flags);
-                }},
-      pool_{pool},
-      bound_{bound} {}
+    : Multishot{loop, Taker::answers}, request_{request}, pool_{pool}, bound_{bound} {}
 
 Answers::~Answers() {
     while (count_ > 0) drop(pop());
@@ -108,7 +103,7 @@ void Answers::ask() noexcept {
     arm();
 }
 
-void Answers::take(int result, std::uint32_t flags) noexcept {
+void Answers::complete(int result, std::uint32_t flags) noexcept {
     Answer answer{.result = result};
     if ((flags & IORING_CQE_F_BUFFER) != 0) {
         const auto bytes = pool_->consume(flags, result > 0 ? static_cast<std::size_t>(result) : 0);

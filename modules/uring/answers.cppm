@@ -84,9 +84,11 @@ public:
     [[nodiscard]] inline Loop& loop() const noexcept { return Multishot::loop(); }
 
 private:
+    friend class Loop;
+    friend class Multishot;
     friend class NextOperation;
     ~Answers();
-    void take(int result, std::uint32_t flags) noexcept;
+    void complete(int result, std::uint32_t flags) noexcept;
     void ended(int result) noexcept;
     void ask() noexcept;
     void push(Answer answer) noexcept;
@@ -94,6 +96,7 @@ private:
     void drop(Answer answer) noexcept;
     [[nodiscard]] inline Step step() const noexcept { return step_of(request_.opcode); }
 
+    Request request_;
     BufferPool* pool_;
     NextOperation* waiter_ = nullptr;
     std::vector<Answer> ring_;  ///< its size is 0 or a power of two

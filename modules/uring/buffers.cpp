@@ -16,6 +16,7 @@ module;
 module ringfort.uring;
 
 import ringfort.base;
+import ringfort.coro;
 
 namespace ringfort::uring {
 namespace {
@@ -86,7 +87,7 @@ void BufferPool::recycle(std::uint16_t id) noexcept {
     } else {
         supply(id);
     }
-    if (std::exchange(wanted_, false)) loop_->buffer_available(*this);
+    if (!waiting_.empty()) loop_->buffer_available(*this);
 }
 
 void BufferPool::release_pages(std::uint16_t id) noexcept {

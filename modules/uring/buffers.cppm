@@ -9,7 +9,9 @@ module;
 export module ringfort.uring:buffers;
 
 import ringfort.base;
+import ringfort.coro;
 import :driver;
+import :multishot;
 
 extern "C" {
 struct io_uring_buf_ring;
@@ -117,7 +119,6 @@ private:
     friend class Loop;
     friend class Receiver;
     friend class Answers;
-    friend class Multishot;
 
     /// A buffer: how much of it the kernel has filled, who holds a part of it.
     struct Buffer {
@@ -161,8 +162,8 @@ private:
     std::uint32_t least_available_ = 0;  ///< since the last trim
     std::uint32_t surplus_ = 0;          ///< to be taken out of circulation
     bool incremental_ = false;
-    bool wanted_ = false;              ///< somebody waits for a buffer
     std::vector<std::uint16_t> idle_;  ///< not in circulation, the next to be used last
+    coro::List<Multishot> waiting_;    ///< found no buffer
 };
 
 /// See the declaration.

@@ -110,6 +110,7 @@ void prepare(io_uring_sqe& sqe, const Request& request) noexcept {
         case Opcode::sync:
         case Opcode::close:
         case Opcode::accept_many:
+        case Opcode::receive_many:
         case Opcode::receive_messages:
         case Opcode::send_zero_copy:
         case Opcode::futex_wait:
@@ -130,6 +131,7 @@ Step step_of(Opcode opcode) noexcept {
         case Opcode::connect:
             return "connect";
         case Opcode::receive:
+        case Opcode::receive_many:
         case Opcode::receive_messages:
             return "receive";
         case Opcode::send:
@@ -290,17 +292,6 @@ bool Driver::submit(const Request& request, std::uint64_t tag) noexcept {
     if (sqe == nullptr) [[unlikely]]
         return false;
     prepare(*sqe, request);
-    sqe->user_data = tag;
-    return true;
-}
-
-bool Driver::submit_receive(RawFd socket, std::uint64_t tag, std::uint16_t group) noexcept {
-    io_uring_sqe* sqe = room();
-    if (sqe == nullptr) return false;
-    // The kernel picks the buffer when there is data: a waiting receive holds no memory.
-    ::io_uring_prep_recv_multishot(sqe, socket, nullptr, 0, 0);
-    sqe->flags |= IOSQE_BUFFER_SELECT;
-    sqe->buf_group = group;
     sqe->user_data = tag;
     return true;
 }

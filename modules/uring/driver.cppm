@@ -89,9 +89,6 @@ public:
     /// Queues a request; its completion will carry `tag`, which is not 0. Returns whether there was
     /// room.
     [[nodiscard]] bool submit(const Request& request, std::uint64_t tag) noexcept;
-    /// Queues a receive that goes on until it is cancelled or fails, into buffers of `group`.
-    [[nodiscard]] bool submit_receive(RawFd socket, std::uint64_t tag,
-                                      std::uint16_t group) noexcept;
     /// Queues the cancelling of the request with this tag; nothing answers it but that request.
     [[nodiscard]] bool cancel(std::uint64_t tag) noexcept;
     /// Queues the closing of a descriptor, after all that was queued before; nothing answers it.

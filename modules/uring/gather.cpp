@@ -14,12 +14,12 @@ namespace ringfort::uring {
 
 GatheredSend::GatheredSend(Loop& loop, RawFd socket, Pieces pieces,
                            std::optional<Milliseconds> limit) noexcept
-    : Operation{loop,
-                {.opcode = Opcode::send_pieces,
-                 .fd = socket,
-                 .address = &message_,
-                 .flags = MSG_NOSIGNAL | MSG_WAITALL},
-                limit},
+    : VoidOperation{loop,
+                    {.opcode = Opcode::send_pieces,
+                     .fd = socket,
+                     .address = &message_,
+                     .flags = MSG_NOSIGNAL | MSG_WAITALL},
+                    limit},
       rest_{pieces} {
     fill_window();
 }

@@ -17,14 +17,10 @@ export namespace ringfort::uring {
 using Pieces = std::span<const std::span<const std::byte>>;
 
 /// Awaits that all bytes of several pieces are sent, in their order (sendmsg(2)).
-class GatheredSend : public Operation {
+class GatheredSend : public VoidOperation {
 public:
     GatheredSend(Loop& loop, RawFd socket, Pieces pieces,
                  std::optional<Milliseconds> limit) noexcept;
-    [[nodiscard]] inline Result<void> await_resume() const noexcept {
-        if (result() < 0) return error();
-        return {};
-    }
 
 private:
     friend class Operation;

@@ -22,16 +22,10 @@ import ringfort.coro;
 namespace ringfort::uring {
 namespace {
 
-// What a completion's tag points to, in the lowest bits of the pointer. A tag of 0 is the answer to
-// a request that nobody waits for.
-constexpr std::uint64_t receiver_bit = 1;
-
+/// The tag of an operation's completion. 0 is the answer to a request that nobody waits for; for
+/// those of Multishots see there.
 std::uint64_t tag_of(const Operation& operation) noexcept {
     return reinterpret_cast<std::uintptr_t>(&operation);
-}
-
-std::uint64_t tag_of(const Receiver& receiver) noexcept {
-    return reinterpret_cast<std::uintptr_t>(&receiver) | receiver_bit;
 }
 
 }  // namespace
@@ -91,6 +85,13 @@ void Loop::turn() {
     scheduler_.run();
 }
 
+/// Hands a Multishot's answer to whom it is for.
+template <class T>
+void Loop::answer(T& request, int result, std::uint32_t flags) noexcept {
+    if ((flags & IORING_CQE_F_MORE) == 0) ended(request);
+    request.complete(result, flags);
+}
+
 void Loop::reap() noexcept {
     unsigned head = 0;
     unsigned count = 0;
@@ -98,31 +99,42 @@ void Loop::reap() noexcept {
     io_uring_for_each_cqe(&driver_.ring(), head, cqe) {
         ++count;
         const std::uint64_t tag = cqe->user_data;
-        if ((tag & receiver_bit) != 0) {
-            if ((cqe->flags & IORING_CQE_F_MORE) == 0) --receiving_;
-            reinterpret_cast<Receiver*>(static_cast<std::uintptr_t>(tag - receiver_bit))
-                ->complete(cqe->res, cqe->flags);
-        } else if ((tag & multishot_bit) != 0) {
-            answer(*reinterpret_cast<Multishot*>(static_cast<std::uintptr_t>(tag - multishot_bit)),
-                   cqe->res, cqe->flags);
-        } else if (tag != 0) {
-            --in_flight_;
-            reinterpret_cast<Operation*>(static_cast<std::uintptr_t>(tag))->complete(cqe->res);
-        }
+        auto* const request =
+            reinterpret_cast<Multishot*>(static_cast<std::uintptr_t>(tag & ~Multishot::takers));
+        const auto taker = static_cast<Multishot::Taker>(tag & Multishot::takers);
+        if (taker == Multishot::Taker::receiver)
+            answer(static_cast<Receiver&>(*request), cqe->res, cqe->flags);
+        else if (taker == Multishot::Taker::sender)
+            answer(static_cast<Sender&>(*request), cqe->res, cqe->flags);
+        else if (taker == Multishot::Taker::answers)
+            answer(static_cast<Answers&>(*request), cqe->res, cqe->flags);
+        else if (tag != 0)
+            answer(*reinterpret_cast<Operation*>(static_cast<std::uintptr_t>(tag)), cqe->res,
+                   cqe->flags);
     }
     ::io_uring_cq_advance(&driver_.ring(), count);
     statistics_.completions += count;
 }
 
+void Loop::answer(Operation& operation, int result, std::uint32_t flags) noexcept {
+    if ((flags & IORING_CQE_F_MORE) != 0) [[unlikely]] {
+        // Of a send without a copy: a notification follows when the kernel has let go of the bytes.
+        operation.result_ = result;
+        return;
+    }
+    --in_flight_;
+    operation.complete((flags & IORING_CQE_F_NOTIF) != 0 ? operation.result_ : result);
+}
+
 Wait Loop::wait() const noexcept {
     if (!scheduler_.empty() || !operations_without_room_.empty() ||
-        !receivers_without_room_.empty() || !multishots_without_room_.empty() || !closing_.empty())
+        !multishots_without_room_.empty() || !closing_.empty())
         return {.limit_ns = 0};
     Wait wait;
     // Posted sends are answered while they are submitted: the loop waits for something more, but
     // not for long, as one may have gone in part. A receiver without a buffer may be waiting for
     // just their bytes.
-    if (prompt_ > 0 && receivers_without_buffer_.empty()) {
+    if (prompt_ > 0 && buffers_.waiting_.empty()) {
         wait.completions = prompt_ + 1;
         wait.limit_ns = std::chrono::nanoseconds{limits::send_answer_ms}.count();
     }
@@ -145,25 +157,10 @@ void Loop::submit(Operation& operation) noexcept {
     }
 }
 
-void Loop::submit(Receiver& receiver) noexcept {
-    if (driver_.submit_receive(receiver.socket_, tag_of(receiver), BufferPool::group)) [[likely]] {
-        receiver.state_ = Receiver::State::armed;
-        ++receiving_;
-    } else {
-        receiver.state_ = Receiver::State::without_room;
-        receivers_without_room_.push_back(receiver);
-    }
-}
-
 void Loop::cancel(Operation& operation) noexcept {
     if (driver_.cancel(tag_of(operation))) return;
     // It stays in flight; the list only remembers that it is to be asked again.
     operations_without_room_.push_back(operation);
-}
-
-void Loop::cancel(Receiver& receiver) noexcept {
-    if (driver_.cancel(tag_of(receiver))) return;
-    receivers_without_room_.push_back(receiver);
 }
 
 void Loop::close(Fd fd) noexcept {
@@ -178,48 +175,29 @@ void Loop::close(Fd fd) noexcept {
     }
 }
 
+/// Asks again for all that wait: what has to wait once more is not asked for again.
+template <class T>
+void Loop::retry(coro::List<T>& waiting) noexcept {
+    coro::List<T> requests;
+    while (T* request = waiting.pop_front()) requests.push_back(*request);
+    while (T* request = requests.pop_front()) {
+        if (request->submitted())
+            cancel(*request);
+        else
+            submit(*request);
+    }
+}
+
 void Loop::retry_waiting() noexcept {
-    coro::List<Operation> operations;
-    while (Operation* operation = operations_without_room_.pop_front())
-        operations.push_back(*operation);
-    while (Operation* operation = operations.pop_front()) {
-        if (operation->state_ == Operation::State::in_flight)
-            cancel(*operation);
-        else
-            submit(*operation);
-    }
-    coro::List<Receiver> receivers;
-    while (Receiver* receiver = receivers_without_room_.pop_front()) receivers.push_back(*receiver);
-    while (Receiver* receiver = receivers.pop_front()) {
-        if (receiver->state_ == Receiver::State::stopping)
-            cancel(*receiver);
-        else
-            submit(*receiver);
-    }
-    retry_multishots();
+    retry(operations_without_room_);
+    retry(multishots_without_room_);
     if (!closing_.empty()) [[unlikely]]
         for (Fd& fd : std::exchange(closing_, {})) close(std::move(fd));
 }
 
-void Loop::starved(Receiver& receiver) noexcept {
-    ++statistics_.starved;
-    if (buffers_.replenish()) {
-        if (!trim_timer_.armed())
-            scheduler_.timers().arm(trim_timer_, now() + limits::buffer_trim_ms);
-        return submit(receiver);
-    }
-    receiver.state_ = Receiver::State::without_buffer;
-    receivers_without_buffer_.push_back(receiver);
-    buffers_.wanted_ = true;
-}
-
-void Loop::buffer_available(const BufferPool& pool) noexcept {
-    if (&pool != &buffers_) return arm_starved();
+void Loop::buffer_available(BufferPool& pool) noexcept {
     // All of them: the first may have nothing to receive, and would leave the buffer where it is.
-    coro::List<Receiver> receivers;
-    while (Receiver* receiver = receivers_without_buffer_.pop_front())
-        receivers.push_back(*receiver);
-    while (Receiver* receiver = receivers.pop_front()) submit(*receiver);
+    retry(pool.waiting_);
 }
 
 void Loop::trim_buffers() noexcept {

@@ -129,18 +129,18 @@ private:
 
     void turn();
     void reap() noexcept;
+    void answer(Operation& operation, int result, std::uint32_t flags) noexcept;
     void submit(Operation& operation) noexcept;
-    void submit(Receiver& receiver) noexcept;
     void cancel(Operation& operation) noexcept;
-    void cancel(Receiver& receiver) noexcept;
-    void starved(Receiver& receiver) noexcept;
-    void buffer_available(const BufferPool& pool) noexcept;
+    void buffer_available(BufferPool& pool) noexcept;
     void submit(Multishot& request) noexcept;
     void cancel(Multishot& request) noexcept;
-    void answer(Multishot& request, int result, std::uint32_t flags) noexcept;
+    template <class T>
+    void answer(T& request, int result, std::uint32_t flags) noexcept;
+    void ended(Multishot& request) noexcept;
     void starved(Multishot& request, BufferPool& pool) noexcept;
-    void arm_starved() noexcept;
-    void retry_multishots() noexcept;
+    template <class T>
+    void retry(coro::List<T>& waiting) noexcept;
     [[nodiscard]] Result<BufferPool*> open_message_buffers();
     void trim_buffers() noexcept;
     void retry_waiting() noexcept;
@@ -156,13 +156,10 @@ private:
     coro::Scheduler scheduler_;
     Senders senders_{*this, scheduler_};
     coro::List<Operation> operations_without_room_;
-    coro::List<Receiver> receivers_without_room_;
-    coro::List<Receiver> receivers_without_buffer_;
     coro::List<Multishot> multishots_without_room_;
-    coro::List<Multishot> multishots_without_buffer_;
     std::vector<Fd> closing_;      ///< found the submission queue full
     std::uint64_t in_flight_ = 0;  ///< operations
-    std::uint64_t receiving_ = 0;  ///< receivers and multishots that the kernel knows of
+    std::uint64_t receiving_ = 0;  ///< multishots that the kernel knows of
     std::uint64_t abandoned_ = 0;  ///< of those, what nobody owns any more
     unsigned prompt_ = 0;          ///< submitted sends that need not end the wait
     bool running_ = false;

@@ -1,6 +1,4 @@
 module;
-#include <linux/io_uring.h>
-
 #include <chrono>
 #include <cstdint>
 module ringfort.uring;
@@ -14,8 +12,20 @@ Multishot::~Multishot() {
     ensure(state_ == State::idle, "a request was destroyed that the kernel may answer");
 }
 
-void Multishot::arm() noexcept {
-    if (state_ == State::idle) loop_.submit(*this);
+void Multishot::submit() noexcept {
+    loop_.submit(*this);
+}
+
+Request Multishot::request() const noexcept {
+    switch (taker_) {
+        case Taker::receiver:
+            return static_cast<const Receiver*>(this)->request();
+        case Taker::sender:
+            return static_cast<const Sender*>(this)->request_;
+        case Taker::answers:
+            break;
+    }
+    return static_cast<const Answers*>(this)->request_;
 }
 
 bool Multishot::stop() noexcept {
@@ -42,7 +52,7 @@ void Multishot::arm_with_buffer(BufferPool& pool) noexcept {
 }
 
 void Loop::submit(Multishot& request) noexcept {
-    if (driver_.submit(request.request_, tag_of(request))) [[likely]] {
+    if (driver_.submit(request.request(), request.tag())) [[likely]] {
         request.state_ = Multishot::State::armed;
         ++receiving_;
         if (request.prompt_) ++prompt_;
@@ -53,27 +63,13 @@ void Loop::submit(Multishot& request) noexcept {
 }
 
 void Loop::cancel(Multishot& request) noexcept {
-    if (!driver_.cancel(tag_of(request))) multishots_without_room_.push_back(request);
+    if (!driver_.cancel(request.tag())) multishots_without_room_.push_back(request);
 }
 
-void Loop::answer(Multishot& request, int result, std::uint32_t flags) noexcept {
-    if ((flags & IORING_CQE_F_MORE) == 0) {
-        --receiving_;
-        request.coro::ListNode<Multishot>::unlink();  // it may have waited to be cancelled
-        request.state_ = Multishot::State::idle;
-    }
-    request.take_(request, result, flags);
-}
-
-void Loop::retry_multishots() noexcept {
-    coro::List<Multishot> requests;
-    while (Multishot* request = multishots_without_room_.pop_front()) requests.push_back(*request);
-    while (Multishot* request = requests.pop_front()) {
-        if (request->state_ == Multishot::State::stopping)
-            cancel(*request);
-        else
-            submit(*request);
-    }
+void Loop::ended(Multishot& request) noexcept {
+    --receiving_;
+    request.coro::ListNode<Multishot>::unlink();  // it may have waited to be cancelled
+    request.state_ = Multishot::State::idle;
 }
 
 void Loop::starved(Multishot& request, BufferPool& pool) noexcept {
@@ -84,15 +80,7 @@ void Loop::starved(Multishot& request, BufferPool& pool) noexcept {
         return submit(request);
     }
     request.state_ = Multishot::State::without_buffer;
-    multishots_without_buffer_.push_back(request);
-    pool.wanted_ = true;
-}
-
-void Loop::arm_starved() noexcept {
-    coro::List<Multishot> requests;
-    while (Multishot* request = multishots_without_buffer_.pop_front())
-        requests.push_back(*request);
-    while (Multishot* request = requests.pop_front()) submit(*request);
+    pool.waiting_.push_back(request);
 }
 
 }  // namespace ringfort::uring

@@ -8,11 +8,15 @@ import :request;
 
 export namespace ringfort::uring {
 
+class Answers;
 class BufferPool;
 class Loop;
+class Receiver;
+class Sender;
 
 /// A request that no task awaits itself, which the kernel may answer more than once, until it says
-/// that there will be no more: the base of what takes such answers.
+/// that there will be no more: the life that Receiver, Sender and Answers have in common, who take
+/// the answers each in its own way.
 ///
 /// Its life: idle -> (waiting for room or a buffer ->) armed -> (asked to stop ->) idle. It may end
 /// by itself at any time, for example because the completion queue was full.
@@ -24,15 +28,17 @@ public:
     [[nodiscard]] inline bool armed() const noexcept { return state_ != State::idle; }
 
 protected:
-    /// Takes one answer: a completion's result and flags. Called from the loop; resumes nothing.
-    using Take = void (*)(Multishot&, int result, std::uint32_t flags) noexcept;
+    /// Who takes the answers: told by the lowest bits of their tag, the rest of which is the
+    /// request's address, so that each answer is one direct call.
+    enum class Taker : std::uint8_t { receiver = 1, answers = 2, sender = 3 };
 
-    inline Multishot(Loop& loop, const Request& request, Take take) noexcept
-        : request_{request}, loop_{loop}, take_{take} {}
+    inline Multishot(Loop& loop, Taker taker) noexcept : loop_{loop}, taker_{taker} {}
     ~Multishot();
 
     /// Asks the kernel; does nothing when it was asked already.
-    void arm() noexcept;
+    inline void arm() noexcept {
+        if (state_ == State::idle) submit();
+    }
     /// Asks the kernel to end the request, once. Returns false when nothing will answer, because
     /// the kernel does not know of it.
     bool stop() noexcept;
@@ -40,28 +46,32 @@ protected:
     void arm_with_buffer(BufferPool& pool) noexcept;
     [[nodiscard]] inline Loop& loop() const noexcept { return loop_; }
 
-    Request request_;
-    bool prompt_ = false;  ///< answered while it is submitted, and nobody waits for the answer
-
 private:
     friend class Loop;
     friend class coro::List<Multishot>;
-    enum class State : std::uint8_t { idle, without_room, without_buffer, armed, stopping };
+    enum class State : std::uint8_t {
+        idle,            ///< the kernel knows nothing of it
+        without_room,    ///< found the submission queue full
+        without_buffer,  ///< found the buffer pool empty
+        armed,
+        stopping  ///< asked to end
+    };
+    static constexpr std::uint64_t takers = 3;  ///< the bits of a tag
+
+    void submit() noexcept;
+    [[nodiscard]] Request request() const noexcept;
+    [[nodiscard]] inline std::uint64_t tag() const noexcept {
+        return reinterpret_cast<std::uintptr_t>(this) | static_cast<std::uint64_t>(taker_);
+    }
+    /// Tells whether the kernel is to be asked to end it, when something is to be asked.
+    [[nodiscard]] inline bool submitted() const noexcept { return state_ == State::stopping; }
 
     Loop& loop_;
-    Take take_;
     State state_ = State::idle;
+    Taker taker_;
+
+protected:
+    bool prompt_ = false;  ///< answered while it is submitted, and nobody waits for the answer
 };
-
-}  // namespace ringfort::uring
-
-namespace ringfort::uring {
-
-/// Set in the tag of a completion that answers a Multishot; the rest is its address.
-inline constexpr std::uint64_t multishot_bit = 2;
-
-inline std::uint64_t tag_of(const Multishot& request) noexcept {
-    return reinterpret_cast<std::uintptr_t>(&request) | multishot_bit;
-}
 
 }  // namespace ringfort::uring

@@ -18,8 +18,14 @@ namespace {
 
 /// Tells whether a request that moved a part is asked for the rest.
 bool moves_all(Opcode opcode) noexcept {
-    return opcode == Opcode::send || opcode == Opcode::send_pieces || opcode == Opcode::read_all ||
+    return opcode == Opcode::send || opcode == Opcode::send_pieces ||
+           opcode == Opcode::send_zero_copy || opcode == Opcode::read_all ||
            opcode == Opcode::write_all;
+}
+
+/// Tells whether an error concerns sending without a copy, and not the connection.
+bool copying_may_do(int result) noexcept {
+    return result == -EOPNOTSUPP || result == -EINVAL || result == -ENOBUFS || result == -ENOMEM;
 }
 
 }  // namespace
@@ -66,16 +72,23 @@ void Operation::stop() noexcept {
 
 /// Takes the kernel's answer; asks again where it did not do all it was asked for.
 void Operation::complete(int result) noexcept {
-    if (result == -EINTR && request_.opcode != Opcode::close) [[unlikely]] {
-        if (!stopping_) return loop_.submit(*this);
-        result = -ECANCELED;  // how a kernel thread that was working on it says the same
-    }
-    if (result > 0 && moves_all(request_.opcode) && !advance(static_cast<std::size_t>(result)))
-        [[unlikely]] {
+    if (unfinished(result)) [[unlikely]] {
         if (!stopping_) return loop_.submit(*this);
         result = -ECANCELED;
     }
     finish(result);
+}
+
+/// Notes what has been done, and tells whether the rest is to be asked for.
+bool Operation::unfinished(int result) noexcept {
+    // Also how a kernel thread that was working on it says that it was cancelled.
+    if (result == -EINTR) [[unlikely]]
+        return request_.opcode != Opcode::close;
+    if (result > 0) return moves_all(request_.opcode) && !advance(static_cast<std::size_t>(result));
+    const bool copy = request_.opcode == Opcode::send_zero_copy && copying_may_do(result);
+    if (copy) [[unlikely]]
+        request_.opcode = Opcode::send;
+    return copy;
 }
 
 /// Notes that bytes have moved; returns whether that was all.

@@ -51,9 +51,12 @@ private:
     friend class coro::List<Operation>;
     enum class State : std::uint8_t { idle, waiting, in_flight, done };
 
+    /// Tells whether the kernel is to be asked to end it, when something is to be asked.
+    [[nodiscard]] inline bool submitted() const noexcept { return state_ == State::in_flight; }
     bool begin(std::coroutine_handle<> task, const coro::Context& context);
     void stop() noexcept;
     void complete(int result) noexcept;
+    bool unfinished(int result) noexcept;
     void finish(int result) noexcept;
     bool advance(std::size_t moved) noexcept;
 

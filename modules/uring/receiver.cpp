@@ -49,7 +49,7 @@ bool ReceiveOperation::begin(std::coroutine_handle<> task, const coro::Context& 
     }
     state_ = State::waiting;
     receiver_.waiter_ = this;
-    if (!rest) receiver_.arm();
+    if (!rest) receiver_.ask();
     if (context.cancel != nullptr) context.cancel->attach(*this);
     if (limit_.count() >= 0)
         context.scheduler->timers().arm(*this, context.scheduler->after(limit_));
@@ -61,7 +61,7 @@ void ReceiveOperation::end(State state) noexcept {
     receiver_.waiter_ = nullptr;
     CancelHook::unlink();
     disarm();
-    receiver_.loop_.scheduler().push(resumption_);
+    receiver_.loop().scheduler().push(resumption_);
 }
 
 Result<Lease> ReceiveOperation::await_resume() noexcept {
@@ -79,43 +79,20 @@ void Receiver::close(Fd socket) noexcept {
     ensure(waiter_ == nullptr, "a stream was destroyed while a task receives from it");
     closed_ = true;
     drop_pieces();
-    stop();  // before the descriptor's number can be another's
-    if (armed()) {
-        ++loop_.abandoned_;
-        loop_.close(std::move(socket));
-    } else {
-        loop_.close(std::move(socket));
-        delete this;
-    }
+    const bool answered = stop();  // before the descriptor's number can be another's
+    if (answered) ++loop().abandoned_;
+    loop().close(std::move(socket));
+    if (!answered) delete this;
 }
 
 void Receiver::pause() noexcept {
     paused_ = true;
-    stop();
+    (void)stop();
 }
 
-void Receiver::arm() noexcept {
+void Receiver::ask() noexcept {
     paused_ = false;
-    if (state_ != State::idle || ended_) return;
-    state_ = State::armed;
-    loop_.submit(*this);
-}
-
-void Receiver::stop() noexcept {
-    switch (state_) {
-        case State::without_room:
-        case State::without_buffer:
-            coro::ListNode<Receiver>::unlink();
-            state_ = State::idle;
-            return;
-        case State::armed:
-            state_ = State::stopping;
-            loop_.cancel(*this);
-            return;
-        case State::idle:
-        case State::stopping:
-            return;
-    }
+    if (!ended_) arm();
 }
 
 void Receiver::complete(int result, std::uint32_t flags) noexcept {
@@ -125,24 +102,22 @@ void Receiver::complete(int result, std::uint32_t flags) noexcept {
 }
 
 void Receiver::arrived(std::uint32_t flags, std::size_t length) noexcept {
-    const auto bytes = loop_.buffers_.consume(flags, length);
+    const auto bytes = loop().buffers_.consume(flags, length);
     if (length == 0) return;
     const auto id = static_cast<std::uint16_t>(flags >> IORING_CQE_BUFFER_SHIFT);
     if (closed_) {
-        (void)loop_.buffers_.lease(id, bytes);
+        (void)loop().buffers_.lease(id, bytes);
         return;
     }
     keep(id, bytes);
-    if (bytes_ >= limits::receive_ahead.count && state_ == State::armed) stop();
+    if (bytes_ >= limits::receive_ahead.count) (void)stop();
     if (waiter_ != nullptr) wake();
 }
 
 /// The kernel has ended the request: for good, or so that it has to be asked again.
 void Receiver::completed_last(int result) noexcept {
-    coro::ListNode<Receiver>::unlink();  // it may have waited to be cancelled
-    state_ = State::idle;
     if (closed_) {
-        --loop_.abandoned_;
+        --loop().abandoned_;
         delete this;
         return;
     }
@@ -153,11 +128,10 @@ void Receiver::completed_last(int result) noexcept {
         end_ = result;
         if (waiter_ != nullptr) wake();
     } else if (waiter_ != nullptr || (result == -ENOBUFS && !paused_)) {
-        state_ = State::armed;
         if (result == -ENOBUFS)
-            loop_.starved(*this);
+            arm_with_buffer(loop().buffers_);
         else
-            loop_.submit(*this);
+            arm();
     }
 }
 
@@ -170,8 +144,8 @@ void Receiver::keep(std::uint16_t id, std::span<const std::byte> bytes) noexcept
             return;
         }
     }
-    Piece* const piece = loop_.pieces_.take();
-    piece->lease = loop_.buffers_.lease(id, bytes);
+    Piece* const piece = loop().pieces_.take();
+    piece->lease = loop().buffers_.lease(id, bytes);
     (last_ != nullptr ? last_->next : first_) = piece;
     last_ = piece;
 }
@@ -194,11 +168,9 @@ Result<Lease> Receiver::take() noexcept {
     if (first_ == nullptr) last_ = nullptr;
     Lease lease = std::move(piece->lease);
     bytes_ -= lease.size();
-    loop_.pieces_.give_back(piece);
+    loop().pieces_.give_back(piece);
     // Asked to stop because too much waited; it has gone down.
-    if (state_ == State::idle && !ended_ && !paused_ && !closed_ &&
-        bytes_ <= limits::receive_ahead.count / 2)
-        arm();
+    if (!armed() && !paused_ && !closed_ && bytes_ <= limits::receive_ahead.count / 2) ask();
     return lease;
 }
 

@@ -12,6 +12,8 @@ export module ringfort.uring:receiver;
 import ringfort.base;
 import ringfort.coro;
 import :buffers;
+import :multishot;
+import :request;
 
 export namespace ringfort::uring {
 
@@ -64,19 +66,18 @@ private:
 /// stream's end: out of buffers, out of room for completions, or told to, because more than
 /// `limits::receive_ahead` bytes wait to be taken. Owned by the loop once `close` was called, and
 /// destroyed when the kernel has let go of it.
-class Receiver : private coro::ListNode<Receiver> {
+class Receiver : private Multishot {
 public:
     /// Makes the receiver of a socket in blocking mode, which stays with the caller.
-    inline Receiver(Loop& loop, RawFd socket) noexcept : loop_{loop}, socket_{socket} {}
-    Receiver(Receiver&&) = delete;
+    inline Receiver(Loop& loop, RawFd socket) noexcept
+        : Multishot{loop, Taker::receiver}, socket_{socket} {}
 
     /// Stops receiving, drops what has arrived, and closes `socket` when the kernel has been told.
     void close(Fd socket) noexcept;
 
     /// Stops asking the kernel for more; what has arrived can still be received.
     void pause() noexcept;
-    /// Tells whether the kernel may still deliver.
-    [[nodiscard]] inline bool armed() const noexcept { return state_ != State::idle; }
+    using Multishot::armed;
     /// Tells whether the peer has closed its half or the socket has failed; what arrived before can
     /// still be received.
     [[nodiscard]] inline bool ended() const noexcept { return ended_; }
@@ -85,15 +86,8 @@ public:
 
 private:
     friend class Loop;
+    friend class Multishot;
     friend class ReceiveOperation;
-    friend class coro::List<Receiver>;
-    enum class State : std::uint8_t {
-        idle,            ///< the kernel knows nothing of it
-        without_room,    ///< found the submission queue full
-        without_buffer,  ///< found the buffer pool empty
-        armed,
-        stopping  ///< asked to end
-    };
     /// Bytes that wait to be taken, adjoining ones as one.
     struct Piece {
         Lease lease;
@@ -114,8 +108,10 @@ private:
 
     ~Receiver();
     [[nodiscard]] inline bool ready() const noexcept { return first_ != nullptr || ended_; }
-    void arm() noexcept;
-    void stop() noexcept;
+    [[nodiscard]] inline Request request() const noexcept {
+        return {.opcode = Opcode::receive_many, .fd = socket_, .offset = BufferPool::group};
+    }
+    void ask() noexcept;
     void arrived(std::uint32_t flags, std::size_t length) noexcept;
     void complete(int result, std::uint32_t flags) noexcept;
     void completed_last(int result) noexcept;
@@ -124,17 +120,17 @@ private:
     void wake() noexcept;
     [[nodiscard]] Result<Lease> take() noexcept;
 
-    Loop& loop_;
+    bool ended_ = false;
+    bool paused_ = false;
+    bool closed_ = false;
+    RawFd socket_;
+    int end_ = 0;  ///< once ended: 0 or -errno
     ReceiveOperation* waiter_ = nullptr;
     Piece* first_ = nullptr;
     Piece* last_ = nullptr;
     std::size_t bytes_ = 0;
-    RawFd socket_;
-    int end_ = 0;  ///< once ended: 0 or -errno
-    State state_ = State::idle;
-    bool ended_ = false;
-    bool paused_ = false;
-    bool closed_ = false;
 };
+
+static_assert(sizeof(Receiver) <= 72);  // every idle connection has one
 
 }  // namespace ringfort::uring

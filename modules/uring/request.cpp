@@ -18,6 +18,12 @@ unsigned bounded(std::size_t length) noexcept {
     return static_cast<unsigned>(std::min(length, most));
 }
 
+/// The kernel picks the buffer when there is data: a waiting receive holds no memory.
+void pick_buffer(io_uring_sqe& sqe, const Request& request) noexcept {
+    sqe.flags |= IOSQE_BUFFER_SELECT;
+    sqe.buf_group = static_cast<std::uint16_t>(request.offset);
+}
+
 }  // namespace
 
 void prepare_rare(io_uring_sqe& sqe, const Request& request) noexcept {
@@ -43,10 +49,13 @@ void prepare_rare(io_uring_sqe& sqe, const Request& request) noexcept {
         case Opcode::accept_many:
             ::io_uring_prep_multishot_accept(&sqe, request.fd, nullptr, nullptr, flags);
             return;
+        case Opcode::receive_many:
+            ::io_uring_prep_recv_multishot(&sqe, request.fd, nullptr, 0, 0);
+            pick_buffer(sqe, request);
+            return;
         case Opcode::receive_messages:
             ::io_uring_prep_recvmsg_multishot(&sqe, request.fd, static_cast<msghdr*>(address), 0);
-            sqe.flags |= IOSQE_BUFFER_SELECT;
-            sqe.buf_group = static_cast<std::uint16_t>(request.offset);
+            pick_buffer(sqe, request);
             return;
         case Opcode::send_zero_copy:
             ::io_uring_prep_send_zc(&sqe, request.fd, address, bounded(request.length), flags, 0);

@@ -26,6 +26,7 @@ enum class Opcode : std::uint8_t {
     sync,
     close,
     accept_many,
+    receive_many,  ///< bytes, into buffers of a group
     receive_messages,
     send_pieces,
     send_zero_copy,

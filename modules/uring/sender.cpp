@@ -54,11 +54,8 @@ Error PostOperation::failure() const noexcept {
 }
 
 Sender::Sender(Loop& loop, Senders& home) noexcept
-    : Multishot{loop,
-                {.opcode = Opcode::send_some, .fd = -1},
-                [](Multishot& self, int result, std::uint32_t) noexcept {
-                    static_cast<Sender&>(self).answered(result);
-                }},
+    : Multishot{loop, Taker::sender},
+      request_{.opcode = Opcode::send_some, .fd = -1},
       home_{home} {}
 
 void Sender::abandon() noexcept {
@@ -102,7 +99,8 @@ void Sender::submit() noexcept {
     arm();
 }
 
-void Sender::answered(int result) noexcept {
+/// Takes the kernel's answer, which comes once a request.
+void Sender::complete(int result, std::uint32_t /*flags*/) noexcept {
     if (slot_ == nullptr) {
         --loop().abandoned_;
         return give_back();

@@ -16,6 +16,7 @@ import ringfort.base;
 import ringfort.coro;
 import :buffers;
 import :multishot;
+import :request;
 
 export namespace ringfort::uring {
 
@@ -66,6 +67,8 @@ public:
     Sender(Loop& loop, Senders& home) noexcept;
 
 private:
+    friend class Loop;
+    friend class Multishot;
     friend class PostOperation;
     friend class Senders;
     friend class SenderSlot;
@@ -79,7 +82,7 @@ private:
     }
     inline void push(Lease&& piece) noexcept;
     void submit() noexcept;
-    void answered(int result) noexcept;
+    void complete(int result, std::uint32_t flags) noexcept;
     void advance(std::size_t sent) noexcept;
     void abandon() noexcept;
     void give_back() noexcept;
@@ -88,6 +91,7 @@ private:
         return pieces_[(first_ + index) % most_pieces];
     }
 
+    Request request_;
     Senders& home_;
     SenderSlot* slot_ = nullptr;  ///< nullptr once abandoned
     PostOperation* waiter_ = nullptr;
