@@ -68,6 +68,7 @@ Result<Lease> ReceiveOperation::await_resume() noexcept {
     // What arrived between the time limit and this resumption is there for the next receive.
     if (state_ == State::cancelled) return Error{"receive", std::errc::operation_canceled};
     if (state_ == State::timed_out) return Error{"receive", std::errc::timed_out};
+    if (!lease_.empty()) return std::move(lease_);
     return receiver_.take();
 }
 
@@ -108,6 +109,10 @@ void Receiver::arrived(std::uint32_t flags, std::size_t length) noexcept {
     if (closed_) {
         (void)loop().buffers_.lease(id, bytes);
         return;
+    }
+    if (waiter_ != nullptr && first_ == nullptr) [[likely]] {
+        waiter_->lease_ = loop().buffers_.lease(id, bytes);
+        return wake();
     }
     keep(id, bytes);
     if (bytes_ >= limits::receive_ahead.count) (void)stop();

@@ -54,6 +54,7 @@ private:
 
     Receiver& receiver_;
     Milliseconds limit_;  ///< negative: none
+    Lease lease_;  ///< what arrived while it waited
     State state_ = State::idle;
     ReceiveWhat what_;
     coro::Resumption resumption_;
