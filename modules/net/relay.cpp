@@ -16,15 +16,14 @@ namespace ringfort::net {
 coro::Task<Result<void>> relay(uring::Loop& loop, Stream& first, Stream& second,
                                std::optional<Milliseconds> idle_limit, RelayTotals& totals) {
     coro::Scope scope{co_await coro::current_context()};
-    const std::array<RawFd, 2> sockets{first.fd(), second.fd()};
-    Relaying relaying{.loop = loop,
-                      .scope = scope,
-                      .guard = {loop, scope, idle_limit, sockets},
-                      .non_blocking = NonBlocking{sockets},
-                      .failure = {}};
+    Relaying relaying{loop, scope, idle_limit, {first.fd(), second.fd()}};
+    first.socket().on_send_failure(&relaying);
+    second.socket().on_send_failure(&relaying);
     scope.spawn(run({relaying, first, second, totals.forward}));
     scope.spawn(run({relaying, second, first, totals.backward}));
     co_await scope.join();
+    first.socket().on_send_failure(nullptr);
+    second.socket().on_send_failure(nullptr);
     totals.forward -= second.socket().unsent();
     totals.backward -= first.socket().unsent();
     if (!relaying.failure) co_return {};

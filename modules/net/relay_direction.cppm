@@ -1,4 +1,5 @@
 module;
+#include <array>
 #include <coroutine>
 #include <cstddef>
 #include <cstdint>
@@ -14,8 +15,18 @@ import :stream;
 
 namespace ringfort::net {
 
-/// What the two directions of a relay share.
-struct Relaying {
+/// What the two directions of a relay share. Learns at once of what either side does not take.
+struct Relaying : uring::SendFailureHook {
+    inline Relaying(uring::Loop& on, coro::Scope& both, std::optional<Milliseconds> idle_limit,
+                    std::array<RawFd, 2> sockets) noexcept
+        : SendFailureHook{[](SendFailureHook& self, const Error& error) noexcept {
+              static_cast<Relaying&>(self).fail(error);
+          }},
+          loop{on},
+          scope{both},
+          guard{on, both, idle_limit, sockets},
+          non_blocking{sockets} {}
+
     uring::Loop& loop;
     coro::Scope& scope;
     IdleGuard guard;

@@ -110,6 +110,8 @@ void Sender::complete(int result, std::uint32_t /*flags*/) noexcept {
     } else if (result != -EAGAIN && result != -EINTR) {
         error_ = result == 0 ? EPIPE : -result;
         drop_pieces();
+        if (SendFailureHook* const hook = std::exchange(slot_->hook_, nullptr))
+            hook->action_(*hook, Error{"send", error_});
     }
     if (waiter_ != nullptr && holds(waiter_->until_)) waiter_->end(PostOperation::State::done);
     if (count_ > 0) {

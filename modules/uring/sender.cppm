@@ -25,9 +25,23 @@ class PostOperation;
 class Sender;
 class Senders;
 
+/// What is to be done when a posted send fails, by whom is told of it only at the next one: the
+/// base of what has to know at once. Called from the loop; the action resumes nothing.
+class SendFailureHook {
+public:
+    using Action = void (*)(SendFailureHook&, const Error&) noexcept;
+    inline explicit SendFailureHook(Action action) noexcept : action_{action} {}
+
+private:
+    friend class Sender;
+    Action action_;
+};
+
 /// The place in a socket for its Sender: none when nothing is on its way.
 class SenderSlot {
 public:
+    /// Has `hook` told of the next failure, or nobody; it must live as long as it is set.
+    inline void tell(SendFailureHook* hook) noexcept { hook_ = hook; }
     SenderSlot() noexcept = default;
     inline SenderSlot(SenderSlot&& other) noexcept { take(other); }
     inline SenderSlot& operator=(SenderSlot&& other) noexcept {
@@ -49,6 +63,7 @@ private:
     inline void take(SenderSlot& other) noexcept;
 
     Sender* sender_ = nullptr;
+    SendFailureHook* hook_ = nullptr;
 };
 
 /// What has to hold before a task that posts goes on.
@@ -209,6 +224,7 @@ inline std::size_t SenderSlot::pending() const noexcept {
 /// See the declaration.
 inline void SenderSlot::take(SenderSlot& other) noexcept {
     sender_ = std::exchange(other.sender_, nullptr);
+    hook_ = std::exchange(other.hook_, nullptr);
     if (sender_ != nullptr) sender_->slot_ = this;
 }
 

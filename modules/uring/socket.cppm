@@ -78,6 +78,8 @@ public:
         if (receiver_ == nullptr) receiver_ = new Receiver{*loop_, fd_.get()};
         return *receiver_;
     }
+    /// Has `hook` told at once when a posted send fails; nullptr: nobody.
+    inline void on_send_failure(SendFailureHook* hook) noexcept { sender_.tell(hook); }
     /// Counts the posted bytes that the socket has not confirmed to have taken.
     [[nodiscard]] inline std::size_t unsent() const noexcept { return sender_.pending(); }
     [[nodiscard]] inline RawFd fd() const noexcept { return fd_.get(); }
