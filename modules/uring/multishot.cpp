@@ -1,6 +1,8 @@
 module;
 #include <chrono>
 #include <cstdint>
+#include <optional>
+#include <system_error>
 module ringfort.uring;
 
 import ringfort.base;
@@ -42,6 +44,31 @@ bool Multishot::stop() noexcept {
 
 void Multishot::arm_with_buffer(BufferPool& pool) noexcept {
     if (state_ == State::idle) loop_.starved(*this, pool);
+}
+
+MultishotWait::MultishotWait(Multishot& request, std::optional<Milliseconds> limit) noexcept
+    : CancelHook{[](CancelHook& self) noexcept {
+          static_cast<MultishotWait&>(self).end(State::cancelled);
+      }},
+      Timer{[](Timer& self) noexcept { static_cast<MultishotWait&>(self).end(State::timed_out); }},
+      request_{request},
+      limit_{limit.value_or(Milliseconds{-1})} {}
+
+MultishotWait::~MultishotWait() {
+    ensure(state_ != State::waiting, "a wait for an answer was destroyed");
+}
+
+void MultishotWait::end(State state) noexcept {
+    state_ = state;
+    request_.waiter_ = nullptr;
+    CancelHook::unlink();
+    disarm();
+    request_.loop().scheduler().push(resumption_);
+}
+
+Error MultishotWait::interruption(Step step) const noexcept {
+    return {step,
+            state_ == State::timed_out ? std::errc::timed_out : std::errc::operation_canceled};
 }
 
 void Loop::submit(Multishot& request) noexcept {

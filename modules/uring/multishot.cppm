@@ -1,5 +1,8 @@
 module;
+#include <chrono>
+#include <coroutine>
 #include <cstdint>
+#include <optional>
 export module ringfort.uring:multishot;
 
 import ringfort.base;
@@ -11,6 +14,7 @@ export namespace ringfort::uring {
 class Answers;
 class BufferPool;
 class Loop;
+class MultishotWait;
 class Receiver;
 
 /// A request that the kernel answers more than once, until it says that there will be no more: the
@@ -43,9 +47,15 @@ protected:
     /// Asks anew when the pool has a buffer. For a request that ended because it had none.
     void arm_with_buffer(BufferPool& pool) noexcept;
     [[nodiscard]] inline Loop& loop() const noexcept { return loop_; }
+    /// Tells whether a task waits for answers.
+    [[nodiscard]] inline bool awaited() const noexcept { return waiter_ != nullptr; }
+    /// Ends the waiting of a task, if one waits.
+    inline void wake() noexcept;
+    [[nodiscard]] inline MultishotWait* waiter() const noexcept { return waiter_; }
 
 private:
     friend class Loop;
+    friend class MultishotWait;
     friend class coro::List<Multishot>;
     enum class State : std::uint8_t {
         idle,            ///< the kernel knows nothing of it
@@ -65,8 +75,70 @@ private:
     [[nodiscard]] inline bool submitted() const noexcept { return state_ == State::stopping; }
 
     Loop& loop_;
+    MultishotWait* waiter_ = nullptr;
     State state_ = State::idle;
     Taker taker_;
 };
+
+/// The base of the awaitables of what a Multishot has brought. Cancelling and the time limit end
+/// the waiting alone: what arrives later is kept for the next one.
+class MultishotWait : private coro::CancelHook, private coro::Timer {
+public:
+    MultishotWait(MultishotWait&&) = delete;
+
+    [[nodiscard]] inline bool await_ready() const noexcept { return false; }
+
+protected:
+    MultishotWait(Multishot& request, std::optional<Milliseconds> limit) noexcept;
+    ~MultishotWait();
+
+    /// The three ways to begin, each of which returns what `await_suspend` has to: not to wait,
+    /// because the task was cancelled before;
+    inline bool refuse() noexcept {
+        state_ = State::cancelled;
+        return false;
+    }
+    /// because what is waited for is there, but to let others go on when the task had its share;
+    inline bool pass(std::coroutine_handle<> task, const coro::Context& context) noexcept {
+        state_ = State::done;
+        if (context.scheduler->spend()) return false;
+        resumption_.prepare(task, context);
+        context.scheduler->push(resumption_);
+        return true;
+    }
+    /// to wait until woken, cancelled or out of time. Without a source in `context` nothing
+    /// cancels.
+    inline bool wait(std::coroutine_handle<> task, const coro::Context& context) noexcept {
+        state_ = State::waiting;
+        request_.waiter_ = this;
+        resumption_.prepare(task, context);
+        if (context.cancel != nullptr) context.cancel->attach(*this);
+        if (limit_.count() >= 0)
+            context.scheduler->timers().arm(*this, context.scheduler->after(limit_));
+        return true;
+    }
+
+    /// Tells whether cancelling or the time limit has ended the waiting, or prevented it.
+    [[nodiscard]] inline bool interrupted() const noexcept { return state_ > State::done; }
+    /// Returns which of them: ECANCELED or ETIMEDOUT.
+    [[nodiscard]] Error interruption(Step step) const noexcept;
+    [[nodiscard]] inline Multishot& request() const noexcept { return request_; }
+
+private:
+    friend class Multishot;
+    enum class State : std::uint8_t { idle, waiting, done, cancelled, timed_out };
+
+    void end(State state) noexcept;
+
+    Multishot& request_;
+    Milliseconds limit_;  ///< negative: none
+    coro::Resumption resumption_;
+    State state_ = State::idle;
+};
+
+/// See the declaration.
+inline void Multishot::wake() noexcept {
+    if (waiter_ != nullptr) waiter_->end(MultishotWait::State::done);
+}
 
 }  // namespace ringfort::uring
