@@ -2,13 +2,11 @@ module;
 #include <linux/io_uring.h>
 
 #include <cerrno>
-#include <chrono>
 #include <coroutine>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
-#include <system_error>
 #include <utility>
 #include <vector>
 module ringfort.uring;
@@ -20,62 +18,31 @@ namespace ringfort::uring {
 
 NextOperation::NextOperation(Answers& answers, Kind kind,
                              std::optional<Milliseconds> limit) noexcept
-    : CancelHook{[](CancelHook& self) noexcept {
-          static_cast<NextOperation&>(self).end(State::cancelled);
-      }},
-      Timer{[](Timer& self) noexcept { static_cast<NextOperation&>(self).end(State::timed_out); }},
-      answers_{answers},
-      kind_{kind},
-      limit_{limit.value_or(Milliseconds{-1})} {}
+    : MultishotWait{answers, limit}, kind_{kind} {}
 
-NextOperation::~NextOperation() {
-    ensure(state_ != State::waiting, "a wait for an answer was destroyed");
-}
-
-bool NextOperation::ready() const noexcept {
-    return answers_.count_ > 0 || (kind_ == Kind::last && !answers_.armed());
+Answers& NextOperation::answers() const noexcept {
+    return static_cast<Answers&>(request());
 }
 
 bool NextOperation::begin(std::coroutine_handle<> task, const coro::Context& context) {
-    ensure(answers_.waiter_ == nullptr, "two tasks await one multishot request");
-    if (context.cancelled() && kind_ == Kind::next) {
-        state_ = State::cancelled;
-        return false;
-    }
-    resumption_.prepare(task, context);
-    answers_.paused_ = kind_ == Kind::last;
-    if (answers_.paused_) (void)answers_.stop();
-    if (ready()) {
-        state_ = State::done;
-        if (context.scheduler->spend()) return false;
-        context.scheduler->push(resumption_);
-        return true;
-    }
-    state_ = State::waiting;
-    answers_.waiter_ = this;
+    Answers& from = answers();
+    ensure(!from.claimed(), "two tasks await one multishot request");
+    if (context.cancelled() && kind_ == Kind::next) return refuse();
+    from.paused_ = kind_ == Kind::last;
+    if (from.paused_) (void)from.stop();
+    if (from.pending() > 0 || (from.paused_ && !from.armed())) return pass(task, context);
     // The end of what was told to end is near, and whoever asks for it wants to know all.
-    if (kind_ == Kind::last) return true;
-    answers_.ask();
-    if (context.cancel != nullptr) context.cancel->attach(*this);
-    if (limit_.count() >= 0)
-        context.scheduler->timers().arm(*this, context.scheduler->after(limit_));
-    return true;
-}
-
-void NextOperation::end(State state) noexcept {
-    state_ = state;
-    answers_.waiter_ = nullptr;
-    CancelHook::unlink();
-    disarm();
-    answers_.loop().scheduler().push(resumption_);
+    if (from.paused_) return wait(task, {.scheduler = context.scheduler, .label = context.label});
+    from.ask();
+    return wait(task, context);
 }
 
 Result<std::optional<Answer>> NextOperation::take() noexcept {
-    if (state_ == State::cancelled) return Error{answers_.step(), std::errc::operation_canceled};
-    if (state_ == State::timed_out) return Error{answers_.step(), std::errc::timed_out};
-    if (answers_.count_ == 0) return std::optional<Answer>{};
-    Answer answer = answers_.pop();
-    if (answer.result < 0) return Error{answers_.step(), -answer.result};
+    Answers& from = answers();
+    if (interrupted()) return interruption(from.step());
+    if (from.pending() == 0) return std::optional<Answer>{};
+    Answer answer = from.pop();
+    if (answer.result < 0) return Error{from.step(), -answer.result};
     return std::optional<Answer>{std::move(answer)};
 }
 
@@ -87,7 +54,7 @@ Answers::~Answers() {
 }
 
 void Answers::abandon() noexcept {
-    ensure(waiter_ == nullptr, "what a task waits for was abandoned");
+    ensure(!claimed(), "what a task waits for was abandoned");
     abandoned_ = true;
     while (count_ > 0) drop(pop());
     if (!stop()) {
@@ -131,10 +98,10 @@ void Answers::ended(int result) noexcept {
         return;
     }
     if (paused_) {
-        if (waiter_ != nullptr) waiter_->end(NextOperation::State::done);
+        wake();
     } else if (pool_ != nullptr && result == -ENOBUFS) {
         arm_with_buffer(*pool_);
-    } else if (waiter_ != nullptr || (!failed_ && count_ < bound_)) {
+    } else if (awaited() || (!failed_ && count_ < bound_)) {
         ask();
     }
 }
@@ -150,7 +117,7 @@ void Answers::push(Answer answer) noexcept {
     failed_ = answer.result < 0;
     ring_[(head_ + count_) & (ring_.size() - 1)] = std::move(answer);
     ++count_;
-    if (waiter_ != nullptr) waiter_->end(NextOperation::State::done);
+    wake();
 }
 
 Answer Answers::pop() noexcept {

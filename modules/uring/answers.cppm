@@ -26,40 +26,29 @@ struct Answer {
     Lease lease = {};
 };
 
-/// The base of the awaitables of one answer. Cancelling and the time limit end the waiting alone:
-/// what arrives later is kept for the next one.
-class NextOperation : private coro::CancelHook, private coro::Timer {
+/// The base of the awaitables of one answer.
+class NextOperation : public MultishotWait {
 public:
-    /// Whether the kernel is to go on, or to end: then what it did before is yielded first.
+    /// Whether the kernel is to go on, or to end: then what it did before is yielded first, and
+    /// nothing cancels the waiting.
     enum class Kind : std::uint8_t { next, last };
 
     NextOperation(Answers& answers, Kind kind, std::optional<Milliseconds> limit) noexcept;
-    NextOperation(NextOperation&&) = delete;
 
-    [[nodiscard]] inline bool await_ready() const noexcept { return false; }
     template <coro::TaskPromise P>
     inline bool await_suspend(std::coroutine_handle<P> task) {
         return begin(task, task.promise().context());
     }
 
 protected:
-    ~NextOperation();
     /// Returns the answer; nothing after the last one. Errors: the kernel's; ECANCELED; ETIMEDOUT.
     [[nodiscard]] Result<std::optional<Answer>> take() noexcept;
 
 private:
-    friend class Answers;
-    enum class State : std::uint8_t { idle, waiting, done, cancelled, timed_out };
-
     bool begin(std::coroutine_handle<> task, const coro::Context& context);
-    [[nodiscard]] bool ready() const noexcept;
-    void end(State state) noexcept;
+    [[nodiscard]] Answers& answers() const noexcept;
 
-    Answers& answers_;
     Kind kind_;
-    Milliseconds limit_;  ///< negative: none
-    State state_ = State::idle;
-    coro::Resumption resumption_;
 };
 
 /// A multishot request, and the answers that nobody has taken yet, oldest first.
@@ -98,7 +87,6 @@ private:
 
     Request request_;
     BufferPool* pool_;
-    NextOperation* waiter_ = nullptr;
     std::vector<Answer> ring_;  ///< its size is 0 or a power of two
     std::size_t head_ = 0;
     std::size_t count_ = 0;

@@ -1,6 +1,8 @@
 module;
 #include <chrono>
 #include <cstdint>
+#include <optional>
+#include <system_error>
 module ringfort.uring;
 
 import ringfort.base;
@@ -49,6 +51,18 @@ bool Multishot::stop() noexcept {
 
 void Multishot::arm_with_buffer(BufferPool& pool) noexcept {
     if (state_ == State::idle) loop_.starved(*this, pool);
+}
+
+void MultishotWait::end(State state) noexcept {
+    state_ = state;
+    CancelHook::unlink();
+    disarm();
+    request_.loop().scheduler().push(resumption_);
+}
+
+Error MultishotWait::interruption(Step step) const noexcept {
+    return {step,
+            state_ == State::timed_out ? std::errc::timed_out : std::errc::operation_canceled};
 }
 
 void Loop::submit(Multishot& request) noexcept {

@@ -1,5 +1,8 @@
 module;
+#include <chrono>
+#include <coroutine>
 #include <cstdint>
+#include <optional>
 export module ringfort.uring:multishot;
 
 import ringfort.base;
@@ -11,6 +14,7 @@ export namespace ringfort::uring {
 class Answers;
 class BufferPool;
 class Loop;
+class MultishotWait;
 class Receiver;
 class Sender;
 
@@ -45,9 +49,17 @@ protected:
     /// Asks anew when the pool has a buffer. For a request that ended because it had none.
     void arm_with_buffer(BufferPool& pool) noexcept;
     [[nodiscard]] inline Loop& loop() const noexcept { return loop_; }
+    /// Tells whether a task waits for answers.
+    [[nodiscard]] inline bool awaited() const noexcept;
+    /// Tells whether a task waits, or was woken and has not gone on yet: it will look at this.
+    [[nodiscard]] inline bool claimed() const noexcept { return waiter_ != nullptr; }
+    /// Ends the waiting of a task, if one waits.
+    inline void wake() noexcept;
+    [[nodiscard]] inline MultishotWait* waiter() const noexcept { return waiter_; }
 
 private:
     friend class Loop;
+    friend class MultishotWait;
     friend class coro::List<Multishot>;
     enum class State : std::uint8_t {
         idle,            ///< the kernel knows nothing of it
@@ -67,11 +79,91 @@ private:
     [[nodiscard]] inline bool submitted() const noexcept { return state_ == State::stopping; }
 
     Loop& loop_;
+    MultishotWait* waiter_ = nullptr;
     State state_ = State::idle;
     Taker taker_;
 
 protected:
     bool prompt_ = false;  ///< answered while it is submitted, and nobody waits for the answer
 };
+
+/// The base of the awaitables of what a Multishot has brought. Cancelling and the time limit end
+/// the waiting alone: what arrives later is kept for the next one.
+class MultishotWait : private coro::CancelHook, private coro::Timer {
+public:
+    MultishotWait(MultishotWait&&) = delete;
+
+    [[nodiscard]] inline bool await_ready() const noexcept { return false; }
+
+protected:
+    inline MultishotWait(Multishot& request, std::optional<Milliseconds> limit) noexcept
+        : CancelHook{[](CancelHook& self) noexcept {
+              static_cast<MultishotWait&>(self).end(State::cancelled);
+          }},
+          Timer{[](Timer& self) noexcept {
+              static_cast<MultishotWait&>(self).end(State::timed_out);
+          }},
+          request_{request},
+          limit_{limit.value_or(Milliseconds{-1})} {}
+    inline ~MultishotWait() {
+        ensure(state_ != State::waiting, "a wait for an answer was destroyed");
+        if (claims_) request_.waiter_ = nullptr;
+    }
+
+    /// The three ways to begin, each of which returns what `await_suspend` has to: not to wait,
+    /// because the task was cancelled before;
+    inline bool refuse() noexcept {
+        state_ = State::cancelled;
+        return false;
+    }
+    /// because what is waited for is there, but to let others go on when the task had its share;
+    inline bool pass(std::coroutine_handle<> task, const coro::Context& context) noexcept {
+        state_ = State::done;
+        if (context.scheduler->spend()) return false;
+        resumption_.prepare(task, context);
+        context.scheduler->push(resumption_);
+        return true;
+    }
+    /// to wait until woken, cancelled or out of time. Without a source in `context` nothing
+    /// cancels.
+    inline bool wait(std::coroutine_handle<> task, const coro::Context& context) noexcept {
+        state_ = State::waiting;
+        claims_ = true;
+        request_.waiter_ = this;
+        resumption_.prepare(task, context);
+        if (context.cancel != nullptr) context.cancel->attach(*this);
+        if (limit_.count() >= 0)
+            context.scheduler->timers().arm(*this, context.scheduler->after(limit_));
+        return true;
+    }
+
+    /// Tells whether cancelling or the time limit has ended the waiting, or prevented it.
+    [[nodiscard]] inline bool interrupted() const noexcept { return state_ > State::done; }
+    /// Returns which of them: ECANCELED or ETIMEDOUT.
+    [[nodiscard]] Error interruption(Step step) const noexcept;
+    [[nodiscard]] inline Multishot& request() const noexcept { return request_; }
+
+private:
+    friend class Multishot;
+    enum class State : std::uint8_t { idle, waiting, done, cancelled, timed_out };
+
+    void end(State state) noexcept;
+
+    Multishot& request_;
+    Milliseconds limit_;  ///< negative: none
+    coro::Resumption resumption_;
+    State state_ = State::idle;
+    bool claims_ = false;  ///< waits, or did
+};
+
+/// See the declaration.
+inline bool Multishot::awaited() const noexcept {
+    return waiter_ != nullptr && waiter_->state_ == MultishotWait::State::waiting;
+}
+
+/// See the declaration.
+inline void Multishot::wake() noexcept {
+    if (awaited()) waiter_->end(MultishotWait::State::done);
+}
 
 }  // namespace ringfort::uring

@@ -2,14 +2,12 @@ module;
 #include <liburing.h>
 
 #include <cerrno>
-#include <chrono>
 #include <coroutine>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
 #include <span>
-#include <system_error>
 #include <utility>
 module ringfort.uring;
 
@@ -20,56 +18,27 @@ namespace ringfort::uring {
 
 ReceiveOperation::ReceiveOperation(Receiver& receiver, std::optional<Milliseconds> limit,
                                    ReceiveWhat what) noexcept
-    : CancelHook{[](CancelHook& self) noexcept {
-          static_cast<ReceiveOperation&>(self).end(State::cancelled);
-      }},
-      Timer{
-          [](Timer& self) noexcept { static_cast<ReceiveOperation&>(self).end(State::timed_out); }},
-      receiver_{receiver},
-      limit_{limit.value_or(Milliseconds{-1})},
-      what_{what} {}
+    : MultishotWait{receiver, limit}, what_{what} {}
 
-ReceiveOperation::~ReceiveOperation() {
-    ensure(state_ != State::waiting, "a receive was destroyed while it waits");
+Receiver& ReceiveOperation::receiver() const noexcept {
+    return static_cast<Receiver&>(request());
 }
 
 bool ReceiveOperation::begin(std::coroutine_handle<> task, const coro::Context& context) {
-    ensure(receiver_.waiter_ == nullptr, "two tasks receive from one stream");
-    if (context.cancelled()) {
-        state_ = State::cancelled;
-        return false;
-    }
-    resumption_.prepare(task, context);
+    Receiver& from = receiver();
+    ensure(!from.claimed(), "two tasks receive from one stream");
+    if (context.cancelled()) return refuse();
     const bool rest = what_ == ReceiveWhat::rest;
-    if (receiver_.ready() || (rest && !receiver_.armed())) {
-        state_ = State::done;
-        if (context.scheduler->spend()) return false;
-        context.scheduler->push(resumption_);
-        return true;
-    }
-    state_ = State::waiting;
-    receiver_.waiter_ = this;
-    if (!rest) receiver_.ask();
-    if (context.cancel != nullptr) context.cancel->attach(*this);
-    if (limit_.count() >= 0)
-        context.scheduler->timers().arm(*this, context.scheduler->after(limit_));
-    return true;
-}
-
-void ReceiveOperation::end(State state) noexcept {
-    state_ = state;
-    receiver_.waiter_ = nullptr;
-    CancelHook::unlink();
-    disarm();
-    receiver_.loop().scheduler().push(resumption_);
+    if (from.ready() || (rest && !from.armed())) return pass(task, context);
+    if (!rest) from.ask();
+    return wait(task, context);
 }
 
 Result<Lease> ReceiveOperation::await_resume() noexcept {
     // What arrived between the time limit and this resumption is there for the next receive.
-    if (state_ == State::cancelled) return Error{"receive", std::errc::operation_canceled};
-    if (state_ == State::timed_out) return Error{"receive", std::errc::timed_out};
+    if (interrupted()) return interruption("receive");
     if (!lease_.empty()) return std::move(lease_);
-    return receiver_.take();
+    return receiver().take();
 }
 
 Receiver::~Receiver() {
@@ -77,7 +46,7 @@ Receiver::~Receiver() {
 }
 
 void Receiver::close(Fd socket) noexcept {
-    ensure(waiter_ == nullptr, "a stream was destroyed while a task receives from it");
+    ensure(!claimed(), "a stream was destroyed while a task receives from it");
     closed_ = true;
     drop_pieces();
     const bool answered = stop();  // before the descriptor's number can be another's
@@ -110,13 +79,13 @@ void Receiver::arrived(std::uint32_t flags, std::size_t length) noexcept {
         (void)loop().buffers_.lease(id, bytes);
         return;
     }
-    if (waiter_ != nullptr && first_ == nullptr) [[likely]] {
-        waiter_->lease_ = loop().buffers_.lease(id, bytes);
+    if (awaited() && first_ == nullptr) [[likely]] {
+        static_cast<ReceiveOperation*>(waiter())->lease_ = loop().buffers_.lease(id, bytes);
         return wake();
     }
     keep(id, bytes);
     if (bytes_ >= limits::receive_ahead.count) (void)stop();
-    if (waiter_ != nullptr) wake();
+    wake();
 }
 
 /// The kernel has ended the request: for good, or so that it has to be asked again.
@@ -126,13 +95,13 @@ void Receiver::completed_last(int result) noexcept {
         delete this;
         return;
     }
-    if (waiter_ != nullptr && waiter_->what_ == ReceiveWhat::rest) wake();
+    if (awaited() && static_cast<ReceiveOperation*>(waiter())->what_ == ReceiveWhat::rest) wake();
     const bool again = result > 0 || result == -ENOBUFS || result == -ECANCELED || result == -EINTR;
     if (!again) {
         ended_ = true;
         end_ = result;
-        if (waiter_ != nullptr) wake();
-    } else if (waiter_ != nullptr || (result == -ENOBUFS && !paused_)) {
+        wake();
+    } else if (awaited() || (result == -ENOBUFS && !paused_)) {
         if (result == -ENOBUFS)
             arm_with_buffer(loop().buffers_);
         else
@@ -157,10 +126,6 @@ void Receiver::keep(std::uint16_t id, std::span<const std::byte> bytes) noexcept
 
 void Receiver::drop_pieces() noexcept {
     while (first_ != nullptr) (void)take();
-}
-
-void Receiver::wake() noexcept {
-    waiter_->end(ReceiveOperation::State::done);
 }
 
 Result<Lease> Receiver::take() noexcept {

@@ -31,14 +31,11 @@ enum class ReceiveWhat : std::uint8_t {
 ///
 /// Cancelling and the time limit end the waiting alone: what arrives later is kept for the next
 /// receive. Errors: those of recv(2); ECANCELED; ETIMEDOUT.
-class ReceiveOperation : private coro::CancelHook, private coro::Timer {
+class ReceiveOperation : public MultishotWait {
 public:
     ReceiveOperation(Receiver& receiver, std::optional<Milliseconds> limit,
                      ReceiveWhat what = ReceiveWhat::more) noexcept;
-    ReceiveOperation(ReceiveOperation&&) = delete;
-    ~ReceiveOperation();
 
-    [[nodiscard]] inline bool await_ready() const noexcept { return false; }
     template <coro::TaskPromise P>
     bool await_suspend(std::coroutine_handle<P> task) {
         return begin(task, task.promise().context());
@@ -47,17 +44,12 @@ public:
 
 private:
     friend class Receiver;
-    enum class State : std::uint8_t { idle, waiting, done, cancelled, timed_out };
 
     bool begin(std::coroutine_handle<> task, const coro::Context& context);
-    void end(State state) noexcept;
+    [[nodiscard]] Receiver& receiver() const noexcept;
 
-    Receiver& receiver_;
-    Milliseconds limit_;  ///< negative: none
     Lease lease_;  ///< what arrived while it waited
-    State state_ = State::idle;
     ReceiveWhat what_;
-    coro::Resumption resumption_;
 };
 
 /// What a socket receives: one request of the ring that goes on delivering (multishot), and the
@@ -118,7 +110,6 @@ private:
     void completed_last(int result) noexcept;
     void keep(std::uint16_t id, std::span<const std::byte> bytes) noexcept;
     void drop_pieces() noexcept;
-    void wake() noexcept;
     [[nodiscard]] Result<Lease> take() noexcept;
 
     bool ended_ = false;
@@ -126,7 +117,6 @@ private:
     bool closed_ = false;
     RawFd socket_;
     int end_ = 0;  ///< once ended: 0 or -errno
-    ReceiveOperation* waiter_ = nullptr;
     Piece* first_ = nullptr;
     Piece* last_ = nullptr;
     std::size_t bytes_ = 0;

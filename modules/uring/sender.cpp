@@ -19,38 +19,15 @@ import ringfort.coro;
 namespace ringfort::uring {
 
 bool PostOperation::begin(std::coroutine_handle<> task, const coro::Context& context) {
-    if (context.cancelled()) {
-        state_ = State::cancelled;
-        return false;
-    }
-    resumption_.prepare(task, context);
-    if (holds()) {
-        state_ = State::done;  // it has had its share of what is ready at once
-        context.scheduler->push(resumption_);
-        return true;
-    }
-    Sender& sender = *slot_.sender_;
-    ensure(sender.waiter_ == nullptr, "two tasks send to one stream");
-    state_ = State::waiting;
-    sender.waiter_ = this;
-    if (context.cancel != nullptr) context.cancel->attach(*this);
-    if (limit_.count() >= 0)
-        context.scheduler->timers().arm(*this, context.scheduler->after(limit_));
+    ensure(!sender().claimed(), "two tasks send to one stream");
+    if (context.cancelled()) return refuse();
+    (void)wait(task, context);
+    if (sender().holds(until_)) sender().wake();  // it has had its share of what is ready at once
     return true;
 }
 
-void PostOperation::end(State state) noexcept {
-    state_ = state;
-    slot_.sender_->waiter_ = nullptr;
-    CancelHook::unlink();
-    disarm();
-    senders_.scheduler_.push(resumption_);
-}
-
 Error PostOperation::failure() const noexcept {
-    if (state_ == State::cancelled) return Error{"send", std::errc::operation_canceled};
-    if (state_ == State::timed_out) return Error{"send", std::errc::timed_out};
-    return Error{"send", slot_.sender_->error_};
+    return interrupted() ? interruption("send") : Error{"send", sender().error_};
 }
 
 Sender::Sender(Loop& loop, Senders& home) noexcept
@@ -59,7 +36,7 @@ Sender::Sender(Loop& loop, Senders& home) noexcept
       home_{home} {}
 
 void Sender::abandon() noexcept {
-    ensure(waiter_ == nullptr, "a stream was destroyed while a task sends to it");
+    ensure(!claimed(), "a stream was destroyed while a task sends to it");
     slot_ = nullptr;
     if (stop())
         ++loop().abandoned_;  // the kernel may still read the pieces
@@ -94,7 +71,7 @@ void Sender::submit() noexcept {
         request_.opcode = Opcode::send_message;
         request_.address = &message_;
     }
-    prompt_ = !blocked_ && waiter_ == nullptr && bytes_ <= limits::prompt_send.count;
+    prompt_ = !blocked_ && !awaited() && bytes_ <= limits::prompt_send.count;
     request_.flags = MSG_NOSIGNAL | (prompt_ ? MSG_DONTWAIT : 0);
     arm();
 }
@@ -113,13 +90,12 @@ void Sender::complete(int result, std::uint32_t /*flags*/) noexcept {
         if (SendFailureHook* const hook = std::exchange(slot_->hook_, nullptr))
             hook->action_(*hook, Error{"send", error_});
     }
-    if (waiter_ != nullptr && holds(waiter_->until_)) waiter_->end(PostOperation::State::done);
+    if (awaited() && holds(static_cast<PostOperation*>(waiter())->until_)) wake();
     if (count_ > 0) {
         blocked_ = prompt_ || blocked_;
         submit();
-    } else if (error_ == 0 && waiter_ == nullptr) {
-        slot_->sender_ = nullptr;
-        give_back();
+    } else if (!claimed()) {
+        rest();
     }
 }
 
@@ -149,7 +125,6 @@ Sender& Senders::take(SenderSlot& slot, RawFd socket) {
     free_.pop_back();
     sender.slot_ = &slot;
     sender.request_.fd = socket;
-    slot.sender_ = &sender;
     return sender;
 }
 

@@ -51,15 +51,15 @@ public:
     }
     inline ~SenderSlot() { drop(); }
 
+    /// Returns the sender of `socket`, with nothing on its way unless it was there already.
+    [[nodiscard]] inline Sender& get(Senders& senders, RawFd socket);
     /// Drops what the kernel has not taken; it may still take what it was asked for.
     inline void drop() noexcept;
     /// Counts the bytes that were not sent, or of which the kernel has not said so yet.
     [[nodiscard]] inline std::size_t pending() const noexcept;
 
 private:
-    friend class PostOperation;
     friend class Sender;
-    friend class Senders;
     inline void take(SenderSlot& other) noexcept;
 
     Sender* sender_ = nullptr;
@@ -101,6 +101,12 @@ private:
     void advance(std::size_t sent) noexcept;
     void abandon() noexcept;
     void give_back() noexcept;
+    /// Leaves the socket when there is nothing for it to do.
+    inline void rest() noexcept {
+        if (count_ > 0 || error_ != 0) return;
+        slot_->sender_ = nullptr;
+        give_back();
+    }
     void drop_pieces() noexcept;
     [[nodiscard]] inline Lease& piece(std::size_t index) noexcept {
         return pieces_[(first_ + index) % most_pieces];
@@ -109,7 +115,6 @@ private:
     Request request_;
     Senders& home_;
     SenderSlot* slot_ = nullptr;  ///< nullptr once abandoned
-    PostOperation* waiter_ = nullptr;
     std::size_t bytes_ = 0;
     std::size_t first_ = 0;
     std::size_t count_ = 0;
@@ -134,6 +139,7 @@ public:
 private:
     friend class PostOperation;
     friend class Sender;
+    friend class SenderSlot;
     [[nodiscard]] Sender& take(SenderSlot& slot, RawFd socket);
 
     Loop& loop_;
@@ -149,67 +155,47 @@ private:
 /// Cancelling and the time limit end the waiting alone: then the piece was not taken and is gone,
 /// and what was taken before is still sent. Errors: those of send(2), of this piece or of an
 /// earlier one; ECANCELED; ETIMEDOUT.
-class PostOperation : private coro::CancelHook, private coro::Timer {
+class PostOperation : public MultishotWait {
 public:
-    /// Posts `piece`, unless it is empty, to the sender in `slot`, which is the one of `socket`.
-    inline PostOperation(Senders& senders, SenderSlot& slot, RawFd socket, Lease&& piece,
-                         PostUntil until, std::optional<Milliseconds> limit) noexcept
-        : CancelHook{[](CancelHook& self) noexcept {
-              static_cast<PostOperation&>(self).end(State::cancelled);
-          }},
-          Timer{[](Timer& self) noexcept {
-              static_cast<PostOperation&>(self).end(State::timed_out);
-          }},
-          senders_{senders},
-          slot_{slot},
-          piece_{std::move(piece)},
-          limit_{limit.value_or(Milliseconds{-1})},
-          socket_{socket},
-          until_{until} {}
-    PostOperation(PostOperation&&) = delete;
-    inline ~PostOperation() {
-        ensure(state_ != State::waiting, "a send was destroyed while it waits");
-    }
+    /// Posts `piece`, unless it is empty.
+    inline PostOperation(Sender& sender, Lease&& piece, PostUntil until,
+                         std::optional<Milliseconds> limit) noexcept
+        : MultishotWait{sender, limit}, piece_{std::move(piece)}, until_{until} {}
 
     /// Tells whether it need not wait; a task that never has to is made to, now and then.
     [[nodiscard]] inline bool await_ready() const noexcept {
-        return holds() && senders_.scheduler_.spend();
+        return sender().holds(until_) && sender().home_.scheduler_.spend();
     }
     template <coro::TaskPromise P>
     inline bool await_suspend(std::coroutine_handle<P> task) {
         return begin(task, task.promise().context());
     }
     [[nodiscard]] inline Result<void> await_resume() noexcept {
-        Sender* sender = slot_.sender_;
-        if (state_ >= State::cancelled || (sender != nullptr && sender->error_ != 0)) [[unlikely]]
+        if (interrupted() || sender().error_ != 0) [[unlikely]]
             return failure();
-        if (piece_.empty()) return {};
-        if (sender == nullptr) [[likely]]
-            sender = &senders_.take(slot_, socket_);
-        sender->push(std::move(piece_));
+        if (!piece_.empty()) [[likely]]
+            sender().push(std::move(piece_));
+        else
+            sender().rest();
         return {};
     }
 
 private:
     friend class Sender;
-    enum class State : std::uint8_t { idle, waiting, done, cancelled, timed_out };
 
-    [[nodiscard]] inline bool holds() const noexcept {
-        return slot_.sender_ == nullptr || slot_.sender_->holds(until_);
-    }
+    [[nodiscard]] inline Sender& sender() const noexcept { return static_cast<Sender&>(request()); }
     bool begin(std::coroutine_handle<> task, const coro::Context& context);
-    void end(State state) noexcept;
     [[nodiscard]] Error failure() const noexcept;
 
-    Senders& senders_;
-    SenderSlot& slot_;
     Lease piece_;
-    Milliseconds limit_;  ///< negative: none
-    RawFd socket_;
     PostUntil until_;
-    State state_ = State::idle;
-    coro::Resumption resumption_;
 };
+
+/// See the declaration.
+inline Sender& SenderSlot::get(Senders& senders, RawFd socket) {
+    if (sender_ == nullptr) sender_ = &senders.take(*this, socket);
+    return *sender_;
+}
 
 /// See the declaration.
 inline void SenderSlot::drop() noexcept {

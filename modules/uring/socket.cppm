@@ -67,11 +67,11 @@ public:
     /// send only after `flush`.
     [[nodiscard]] inline PostOperation post(Lease&& piece,
                                             std::optional<Milliseconds> limit = {}) noexcept {
-        return {loop_->senders(), sender_, fd_.get(), std::move(piece), PostUntil::room, limit};
+        return {sender(), std::move(piece), PostUntil::room, limit};
     }
     /// Awaits that everything posted was sent.
     [[nodiscard]] inline PostOperation flush(std::optional<Milliseconds> limit = {}) noexcept {
-        return {loop_->senders(), sender_, fd_.get(), {}, PostUntil::sent, limit};
+        return {sender(), {}, PostUntil::sent, limit};
     }
     /// Returns what the socket receives; it stays owned by the socket.
     [[nodiscard]] inline Receiver& receiver() noexcept {
@@ -88,6 +88,8 @@ public:
     void close() noexcept;
 
 private:
+    [[nodiscard]] inline Sender& sender() { return sender_.get(loop_->senders(), fd_.get()); }
+
     Loop* loop_;
     Fd fd_;
     Receiver* receiver_ = nullptr;

@@ -82,6 +82,8 @@ private:
     /// turn.
     [[nodiscard]] bool put_off(Request& request, unsigned poll_first,
                                std::uint32_t events) noexcept;
+    /// The same of a receive, which fails at once when there is no buffer to pick.
+    [[nodiscard]] bool put_off_receive(Request& request) noexcept;
     Outcome send(Request& request);
     /// Sends what is left; nothing when that was all that this request will send for now.
     [[nodiscard]] std::optional<Outcome> push(Request& request);

@@ -78,14 +78,18 @@ bool Engine::put_off(Request& request, unsigned poll_first, std::uint32_t events
     return (events & POLLIN) != 0 && readiness.announces(request.sqe.fd, events);
 }
 
+bool Engine::put_off_receive(Request& request) noexcept {
+    const bool starved = request.has(IOSQE_BUFFER_SELECT) && request.buffer_flags == 0 &&
+                         !buffers.available(request.sqe.buf_group);
+    return (!starved || request.wants(IORING_RECVSEND_POLL_FIRST)) &&
+           put_off(request, IORING_RECVSEND_POLL_FIRST, receive_events(request));
+}
+
 Outcome Engine::receive(Request& request) {
     const io_uring_sqe& sqe = request.sqe;
     const bool select = request.has(IOSQE_BUFFER_SELECT);
     const bool multishot = request.wants(IORING_RECV_MULTISHOT);
-    const bool starved = select && request.buffer_flags == 0 && !buffers.available(sqe.buf_group);
-    if ((!starved || request.wants(IORING_RECVSEND_POLL_FIRST)) &&
-        put_off(request, IORING_RECVSEND_POLL_FIRST, receive_events(request)))
-        return wait(request, receive_events(request));
+    if (put_off_receive(request)) return wait(request, receive_events(request));
 
     for (unsigned i = 0; i < limits::soft_ring_receives; ++i) {
         if (i > 0 && !queues.room()) break;
@@ -162,10 +166,7 @@ Outcome Engine::receive_message(Request& request) {
     const io_uring_sqe& sqe = request.sqe;
     Message& message = request.text();
     const bool select = request.has(IOSQE_BUFFER_SELECT);
-    const bool starved = select && request.buffer_flags == 0 && !buffers.available(sqe.buf_group);
-    if ((!starved || request.wants(IORING_RECVSEND_POLL_FIRST)) &&
-        put_off(request, IORING_RECVSEND_POLL_FIRST, receive_events(request)))
-        return wait(request, receive_events(request));
+    if (put_off_receive(request)) return wait(request, receive_events(request));
 
     if (select && request.buffer_flags == 0) {
         message.parts.clear();
@@ -207,10 +208,7 @@ Outcome Engine::receive_messages(Request& request) {
     const std::size_t name_length = message.header.msg_namelen;
     const std::size_t control_length = message.header.msg_controllen;
     const std::size_t head = sizeof(io_uring_recvmsg_out) + name_length + control_length;
-    const bool starved = !buffers.available(sqe.buf_group);
-    if ((!starved || request.wants(IORING_RECVSEND_POLL_FIRST)) &&
-        put_off(request, IORING_RECVSEND_POLL_FIRST, receive_events(request)))
-        return wait(request, receive_events(request));
+    if (put_off_receive(request)) return wait(request, receive_events(request));
 
     for (unsigned i = 0; i < limits::soft_ring_receives; ++i) {
         if (i > 0 && !queues.room()) break;
