@@ -23,6 +23,7 @@ import ringfort.uring;
 
 using namespace ringfort;
 using coro::Task;
+using testing::put;
 using uring::Loop;
 using uring::Socket;
 using Received = std::optional<Result<uring::Lease>>;
@@ -40,11 +41,6 @@ Task<std::string> read_all(Socket& socket) {
         if (!chunk || chunk->empty()) co_return text;
         text += chunk->text();
     }
-}
-
-void put(const Fd& fd, std::string_view text) {
-    ensure(::write(fd.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size()),
-           "write");
 }
 
 /// A socket on a loop, and its peer, which the test writes to.

@@ -1,7 +1,9 @@
 /// Connected socket pairs for tests.
 #pragma once
 #include <sys/socket.h>
+#include <unistd.h>
 
+#include <string_view>
 #include <utility>
 
 namespace testing {
@@ -10,6 +12,11 @@ inline std::pair<ringfort::Fd, ringfort::Fd> socket_pair() {
     int ends[2] = {-1, -1};
     ringfort::ensure(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0, "socketpair");
     return {ringfort::Fd{ends[0]}, ringfort::Fd{ends[1]}};
+}
+
+inline void put(const ringfort::Fd& fd, std::string_view text) {
+    ringfort::ensure(
+        ::write(fd.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size()), "write");
 }
 
 }  // namespace testing
