@@ -11,7 +11,6 @@ module;
 #include <cstdint>
 #include <memory>
 #include <span>
-#include <utility>
 #include <vector>
 module ringfort.uring;
 
