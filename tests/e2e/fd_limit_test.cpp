@@ -11,9 +11,10 @@
 #include "config.h"
 #include "connection.h"
 #include "deadline.h"
+#include "endpoint.h"
+#include "files.h"
 #include "processes.h"
 #include "server.h"
-#include "temp_dir.h"
 
 namespace e2e {
 namespace {
