@@ -199,8 +199,7 @@ TEST_CASE("a read picks a provided buffer") {
         Buffers buffers{bench.backend, 1, 4, 8};
         const auto read = [&](std::uint64_t user_data) {
             auto& sqe = bench.submit(user_data, io_uring_prep_read, in.get(), nullptr, 0U, current);
-            sqe.flags |= IOSQE_BUFFER_SELECT;
-            sqe.buf_group = 1;
+            testing::pick_buffer(sqe, 1);
         };
         read(1);
         (void)bench.expect(1);
