@@ -10,6 +10,7 @@
 export module load;
 
 export import :histogram;
+export import :interrupt;
 export import :options;
 export import :payload;
 export import :plot;

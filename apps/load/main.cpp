@@ -1,7 +1,6 @@
 // load: puts load on a server that returns every byte, and says what came of it.
 // Exit status: 0 every byte came back, 1 something was lost or wrong, 2 wrong usage or set-up.
 #include <fmt/format.h>
-#include <signal.h>
 #include <sys/types.h>
 #include <unistd.h>
 
@@ -26,8 +25,6 @@ namespace {
 namespace rf = ringfort;
 constexpr int unclean = 1;
 constexpr int unusable = 2;
-
-volatile sig_atomic_t interrupted = 0;
 
 struct Arguments {
     std::string target;
@@ -107,14 +104,6 @@ std::string objection(const load::Options& load) {
         return fmt::format("--mode churn and idle send at most {} bytes",
                            load::max_single_payload_bytes);
     return {};
-}
-
-void watch_for_interrupts() {
-    struct sigaction action{};
-    action.sa_handler = [](int) { interrupted = 1; };
-    sigaction(SIGINT, &action, nullptr);
-    sigaction(SIGTERM, &action, nullptr);
-    sigaction(SIGHUP, &action, nullptr);
 }
 
 void show(const load::Progress& progress) {
@@ -238,8 +227,8 @@ int main(int argc, char** argv) try {
         return unusable;
     }
     options.target = std::get<rf::Address>(target);
-    options.interrupted = [] { return interrupted != 0; };
-    watch_for_interrupts();
+    options.interrupted = load::interrupted;
+    load::watch_for_interrupts();
     return run(arguments);
 } catch (const std::exception& error) {
     fmt::print(stderr, "load: {}\n", error.what());

@@ -64,22 +64,6 @@ private:
     Context context_;
 };
 
-/// Awaited in a task, labels it and what it awaits from then on; does not suspend it.
-class Relabel {
-public:
-    explicit Relabel(const Label& label) noexcept : label_{label} {}
-    [[nodiscard]] bool await_ready() const noexcept { return false; }
-    template <TaskPromise P>
-    bool await_suspend(std::coroutine_handle<P> task) noexcept {
-        task.promise().context().label = &label_;
-        return false;
-    }
-    void await_resume() const noexcept {}
-
-private:
-    const Label& label_;
-};
-
 /// Returns the awaitable of the running task's Context: `co_await coro::current_context()`.
 [[nodiscard]] inline CurrentContext current_context() noexcept {
     return {};

@@ -23,11 +23,11 @@ Scope::~Scope() {
     ensure(room_.empty() && !joining_, "a scope was destroyed with a task waiting for it");
 }
 
-Result<void> Scope::try_spawn(Task<void> task) noexcept {
+Result<void> Scope::try_spawn(Task<void> task, const Label* label) noexcept {
     if (!task.made()) return Error{"spawn a task", std::errc::not_enough_memory};
     if (running_ >= limit_ || !room_.empty())
         return Error{"spawn a task", std::errc::resource_unavailable_try_again};
-    start(task);
+    start(task, label);
     return {};
 }
 
@@ -43,7 +43,7 @@ void Scope::end_waits() noexcept {
     while (running_ < limit_) {
         auto* waiting = static_cast<Spawn*>(room_.pop_front());
         if (waiting == nullptr) break;
-        start(waiting->task_);
+        start(waiting->task_, waiting->label_);
         waiting->wake();
     }
     if (running_ == 0 && std::exchange(joining_, false)) context_.scheduler->push(joiner_);
@@ -60,7 +60,7 @@ void Scope::Join::begin(std::coroutine_handle<> joining, const Context& context)
 bool Scope::Spawn::begin(std::coroutine_handle<> task, const Context& context) noexcept {
     if (without_memory_) return false;
     if (scope_.running_ < scope_.limit_ && scope_.room_.empty()) {
-        scope_.start(task_);
+        scope_.start(task_, label_);
         return pass(task, context);
     }
     const bool waits = wait(task, context, scope_.room_);

@@ -38,21 +38,22 @@ public:
     Scope(Scope&&) = delete;
     ~Scope();
 
-    /// Starts `task` when those that may go on now have gone on. Throws std::bad_alloc when there
-    /// was no memory for the task; aborts when the scope is full: a scope with a limit is asked by
-    /// `try_spawn`. An exception that leaves the task aborts the process: nobody awaits it.
-    inline void spawn(Task<void> task) {
+    /// Starts `task` when those that may go on now have gone on, labelled from its first resumption
+    /// on: as the scope when `label` is null. Throws std::bad_alloc when there was no memory for
+    /// the task; aborts when the scope is full: a scope with a limit is asked by `try_spawn`. An
+    /// exception that leaves the task aborts the process: nobody awaits it.
+    inline void spawn(Task<void> task, const Label* label = nullptr) {
         ensure(running_ < limit_, "a task was spawned in a scope that is full");
         if (!task.made()) [[unlikely]]
             Task<void>::without_memory();
-        start(task);
+        start(task, label);
     }
     /// As `spawn`, or refuses: EAGAIN when the scope is full or somebody waits for room in it,
     /// ENOMEM when there was no memory for the task. A task that is refused is dropped.
-    [[nodiscard]] Result<void> try_spawn(Task<void> task) noexcept;
+    [[nodiscard]] Result<void> try_spawn(Task<void> task, const Label* label = nullptr) noexcept;
     /// Awaits that there is room, first come, first served, and starts the task. Suspends only
     /// while there is none. Cancellable: ECANCELED, and the task is dropped. Errors: ENOMEM.
-    [[nodiscard]] Spawn spawn_when_room(Task<void> task) noexcept;
+    [[nodiscard]] Spawn spawn_when_room(Task<void> task, const Label* label = nullptr) noexcept;
 
     /// Asks every child to stop, and those spawned from now on. `cancel_source` is what does so.
     inline void cancel() noexcept { cancel_.request(); }
@@ -69,9 +70,11 @@ public:
 private:
     friend class Owner;
     /// Inline, as a spawn is to cost no more than a call and a resumption.
-    inline void start(Task<void>& task) noexcept {
+    inline void start(Task<void>& task, const Label* label) noexcept {
         ++running_;
-        std::exchange(task.frame_, nullptr).promise().spawn(*this, context_);
+        Context context = context_;
+        if (label != nullptr) context.label = label;
+        std::exchange(task.frame_, nullptr).promise().spawn(*this, context);
     }
     void end_waits() noexcept;
     void watch() noexcept;
@@ -103,8 +106,8 @@ private:
 /// The awaitable of `Scope::spawn_when_room`; holds the task until it is started.
 class [[nodiscard]] Scope::Spawn : private Waiter {
 public:
-    inline Spawn(Scope& scope, Task<void> task) noexcept
-        : scope_{scope}, task_{std::move(task)}, without_memory_{!task_.made()} {}
+    inline Spawn(Scope& scope, Task<void> task, const Label* label) noexcept
+        : scope_{scope}, task_{std::move(task)}, label_{label}, without_memory_{!task_.made()} {}
     [[nodiscard]] inline bool await_ready() const noexcept { return false; }
     template <TaskPromise P>
     bool await_suspend(std::coroutine_handle<P> task) noexcept {
@@ -117,6 +120,7 @@ private:
     bool begin(std::coroutine_handle<> task, const Context& context) noexcept;
     Scope& scope_;
     Task<void> task_;
+    const Label* label_;
     bool without_memory_;
 };
 
@@ -124,8 +128,8 @@ private:
 inline Scope::Join Scope::join() noexcept {
     return Join{*this};
 }
-inline Scope::Spawn Scope::spawn_when_room(Task<void> task) noexcept {
-    return Spawn{*this, std::move(task)};
+inline Scope::Spawn Scope::spawn_when_room(Task<void> task, const Label* label) noexcept {
+    return Spawn{*this, std::move(task), label};
 }
 
 }  // namespace ringfort::coro

@@ -52,9 +52,7 @@ struct AcceptorOptions {
 class Acceptor {
 public:
     /// `listener` is borrowed, in blocking mode.
-    Acceptor(uring::Loop& loop, RawFd listener, Milliseconds backoff = limits::accept_backoff_ms)
-        : Acceptor{loop, listener, AcceptorOptions{.backoff = backoff}} {}
-    Acceptor(uring::Loop& loop, RawFd listener, const AcceptorOptions& options);
+    Acceptor(uring::Loop& loop, RawFd listener, const AcceptorOptions& options = {});
     Acceptor(Acceptor&&) = delete;
     ~Acceptor();
 

@@ -101,23 +101,17 @@ uring::LoopOptions loop_options(const config::Worker& worker) {
             .backend = backend_of(worker.driver)};
 }
 
-/// Warns before any ring is made when locked memory will not suffice for all of them. Root's rings
-/// are not charged; during a reload the rings of two generations exist at once.
+/// Warns before any ring is made when locked memory will not suffice for all of them.
 void check_locked_memory(const config::Settings& settings) {
-    if (::geteuid() == 0 || settings.worker.driver == config::Driver::epoll) return;
+    if (settings.worker.driver == config::Driver::epoll || !rings_are_charged()) return;
     const uring::LoopOptions loop = loop_options(settings.worker);
     const auto facts =
         uring::gather_facts(loop.submissions, loop.completions, loop.max_receive_buffers);
-    const std::uint64_t workers =
-        settings.master.workers.number.value_or(process::available_cpus());
-    const std::uint64_t needed = 2 * workers * facts.memlock_needed;
-    if (facts.memlock_limit >= needed) return;
-    log::warning(
-        "{} workers and a reload beside them need {} of locked memory; RLIMIT_MEMLOCK is {} for "
-        "all processes of the user. Raise it (`ulimit -l`, LimitMEMLOCK= in the unit), lower "
-        "master.workers, worker.ring_completions or worker.connections, or start as root and set "
-        "master.user.",
-        workers, Bytes{needed}.text(), Bytes{facts.memlock_limit}.text());
+    const auto shortage =
+        shortage_of({.workers = settings.master.workers.number.value_or(process::available_cpus()),
+                     .ring_bytes = facts.memlock_needed,
+                     .limit_bytes = facts.memlock_limit});
+    if (shortage) log::warning("{}", *shortage);
 }
 
 Result<void> drop_privileges(const std::optional<process::Credentials>& credentials) {

@@ -14,6 +14,7 @@ export import ringfort.uring;
 export import ringfort.worker;
 export import :app;
 export import :command_line;
+export import :locked_memory;
 
 /// The names that every service uses, without their layer.
 export namespace ringfort {

@@ -1,9 +1,8 @@
 // compare: the matrix. Every contestant that is there, in one run, slice by slice in turn.
 // Exit status: 0 measured, 1 a server failed or it was interrupted, 2 wrong usage or set-up.
 #include <fmt/format.h>
-#include <signal.h>
-#include <CLI/CLI.hpp>
 
+#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -27,8 +26,6 @@ import load;
 
 namespace {
 
-volatile sig_atomic_t interrupted = 0;
-
 struct Arguments {
     std::string build;
     std::string directory;                 // gets the configurations and the logs
@@ -51,14 +48,6 @@ struct Plan {
     bench::Site site;
     bench::CellOptions options;
 };
-
-void watch_for_interrupts() {
-    struct sigaction action{};
-    action.sa_handler = [](int) { interrupted = 1; };
-    sigaction(SIGINT, &action, nullptr);
-    sigaction(SIGTERM, &action, nullptr);
-    sigaction(SIGHUP, &action, nullptr);
-}
 
 void declare(CLI::App& app, Arguments& arguments) {
     app.add_option("--build", arguments.build, "the build directory")
@@ -207,7 +196,7 @@ Plan make_plan(const Arguments& arguments) {
     plan.entries = choose_contestants(arguments, plan.site);
     plan.options.pairs = arguments.pairs;
     plan.options.slice = std::chrono::milliseconds(static_cast<int>(arguments.seconds * 1000));
-    plan.options.interrupted = [] { return interrupted != 0; };
+    plan.options.interrupted = load::interrupted;
     return plan;
 }
 
@@ -250,7 +239,7 @@ int main(int argc, char** argv) try {
         return 0;
     }
     if (!arguments.plots.empty()) std::filesystem::create_directories(arguments.plots);
-    watch_for_interrupts();
+    load::watch_for_interrupts();
     prepare(plan);
     return compare(plan, arguments) ? 0 : 1;
 } catch (const std::invalid_argument& error) {

@@ -8,31 +8,14 @@
 #include <chrono>
 #include <cstdio>
 #include <cstdlib>
-#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <string>
 #include <thread>
 
+#include "../temp_dir.h"
+
 namespace {
-
-namespace fs = std::filesystem;
-
-/// A directory that is gone with the test.
-class Directory {
-public:
-    Directory() {
-        std::string name = "bench-test-XXXXXX";
-        if (mkdtemp(name.data()) != nullptr) path_ = name;
-    }
-    ~Directory() { fs::remove_all(path_); }
-    Directory(const Directory&) = delete;
-    Directory& operator=(const Directory&) = delete;
-    [[nodiscard]] std::string path(const std::string& name) const { return path_ / name; }
-
-private:
-    fs::path path_;
-};
 
 std::string read(const std::string& path) {
     std::ifstream file(path);
@@ -40,10 +23,10 @@ std::string read(const std::string& path) {
 }
 
 /// Runs compare with its output in DIR/out; returns its exit status.
-int compare(const Directory& directory, const std::string& arguments) {
+int compare(const testing::TempDir& directory, const std::string& arguments) {
     const std::string command =
         fmt::format("{} --build {} --directory {} {} >{} 2>&1", BENCH_COMPARE, BENCH_BUILD,
-                    directory.path(""), arguments, directory.path("out"));
+                    directory.file(""), arguments, directory.file("out"));
     const int status = std::system(command.c_str());
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
@@ -57,36 +40,36 @@ bool runs(pid_t pid) {
 }  // namespace
 
 TEST_CASE("compare runs a cell and writes table, JSON and chart") {
-    const Directory directory;
+    const testing::TempDir directory;
     const int status =
         compare(directory, fmt::format("--cells echo-c1-p64-d1,relay-c1-p64-d1 --contestants epoll "
                                        "--pairs 1 --seconds 0.3 --json {} --plot {}",
-                                       directory.path("all.json"), directory.path("plots")));
-    const std::string output = read(directory.path("out"));
+                                       directory.file("all.json"), directory.file("plots")));
+    const std::string output = read(directory.file("out"));
     INFO(output);
     CHECK(status == 0);
     CHECK(output.find("| ringfort ") != output.npos);
     CHECK(output.find("| epoll ") != output.npos);
     CHECK(output.find("Relay: 1 connection") != output.npos);
-    CHECK(read(directory.path("all.json")).find("\"cell\":\"echo-c1-p64-d1\"") !=
+    CHECK(read(directory.file("all.json")).find("\"cell\":\"echo-c1-p64-d1\"") !=
           std::string::npos);
-    CHECK(read(directory.path("plots/echo-c1-p64-d1.svg")).starts_with("<svg "));
+    CHECK(read(directory.file("plots/echo-c1-p64-d1.svg")).starts_with("<svg "));
 }
 
 TEST_CASE("compare tells wrong usage from failure") {
-    const Directory directory;
+    const testing::TempDir directory;
     CHECK(compare(directory, "--cells no-such-cell") == 2);
     CHECK(compare(directory, "--pairs many") == 2);
     CHECK(compare(directory, "--list") == 0);
-    CHECK(read(directory.path("out")).find("echo-c50-p64-d1") != std::string::npos);
+    CHECK(read(directory.file("out")).find("echo-c50-p64-d1") != std::string::npos);
 }
 
 TEST_CASE("compare killed with SIGKILL leaves no server behind") {
-    const Directory directory;
+    const testing::TempDir directory;
     const pid_t runner = fork();
     if (runner == 0) {
-        if (std::freopen(directory.path("out").c_str(), "w", stdout) == nullptr) _exit(126);
-        const std::string logs = directory.path("");
+        if (std::freopen(directory.file("out").c_str(), "w", stdout) == nullptr) _exit(126);
+        const std::string logs = directory.file("");
         execl(BENCH_COMPARE, BENCH_COMPARE, "--build", BENCH_BUILD, "--directory", logs.c_str(),
               "--cells", "echo-c1-p64-d1", "--contestants", "epoll", "--seconds", "60",
               static_cast<char*>(nullptr));
@@ -97,7 +80,7 @@ TEST_CASE("compare killed with SIGKILL leaves no server behind") {
     const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
     std::string children;
     while (std::chrono::steady_clock::now() < deadline &&
-           read(directory.path("epoll-echo.log")).find("listening") == std::string::npos)
+           read(directory.file("epoll-echo.log")).find("listening") == std::string::npos)
         std::this_thread::sleep_for(std::chrono::milliseconds(10));
     children = read(fmt::format("/proc/{0}/task/{0}/children", runner));
     kill(runner, SIGKILL);

@@ -16,6 +16,8 @@
 #include <stdexcept>
 #include <string>
 
+#include "../temp_dir.h"
+
 import load;
 import ringfort;
 
@@ -26,20 +28,15 @@ using std::chrono::milliseconds;
 
 namespace {
 
-/// A log file that is gone with the test.
+/// An empty log file that is gone with the test.
 class TemporaryLog {
 public:
-    TemporaryLog() {
-        const int fd = mkstemp(name_.data());
-        if (fd >= 0) close(fd);
-    }
-    ~TemporaryLog() { std::remove(name_.c_str()); }
-    TemporaryLog(const TemporaryLog&) = delete;
-    TemporaryLog& operator=(const TemporaryLog&) = delete;
+    TemporaryLog() { std::ofstream{name_}; }
     [[nodiscard]] const std::string& name() const { return name_; }
 
 private:
-    std::string name_ = "bench-test-XXXXXX";
+    testing::TempDir directory_;
+    std::string name_ = directory_.file("log");
 };
 
 Launch epoll_echo(const TemporaryLog& log) {

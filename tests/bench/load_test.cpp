@@ -1,18 +1,21 @@
 // The controls: a load generator that has not been seen to notice a failure proves nothing.
-#include <fmt/format.h>
 
 #include <catch2/catch_test_macros.hpp>
 #include <chrono>
 #include <cstdint>
 #include <string>
 
-#include "faulty_server.hpp"
-
 import load;
 import ringfort;
 
+#include "small_load.hpp"
+
+using bench::clients;
 using bench::Fault;
 using bench::FaultyServer;
+using bench::load_on;
+using bench::outcome_of;
+using bench::small_load;
 using load::Failures;
 using load::Mode;
 using load::Options;
@@ -20,31 +23,6 @@ using load::Report;
 using std::chrono::milliseconds;
 
 namespace {
-
-constexpr std::uint32_t clients = 4;
-
-Options small_load(const FaultyServer& server, Mode mode = Mode::echo) {
-    Options options;
-    options.target = *ringfort::Address::parse(fmt::format("127.0.0.1:{}", server.port()));
-    options.mode = mode;
-    options.connections = clients;
-    options.warmup = milliseconds(20);
-    options.duration = milliseconds(150);
-    // Long enough for a busy machine, short enough for the faults that only time brings to light.
-    options.timeout = milliseconds(1500);
-    return options;
-}
-
-Report outcome_of(const Options& options) {
-    auto report = load::run(options);
-    REQUIRE(report.has_value());
-    return *report;
-}
-
-Report load_on(Fault fault) {
-    const FaultyServer server(fault);
-    return outcome_of(small_load(server));
-}
 
 /// The report blames exactly `count` connections, all on the counter in question.
 void check_blamed(const Report& report, std::uint64_t Failures::* counter, std::uint64_t count) {

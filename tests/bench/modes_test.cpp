@@ -1,6 +1,5 @@
 // The modes of the load generator: against a faultless server they count what happens, and against
 // one that makes a mistake each of them notices.
-#include <fmt/format.h>
 #include <unistd.h>
 
 #include <catch2/catch_test_macros.hpp>
@@ -11,47 +10,22 @@
 #include <system_error>
 #include <thread>
 
-#include "faulty_server.hpp"
-
 import load;
 import ringfort;
 
+#include "small_load.hpp"
+
+using bench::bulk_bytes;
+using bench::clients;
 using bench::Fault;
 using bench::FaultyServer;
+using bench::load_on;
+using bench::outcome_of;
+using bench::small_load;
 using load::Mode;
 using load::Options;
 using load::Report;
 using std::chrono::milliseconds;
-
-namespace {
-
-constexpr std::uint32_t clients = 4;
-constexpr std::size_t bulk_bytes = 16U << 10;
-
-Options load_of(const FaultyServer& server, Mode mode) {
-    Options options;
-    options.target = *ringfort::Address::parse(fmt::format("127.0.0.1:{}", server.port()));
-    options.mode = mode;
-    options.connections = clients;
-    options.warmup = milliseconds(20);
-    options.duration = milliseconds(150);
-    options.timeout = milliseconds(1500);
-    if (mode == Mode::bulk) options.payload_bytes = bulk_bytes;
-    return options;
-}
-
-Report outcome_of(const Options& options) {
-    auto report = load::run(options);
-    REQUIRE(report.has_value());
-    return *report;
-}
-
-Report load_on(Fault fault, Mode mode) {
-    const FaultyServer server(fault);
-    return outcome_of(load_of(server, mode));
-}
-
-}  // namespace
 
 TEST_CASE("every mode finds a faultless server faultless") {
     for (const Mode mode : {Mode::echo, Mode::churn, Mode::bulk, Mode::idle}) {
@@ -70,7 +44,7 @@ TEST_CASE("control: every mode notices one wrong bit") {
         CHECK_FALSE(report.clean());
     }
     const FaultyServer server(Fault::corrupt, 2);
-    CHECK(outcome_of(load_of(server, Mode::idle)).failures.mismatched == 1);
+    CHECK(outcome_of(small_load(server, Mode::idle)).failures.mismatched == 1);
 }
 
 TEST_CASE("control: every mode notices a server that refuses, resets, stalls or closes early") {
@@ -83,7 +57,7 @@ TEST_CASE("control: every mode notices a server that refuses, resets, stalls or 
     }
     CHECK(load_on(Fault::refuse, Mode::idle).failures.refused == clients);
     const FaultyServer server(Fault::stall, 2);
-    CHECK(outcome_of(load_of(server, Mode::idle)).failures.timed_out > 0);
+    CHECK(outcome_of(small_load(server, Mode::idle)).failures.timed_out > 0);
 }
 
 TEST_CASE("control: churn notices a byte too many and a server that does not close") {
@@ -94,7 +68,7 @@ TEST_CASE("control: churn notices a byte too many and a server that does not clo
 
 TEST_CASE("churn opens a connection for each request") {
     const FaultyServer server(Fault::none);
-    const Report report = outcome_of(load_of(server, Mode::churn));
+    const Report report = outcome_of(small_load(server, Mode::churn));
     CHECK(server.connections() >= report.requests);
     CHECK(report.requests > clients);
     CHECK(report.latency.count() == report.requests);
@@ -102,7 +76,7 @@ TEST_CASE("churn opens a connection for each request") {
 
 TEST_CASE("bulk counts bytes and messages, and no latency") {
     const FaultyServer server(Fault::none);
-    const Report report = outcome_of(load_of(server, Mode::bulk));
+    const Report report = outcome_of(small_load(server, Mode::bulk));
     // A message may have begun to arrive before the window did, on each connection.
     CHECK(report.bytes + clients * bulk_bytes >= report.requests * bulk_bytes);
     CHECK(report.bytes > 0);
@@ -111,7 +85,7 @@ TEST_CASE("bulk counts bytes and messages, and no latency") {
 
 TEST_CASE("idle has one request answered on each connection and holds them") {
     const FaultyServer server(Fault::none);
-    Options options = load_of(server, Mode::idle);
+    Options options = small_load(server, Mode::idle);
     options.connections = 300;
     const Report report = outcome_of(options);
     INFO("it says: " << load::describe(report));
@@ -123,7 +97,7 @@ TEST_CASE("idle has one request answered on each connection and holds them") {
 
 TEST_CASE("a fixed rate is kept and not exceeded") {
     const FaultyServer server(Fault::none);
-    Options options = load_of(server, Mode::echo);
+    Options options = small_load(server, Mode::echo);
     options.rate_per_s = 400;
     options.duration = milliseconds(500);
     const Report report = outcome_of(options);
@@ -136,7 +110,7 @@ TEST_CASE("at a fixed rate a pause of the server delays every request that was d
     // A closed loop sends one request a connection into the pause and sees that one delayed.
     constexpr milliseconds pause{200};
     const FaultyServer server(Fault::pause, 10);
-    Options options = load_of(server, Mode::echo);
+    Options options = small_load(server, Mode::echo);
     options.connections = 1;
     options.depth = 1000;
     options.rate_per_s = 1000;
@@ -153,7 +127,7 @@ TEST_CASE("at a fixed rate a pause of the server delays every request that was d
 
 TEST_CASE("more connections than the limit of descriptors allows are refused beforehand") {
     const FaultyServer server(Fault::none);
-    Options options = load_of(server, Mode::echo);
+    Options options = small_load(server, Mode::echo);
     options.connections = load::max_connections;
     if (load::raise_fd_limit() > options.connections) SKIP("this limit is too high to be reached");
     const auto report = load::run(options);
@@ -176,7 +150,7 @@ TEST_CASE("a measured process's CPU time and memory grow") {
 
 TEST_CASE("a plot is a whole SVG document with both curves") {
     const FaultyServer server(Fault::none);
-    const Options options = load_of(server, Mode::echo);
+    const Options options = small_load(server, Mode::echo);
     const std::string svg = load::to_svg(options, outcome_of(options));
     CHECK(svg.starts_with("<svg "));
     CHECK(svg.ends_with("</svg>\n"));

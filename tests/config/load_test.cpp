@@ -2,11 +2,12 @@
 #include <unistd.h>
 
 #include <catch2/catch_test_macros.hpp>
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <string>
+#include <string_view>
 
+#include "../temp_dir.h"
 #include "fixture.h"
 
 import ringfort.base;
@@ -17,25 +18,12 @@ namespace config = ringfort::config;
 
 namespace {
 
-/// A directory of its own, removed at the end.
-class Directory {
-public:
-    Directory() {
-        std::string name = (std::filesystem::temp_directory_path() / "ringfort.XXXXXX").string();
-        REQUIRE(::mkdtemp(name.data()) != nullptr);
-        path_ = name;
-    }
-    Directory(const Directory&) = delete;
-    Directory& operator=(const Directory&) = delete;
-    ~Directory() { std::filesystem::remove_all(path_); }
-    [[nodiscard]] std::string file(const std::string& name) const { return path_ + "/" + name; }
-    [[nodiscard]] std::string write(const std::string& name, std::string_view text) const {
+/// A directory with files written into it.
+struct Directory : testing::TempDir {
+    [[nodiscard]] std::string write(std::string_view name, std::string_view text) const {
         std::ofstream{file(name)} << text;
         return file(name);
     }
-
-private:
-    std::string path_;
 };
 
 std::string problems(const std::string& path) {

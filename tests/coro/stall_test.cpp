@@ -50,6 +50,10 @@ Task<> hold(Milliseconds time) {
     co_return;
 }
 
+Task<> spawn_in(coro::Scope& scope, Task<> task, const coro::Label& label) {
+    ensure((co_await scope.spawn_when_room(std::move(task), &label)).has_value(), "spawn");
+}
+
 const coro::Label slow{"service slow"};
 const coro::Label quick{"service quick"};
 const Instant start{std::chrono::hours{1}};
@@ -71,6 +75,30 @@ TEST_CASE("a service that keeps the others waiting is named in the log, with the
     CHECK(log.text().find("service quick") == std::string::npos);
     CHECK(log.text().find(" 12") != std::string::npos);
     CHECK(log.text().find("1 resumption;") != std::string::npos);
+}
+
+TEST_CASE("a task has the label it was spawned with, and not its scope's, from the very first on") {
+    const Captured log;
+    coro::Scheduler scheduler;
+    const coro::Context context{.scheduler = &scheduler};
+    coro::Scope scope{context, {.limit = 2, .label = &quick}};
+    Task<> blocks = hold(limits::stall_ms + Milliseconds{1});
+    SECTION("by spawn") {
+        scope.spawn(std::move(blocks), &slow);
+    }
+    SECTION("by try_spawn") {
+        REQUIRE(scope.try_spawn(std::move(blocks), &slow));
+    }
+    SECTION("by spawn_when_room, with room") {
+        scope.spawn(spawn_in(scope, std::move(blocks), slow));
+    }
+    SECTION("by spawn_when_room, without") {
+        scope.spawn(spawn_in(scope, std::move(blocks), slow));
+        scope.spawn(hold(Milliseconds{0}));
+    }
+    while (!scheduler.empty()) scheduler.run();
+    CHECK(log.text().find("service slow") != std::string::npos);
+    CHECK(log.text().find("service quick") == std::string::npos);
 }
 
 TEST_CASE("a quick service is not named") {

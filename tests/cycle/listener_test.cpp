@@ -76,7 +76,7 @@ TEST_CASE("an address where somebody listens is refused after a few attempts") {
 }
 
 TEST_CASE("a unix listener gets its mode, and its file goes with it") {
-    const testing::Directory directory;
+    const testing::TempDir directory;
     const std::string path = directory.file("socket");
     auto settings = testing::listener("unix:" + path);
     settings.mode = config::FileMode{0620};
@@ -99,7 +99,7 @@ TEST_CASE("an abstract unix listener needs no file") {
 }
 
 TEST_CASE("a stale socket file is replaced") {
-    const testing::Directory directory;
+    const testing::TempDir directory;
     const std::string path = directory.file("socket");
     leave_stale_socket(path);
     REQUIRE(testing::connect_to(Address::parse("unix:" + path).value()) == ECONNREFUSED);
@@ -109,7 +109,7 @@ TEST_CASE("a stale socket file is replaced") {
 }
 
 TEST_CASE("a socket file where somebody listens is refused and left alone") {
-    const testing::Directory directory;
+    const testing::TempDir directory;
     const auto settings = testing::listener("unix:" + directory.file("socket"));
     const auto living = Listener::open(settings).value();
     const auto second = Listener::open(settings);
@@ -119,7 +119,7 @@ TEST_CASE("a socket file where somebody listens is refused and left alone") {
 }
 
 TEST_CASE("a regular file is never taken for a socket and never removed") {
-    const testing::Directory directory;
+    const testing::TempDir directory;
     const std::string path = directory.file("precious");
     std::ofstream{path} << "data";
     const auto made = Listener::open(testing::listener("unix:" + path));
@@ -131,7 +131,7 @@ TEST_CASE("a regular file is never taken for a socket and never removed") {
 }
 
 TEST_CASE("a forked child does not remove the socket file of its parent") {
-    const testing::Directory directory;
+    const testing::TempDir directory;
     auto made = Listener::open(testing::listener("unix:" + directory.file("socket"))).value();
     const auto address = made->bound();
     const pid_t child = ::fork();
@@ -148,7 +148,7 @@ TEST_CASE("a forked child does not remove the socket file of its parent") {
 }
 
 TEST_CASE("a listener that cannot get its directory leaves no descriptor") {
-    const testing::Directory directory;
+    const testing::TempDir directory;
     const auto before = testing::open_descriptors();
     const auto made = Listener::open(testing::listener("unix:" + directory.file("no/socket")));
     REQUIRE_FALSE(made);
@@ -157,7 +157,7 @@ TEST_CASE("a listener that cannot get its directory leaves no descriptor") {
 }
 
 TEST_CASE("an update changes backlog and mode of the same socket") {
-    const testing::Directory directory;
+    const testing::TempDir directory;
     auto settings = testing::listener("127.0.0.1:0");
     settings.backlog = 7;
     const auto tcp = Listener::open(settings).value();

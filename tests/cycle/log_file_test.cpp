@@ -26,7 +26,7 @@ TEST_CASE("standard error is no file") {
 }
 
 TEST_CASE("a log is appended to, closed on exec and not for everybody to read") {
-    const testing::Directory directory;
+    const testing::TempDir directory;
     const std::string path = directory.file("log");
     const mode_t umask = ::umask(0);
     auto first = cycle::open_log(path);
@@ -43,7 +43,7 @@ TEST_CASE("a log is appended to, closed on exec and not for everybody to read") 
 }
 
 TEST_CASE("a log in a directory that does not exist is an error") {
-    const testing::Directory directory;
+    const testing::TempDir directory;
     const auto opened = cycle::open_log(directory.file("no/log"));
     REQUIRE_FALSE(opened);
     CHECK(opened.error().is(std::errc::no_such_file_or_directory));

@@ -66,7 +66,7 @@ bool mentions(const std::vector<std::string>& obstacles, const std::string& what
 }  // namespace
 
 TEST_CASE("a first cycle opens everything itself") {
-    const testing::Directory directory;
+    const testing::TempDir directory;
     auto wanted = settings({"127.0.0.1:0", "unix:" + directory.file("socket")});
     wanted.zones.push_back({.name = "limits", .size = Bytes{8192}});
     wanted.log.target = directory.file("log");
@@ -122,7 +122,7 @@ TEST_CASE("of several entries with port 0 each old listener is used once") {
 }
 
 TEST_CASE("a removed listener listens until the last cycle that has it goes") {
-    const testing::Directory directory;
+    const testing::TempDir directory;
     const std::string path = directory.file("socket");
     auto old = must_build(settings({"127.0.0.1:0", "unix:" + path}), 1);
     const Address tcp = listener_of(*old, 0)->bound();
@@ -144,7 +144,7 @@ TEST_CASE("a removed listener listens until the last cycle that has it goes") {
 }
 
 TEST_CASE("the listeners taken over get new backlog and mode only when the cycle becomes current") {
-    const testing::Directory directory;
+    const testing::TempDir directory;
     const std::string path = directory.file("socket");
     auto wanted = settings({"unix:" + path});
     wanted.listeners[0].mode = config::FileMode{0600};
@@ -157,7 +157,7 @@ TEST_CASE("the listeners taken over get new backlog and mode only when the cycle
 }
 
 TEST_CASE("every obstacle of a build is reported, with a remedy") {
-    const testing::Directory directory;
+    const testing::TempDir directory;
     const auto taken = must_build(settings({"127.0.0.1:0"}), 1);
     const std::string busy = listener_of(*taken, 0)->bound().text();
     auto wanted = settings({busy, "192.0.2.1:7000", "unix:" + directory.file("no/socket")});
@@ -176,7 +176,7 @@ TEST_CASE("every obstacle of a build is reported, with a remedy") {
 }
 
 TEST_CASE("a failed build leaves the old cycle as it was and nothing behind") {
-    const testing::Directory directory;
+    const testing::TempDir directory;
     const std::string kept = directory.file("kept");
     auto first = settings({"127.0.0.1:0", "unix:" + kept});
     first.log.target = directory.file("log");
@@ -205,7 +205,7 @@ TEST_CASE("a failed build leaves the old cycle as it was and nothing behind") {
 }
 
 TEST_CASE("a cycle leaves no descriptor when it goes") {
-    const testing::Directory directory;
+    const testing::TempDir directory;
     const auto before = testing::open_descriptors();
     {
         auto wanted = settings({"127.0.0.1:0", "unix:" + directory.file("socket")});
@@ -269,7 +269,7 @@ TEST_CASE("a zone of the configuration is not taken for a requested one of the s
 }
 
 TEST_CASE("a rotated log is opened anew") {
-    const testing::Directory directory;
+    const testing::TempDir directory;
     auto wanted = settings({});
     wanted.log.target = directory.file("log");
     const auto cycle = must_build(wanted, 1);
@@ -285,7 +285,7 @@ TEST_CASE("a rotated log is opened anew") {
 }
 
 TEST_CASE("a log that cannot be opened anew stays as it is") {
-    const testing::Directory directory;
+    const testing::TempDir directory;
     std::filesystem::create_directory(directory.file("logs"));
     auto wanted = settings({});
     wanted.log.target = directory.file("logs/log");
@@ -303,7 +303,7 @@ TEST_CASE("a log that cannot be opened anew stays as it is") {
 }
 
 TEST_CASE("a test of a configuration may find its address taken, and nothing else") {
-    const testing::Directory directory;
+    const testing::TempDir directory;
     const auto running =
         must_build(settings({"127.0.0.1:0", "unix:" + directory.file("socket")}), 1);
     auto wanted =
@@ -325,7 +325,7 @@ TEST_CASE("a test of a configuration may find its address taken, and nothing els
 // The log is opened before anything else can fail, and stays as an empty file. The tag goes with
 // the bug.
 TEST_CASE("a failed build leaves a log file that it had to create, empty") {
-    const testing::Directory directory;
+    const testing::TempDir directory;
     auto wanted = settings({"unix:" + directory.file("no/socket")});
     wanted.log.target = directory.file("log");
     CHECK_FALSE(Cycle::build(wanted, 1, nullptr, {}).cycle);

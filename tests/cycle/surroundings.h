@@ -1,4 +1,4 @@
-/// What the tests of cycles look at: a directory of their own, descriptors, connections.
+/// What the tests of cycles look at: descriptors, connections, settings.
 /// Include it after the imports.
 #pragma once
 #include <sys/socket.h>
@@ -7,32 +7,13 @@
 
 #include <cerrno>
 #include <cstddef>
-#include <cstdlib>
 #include <filesystem>
 #include <iterator>
 #include <string>
 
+#include "../temp_dir.h"
+
 namespace testing {
-
-/// A directory that goes with the test.
-class Directory {
-public:
-    Directory() {
-        std::string name = (std::filesystem::temp_directory_path() / "rf-cycle-XXXXXX").string();
-        ringfort::ensure(::mkdtemp(name.data()) != nullptr, "mkdtemp");
-        path_ = name;
-    }
-    Directory(Directory&&) = delete;
-    ~Directory() { std::filesystem::remove_all(path_); }
-    [[nodiscard]] std::string file(const char* name) const { return (path_ / name).string(); }
-    [[nodiscard]] std::size_t entries() const {
-        std::filesystem::directory_iterator found{path_};
-        return static_cast<std::size_t>(std::distance(begin(found), end(found)));
-    }
-
-private:
-    std::filesystem::path path_;
-};
 
 inline std::size_t open_descriptors() {
     std::filesystem::directory_iterator found{"/proc/self/fd"};

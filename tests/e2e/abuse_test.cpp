@@ -9,11 +9,11 @@
 #include "connection.h"
 #include "deadline.h"
 #include "endpoint.h"
+#include "files.h"
 #include "pattern.h"
 #include "processes.h"
 #include "server.h"
 #include "swarm.h"
-#include "temp_dir.h"
 
 namespace e2e {
 namespace {

@@ -8,11 +8,11 @@
 #include "config.h"
 #include "connection.h"
 #include "endpoint.h"
+#include "files.h"
 #include "load.h"
 #include "log_file.h"
 #include "owned_fd.h"
 #include "server.h"
-#include "temp_dir.h"
 
 namespace e2e {
 namespace {

@@ -14,12 +14,12 @@
 #include "config.h"
 #include "connection.h"
 #include "deadline.h"
+#include "files.h"
 #include "kernel_sockets.h"
 #include "load.h"
 #include "log_file.h"
 #include "server.h"
 #include "swarm.h"
-#include "temp_dir.h"
 
 namespace e2e {
 namespace {

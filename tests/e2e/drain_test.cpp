@@ -10,8 +10,8 @@
 #include "connection.h"
 #include "deadline.h"
 #include "endpoint.h"
+#include "files.h"
 #include "server.h"
-#include "temp_dir.h"
 #include "upstream.h"
 
 namespace e2e {

@@ -6,10 +6,10 @@
 #include "config.h"
 #include "connection.h"
 #include "endpoint.h"
+#include "files.h"
 #include "pattern.h"
 #include "server.h"
 #include "swarm.h"
-#include "temp_dir.h"
 
 namespace e2e {
 namespace {

@@ -10,11 +10,11 @@
 #include "config.h"
 #include "connection.h"
 #include "deadline.h"
+#include "files.h"
 #include "load.h"
 #include "processes.h"
 #include "server.h"
 #include "swarm.h"
-#include "temp_dir.h"
 
 namespace e2e {
 namespace {

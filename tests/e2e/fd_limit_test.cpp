@@ -11,9 +11,10 @@
 #include "config.h"
 #include "connection.h"
 #include "deadline.h"
+#include "endpoint.h"
+#include "files.h"
 #include "processes.h"
 #include "server.h"
-#include "temp_dir.h"
 
 namespace e2e {
 namespace {
@@ -30,18 +31,32 @@ std::vector<std::size_t> readable(const std::vector<Connection>& connections, mi
     return result;
 }
 
-/// Reads the echo of each that has one and moves those out of `waiting`, until no more come.
-void collect_served(std::vector<Connection>& waiting, std::vector<Connection>& served) {
-    for (auto ready = readable(waiting, milliseconds{300}); !ready.empty();
-         ready = readable(waiting, milliseconds{300})) {
-        for (std::size_t i = ready.size(); i-- > 0;) {
-            Connection one = std::move(waiting[ready[i]]);
-            waiting.erase(waiting.begin() + static_cast<std::ptrdiff_t>(ready[i]));
-            CHECK(one.receive(5) == "hello");
-            served.push_back(std::move(one));
+/// Clients that have each said hello: those who wait for the answer and those who have got it.
+struct Crowd {
+    Crowd(const Endpoint& endpoint, std::size_t size) {
+        for (std::size_t i = 0; i < size; ++i) {
+            waiting.push_back(Connection::to(endpoint));
+            waiting.back().send("hello");
+        }
+        collect_served();
+    }
+
+    /// Reads the answer of each that has one and counts it as served, until no more come.
+    void collect_served() {
+        for (auto ready = readable(waiting, milliseconds{300}); !ready.empty();
+             ready = readable(waiting, milliseconds{300})) {
+            for (std::size_t i = ready.size(); i-- > 0;) {
+                Connection one = std::move(waiting[ready[i]]);
+                waiting.erase(waiting.begin() + static_cast<std::ptrdiff_t>(ready[i]));
+                CHECK(one.receive(5) == "hello");
+                served.push_back(std::move(one));
+            }
         }
     }
-}
+
+    std::vector<Connection> waiting;
+    std::vector<Connection> served;
+};
 
 TEST_CASE("at the descriptor limit a worker serves whom it has, rests, and takes the rest later") {
     constexpr std::size_t clients = 200;
@@ -52,13 +67,8 @@ TEST_CASE("at the descriptor limit a worker serves whom it has, rests, and takes
     config.open_files = 64;
     Server server{app, config, dir};
     const pid_t worker = server.wait_workers(1).front();
-    std::vector<Connection> waiting;
-    std::vector<Connection> served;
-    for (std::size_t i = 0; i < clients; ++i) {
-        waiting.push_back(Connection::to(server.at("echo")));
-        waiting.back().send("hello");
-    }
-    collect_served(waiting, served);
+    Crowd crowd{server.at("echo"), clients};
+    auto& [waiting, served] = crowd;
     REQUIRE(served.size() >= 8);
     REQUIRE(served.size() < 64);
 
@@ -75,7 +85,7 @@ TEST_CASE("at the descriptor limit a worker serves whom it has, rests, and takes
         served.clear();  // makes room
         CHECK(readable(waiting, milliseconds{waiting.empty() ? 0 : 5'000}).empty() ==
               waiting.empty());
-        collect_served(waiting, served);
+        crowd.collect_served();
     }
     CHECK(done == clients);
     CHECK(server.workers() == std::vector<pid_t>{worker});
@@ -89,13 +99,8 @@ TEST_CASE("a worker at the descriptor limit survives the death of its sibling, a
     config.open_files = 64;
     Server server{app, config, dir};
     const std::vector<pid_t> workers = server.wait_workers(2);
-    std::vector<Connection> waiting;
-    std::vector<Connection> served;
-    for (int i = 0; i < 300; ++i) {
-        waiting.push_back(Connection::to(server.at("echo")));
-        waiting.back().send("hello");
-    }
-    collect_served(waiting, served);
+    Crowd crowd{server.at("echo"), 300};
+    auto& [waiting, served] = crowd;
     REQUIRE(served.size() < 128);  // both are full, and the rest waits
 
     REQUIRE(::kill(workers[0], SIGKILL) == 0);
@@ -118,19 +123,14 @@ TEST_CASE("at its limit of connections a worker lets the others wait") {
     config.workers = 1;
     config.connections = 10;
     Server server{app, config, dir};
-    std::vector<Connection> waiting;
-    std::vector<Connection> served;
-    for (int i = 0; i < 25; ++i) {
-        waiting.push_back(Connection::to(server.at("echo")));
-        waiting.back().send("hello");
-    }
-    collect_served(waiting, served);
+    Crowd crowd{server.at("echo"), 25};
+    auto& [waiting, served] = crowd;
     CHECK(served.size() == 10);
     served.clear();
-    collect_served(waiting, served);
+    crowd.collect_served();
     CHECK(served.size() == 10);
     served.clear();
-    collect_served(waiting, served);
+    crowd.collect_served();
     CHECK(served.size() == 5);
 }
 

@@ -9,11 +9,11 @@
 #include "connection.h"
 #include "deadline.h"
 #include "endpoint.h"
+#include "files.h"
 #include "log_file.h"
 #include "owned_fd.h"
 #include "pattern.h"
 #include "server.h"
-#include "temp_dir.h"
 
 namespace e2e {
 namespace {

@@ -15,6 +15,7 @@
 #include "connection.h"
 #include "deadline.h"
 #include "endpoint.h"
+#include "files.h"
 #include "json.h"
 #include "kernel_sockets.h"
 #include "load.h"
@@ -23,7 +24,6 @@
 #include "pattern.h"
 #include "processes.h"
 #include "swarm.h"
-#include "temp_dir.h"
 #include "upstream.h"
 
 namespace e2e {

@@ -11,8 +11,8 @@
 #include <vector>
 
 #include "endpoint.h"
+#include "files.h"
 #include "processes.h"
-#include "temp_dir.h"
 
 namespace e2e {
 namespace {

@@ -14,10 +14,10 @@
 #include "connection.h"
 #include "deadline.h"
 #include "endpoint.h"
+#include "files.h"
 #include "kernel_sockets.h"
 #include "load.h"
 #include "server.h"
-#include "temp_dir.h"
 
 namespace e2e {
 namespace {

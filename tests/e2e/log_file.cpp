@@ -15,8 +15,8 @@
 #include <vector>
 
 #include "deadline.h"
+#include "files.h"
 #include "owned_fd.h"
-#include "temp_dir.h"
 
 namespace e2e {
 

@@ -14,11 +14,11 @@
 #include "config.h"
 #include "connection.h"
 #include "deadline.h"
+#include "files.h"
 #include "json.h"
 #include "log_file.h"
 #include "processes.h"
 #include "server.h"
-#include "temp_dir.h"
 
 namespace e2e {
 namespace {

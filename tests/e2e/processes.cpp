@@ -14,7 +14,7 @@
 #include <system_error>
 #include <vector>
 
-#include "temp_dir.h"
+#include "files.h"
 
 namespace e2e {
 namespace {

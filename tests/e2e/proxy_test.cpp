@@ -11,10 +11,10 @@
 #include "connection.h"
 #include "deadline.h"
 #include "endpoint.h"
+#include "files.h"
 #include "processes.h"
 #include "server.h"
 #include "swarm.h"
-#include "temp_dir.h"
 #include "upstream.h"
 
 namespace e2e {

@@ -16,8 +16,8 @@
 #include "config.h"
 #include "connection.h"
 #include "deadline.h"
+#include "files.h"
 #include "server.h"
-#include "temp_dir.h"
 
 namespace e2e {
 namespace {

@@ -11,11 +11,11 @@
 #include "config.h"
 #include "connection.h"
 #include "deadline.h"
+#include "files.h"
 #include "kernel_sockets.h"
 #include "load.h"
 #include "processes.h"
 #include "server.h"
-#include "temp_dir.h"
 #include "upstream.h"
 
 namespace e2e {

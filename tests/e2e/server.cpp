@@ -22,10 +22,10 @@
 #include "config.h"
 #include "deadline.h"
 #include "endpoint.h"
+#include "files.h"
 #include "kernel_sockets.h"
 #include "log_file.h"
 #include "processes.h"
-#include "temp_dir.h"
 
 namespace e2e {
 namespace {

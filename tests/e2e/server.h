@@ -13,8 +13,8 @@
 #include "config.h"
 #include "deadline.h"
 #include "endpoint.h"
+#include "files.h"
 #include "log_file.h"
-#include "temp_dir.h"
 
 namespace e2e {
 

@@ -9,9 +9,9 @@
 #include "child.h"
 #include "config.h"
 #include "deadline.h"
+#include "files.h"
 #include "processes.h"
 #include "server.h"
-#include "temp_dir.h"
 
 namespace e2e {
 namespace {

@@ -14,9 +14,9 @@
 #include "connection.h"
 #include "deadline.h"
 #include "endpoint.h"
+#include "files.h"
 #include "processes.h"
 #include "server.h"
-#include "temp_dir.h"
 
 namespace e2e {
 namespace {

@@ -10,9 +10,9 @@
 #include "connection.h"
 #include "deadline.h"
 #include "endpoint.h"
+#include "files.h"
 #include "owned_fd.h"
 #include "server.h"
-#include "temp_dir.h"
 #include "upstream.h"
 
 namespace e2e {

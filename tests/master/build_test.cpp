@@ -6,7 +6,6 @@ module;
 #include <algorithm>
 #include <catch2/catch_test_macros.hpp>
 #include <cstdint>
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -16,6 +15,8 @@ module;
 #include <string>
 #include <utility>
 #include <vector>
+
+#include "../temp_dir.h"
 module ringfort.master;
 
 import ringfort.base;
@@ -51,12 +52,6 @@ struct Somebody {
     }
 };
 
-std::string temporary_name(const std::string& what) {
-    return (std::filesystem::temp_directory_path() /
-            ("rf-master-" + std::to_string(::getpid()) + what))
-        .string();
-}
-
 }  // namespace
 
 TEST_CASE("the policy's times are those of the settings") {
@@ -88,7 +83,8 @@ TEST_CASE("there are as many workers as configured, or as processors") {
 
 TEST_CASE("trying a cycle takes everything down again") {
     const Somebody other;
-    const std::string path = temporary_name(".sock");
+    const testing::TempDir directory;
+    const std::string path = directory.file("socket");
     CHECK(master::try_cycle(application(), listening_on("unix:" + path)).empty());
     CHECK_FALSE(std::filesystem::exists(path));
     CHECK(master::try_cycle(application(), listening_on("127.0.0.1:0")).empty());
@@ -109,7 +105,8 @@ TEST_CASE("trying a cycle tells all its obstacles") {
 TEST_CASE("trying the cycle of a running master finds its address taken, and says nothing") {
     const Somebody running;
     auto settings = listening_on(running.address.text());
-    settings.master.pid_file = temporary_name(".pid");
+    const testing::TempDir directory;
+    settings.master.pid_file = directory.file("pid");
     CHECK(master::try_cycle(application(), settings).size() == 1);
     {
         const auto file = process::PidFile::create(settings.master.pid_file);

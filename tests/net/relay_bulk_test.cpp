@@ -28,18 +28,15 @@ import ringfort.uring;
 
 using namespace ringfort;
 using coro::Task;
+using testing::all;
 using testing::Chain;
 using testing::Family;
+using testing::pipes;
 using testing::run_relay;
 
 namespace {
 
-constexpr std::uint64_t all = ~std::uint64_t{0};
 constexpr std::uint64_t bulk = 4 << 20;
-
-net::PipePool& pipes() {
-    return net::PipePool::of_this_thread();
-}
 
 /// Sends `total` bytes in pieces of every magnitude, sometimes with a rest, then ends.
 Task<> write_at_random(uring::Loop& loop, net::Stream& stream, std::uint64_t total,
@@ -92,8 +89,7 @@ Task<std::uint64_t> move_bulk(uring::Loop& loop, Chain& chain, std::uint64_t siz
 
 void expect_nothing_left(uring::Loop& loop, const Chain& chain) {
     CHECK(loop.buffers().leased() == 0);
-    CHECK(pipes().lent() == 0);
-    CHECK(chain.blocking());
+    testing::expect_nothing_left(chain);
 }
 
 }  // namespace

@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <catch2/catch_test_macros.hpp>
 #include <coroutine>
 #include <cstddef>
 #include <cstdint>
@@ -59,6 +60,20 @@ inline ringfort::coro::Task<> run_relay(ringfort::uring::Loop& loop, Chain& chai
     chain.outcome =
         co_await ringfort::net::relay(loop, chain.left, chain.right, idle, chain.totals);
 }
+
+inline ringfort::net::PipePool& pipes() {
+    return ringfort::net::PipePool::of_this_thread();
+}
+
+/// Checks what a relay has to give back, however it ended. Buffers are not checked: the chain's own
+/// ends may have received what nobody read.
+inline void expect_nothing_left(const Chain& chain) {
+    CHECK(pipes().lent() == 0);
+    CHECK(chain.blocking());
+}
+
+/// As a limit of read_flow: to the end.
+inline constexpr std::uint64_t all = ~std::uint64_t{0};
 
 /// The byte at a position of a flow: no two flows and no two places look alike for long.
 inline char byte_at(std::uint64_t position, std::uint64_t seed) {

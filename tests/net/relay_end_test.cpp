@@ -26,19 +26,17 @@ import ringfort.uring;
 
 using namespace ringfort;
 using coro::Task;
+using testing::all;
 using testing::Chain;
+using testing::expect_nothing_left;
 using testing::Family;
+using testing::pipes;
 using testing::run_relay;
 
 namespace {
 
-constexpr std::uint64_t all = ~std::uint64_t{0};
 constexpr std::uint64_t flood = 64 << 20;
 constexpr Milliseconds idle_limit{400};
-
-net::PipePool& pipes() {
-    return net::PipePool::of_this_thread();
-}
 
 std::ptrdiff_t open_descriptors() {
     namespace fs = std::filesystem;
@@ -47,12 +45,6 @@ std::ptrdiff_t open_descriptors() {
 
 Task<> write_while_possible(net::Stream& to, std::uint64_t seed) {
     (void)co_await testing::write_flow(to, 0, flood, seed);
-}
-
-/// The chain's own ends may have received what nobody read.
-void expect_nothing_left(const Chain& chain) {
-    CHECK(pipes().lent() == 0);
-    CHECK(chain.blocking());
 }
 
 }  // namespace

@@ -24,19 +24,25 @@ using coro::Task;
 
 namespace {
 
-void make_non_blocking(const std::pair<Fd, Fd>& pair) {
+std::pair<Fd, Fd> non_blocking_pair() {
+    auto pair = testing::socket_pair();
     for (const Fd* fd : {&pair.first, &pair.second}) (void)::fcntl(fd->get(), F_SETFL, O_NONBLOCK);
+    return pair;
 }
+
+/// A pipe that is to take from one pair of sockets and to give to another.
+struct Plumbing {
+    net::PipePool pool;
+    std::pair<Fd, Fd> in = non_blocking_pair();
+    std::pair<Fd, Fd> out = non_blocking_pair();
+    net::Pipe pipe = pool.take().value();
+};
 
 }  // namespace
 
 TEST_CASE("a pipe moves what a socket received, and says when there is nothing and when it ended") {
-    net::PipePool pool;
-    const auto in = testing::socket_pair();
-    auto out = testing::socket_pair();
-    make_non_blocking(in);
-    make_non_blocking(out);
-    auto pipe = pool.take().value();
+    Plumbing plumbing;
+    auto& [pool, in, out, pipe] = plumbing;
     const auto nothing = pipe.fill(in.first.get());
     REQUIRE_FALSE(nothing);
     CHECK(nothing.error().is(std::errc::resource_unavailable_try_again));
@@ -52,8 +58,7 @@ TEST_CASE("a pipe moves what a socket received, and says when there is nothing a
 
 TEST_CASE("a pipe with bytes in it is closed, and an empty one is lent again") {
     net::PipePool pool;
-    const auto in = testing::socket_pair();
-    make_non_blocking(in);
+    const auto in = non_blocking_pair();
     {
         const auto first = pool.take().value();
     }
@@ -81,12 +86,8 @@ TEST_CASE("a pool lends no more pipes than its limit") {
 }
 
 TEST_CASE("sending from a pipe to a peer that has gone is an error and ends no process") {
-    net::PipePool pool;
-    const auto in = testing::socket_pair();
-    auto out = testing::socket_pair();
-    make_non_blocking(in);
-    make_non_blocking(out);
-    auto pipe = pool.take().value();
+    Plumbing plumbing;
+    auto& [pool, in, out, pipe] = plumbing;
     REQUIRE(::write(in.second.get(), "void", 4) == 4);
     REQUIRE(pipe.fill(in.first.get()).value() == 4);
     out.second.close();
@@ -98,8 +99,7 @@ TEST_CASE("sending from a pipe to a peer that has gone is an error and ends no p
 
 TEST_CASE("a ring receives from and sends to a non-blocking socket as to one that waits") {
     auto loop = uring::Loop::open().value();
-    auto pair = testing::socket_pair();
-    make_non_blocking(pair);
+    auto pair = non_blocking_pair();
     auto body = [](uring::Loop& on, std::pair<Fd, Fd>& ends) -> Task<bool> {
         net::Stream near{on, std::move(ends.first)};
         net::Stream far{on, std::move(ends.second)};

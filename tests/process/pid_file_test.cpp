@@ -7,17 +7,14 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
-#include <iterator>
 #include <optional>
-#include <stdexcept>
 #include <string>
-#include <system_error>
 #include <utility>
 #include <vector>
 
+#include "../temp_dir.h"
 #include "in_child.h"
 
 import ringfort.base;
@@ -29,29 +26,10 @@ using namespace ringfort;
 using namespace ringfort::process;
 namespace fs = std::filesystem;
 
-/// A directory of the test's own, removed with all in it.
-class Directory {
-public:
-    Directory() {
-        std::string name = (fs::temp_directory_path() / "ringfort-pid-XXXXXX").string();
-        if (::mkdtemp(name.data()) == nullptr) throw std::runtime_error{"mkdtemp"};
-        path_ = name;
-    }
-    Directory(const Directory&) = delete;
-    Directory& operator=(const Directory&) = delete;
-    ~Directory() {
-        std::error_code ignored;
-        fs::remove_all(path_, ignored);
-    }
-    [[nodiscard]] std::string file() const { return (path_ / "master.pid").string(); }
-    [[nodiscard]] std::size_t entries() const {
-        return static_cast<std::size_t>(
-            std::distance(fs::directory_iterator{path_}, fs::directory_iterator{}));
-    }
+/// A directory with a pid file in it, or nothing.
+struct Directory : testing::TempDir {
+    [[nodiscard]] std::string file() const { return TempDir::file("master.pid"); }
     void write(const std::string& text) const { std::ofstream{file()} << text; }
-
-private:
-    fs::path path_;
 };
 
 /// Another process that holds the pid file until it is ended.

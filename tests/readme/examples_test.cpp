@@ -12,8 +12,8 @@
 #include "connection.h"
 #include "deadline.h"
 #include "endpoint.h"
+#include "files.h"
 #include "log_file.h"
-#include "temp_dir.h"
 
 namespace e2e {
 namespace {

@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-#include "temp_dir.h"
+#include "files.h"
 
 namespace {
 

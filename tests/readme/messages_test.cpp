@@ -2,7 +2,7 @@
 #include <regex>
 #include <string>
 
-#include "temp_dir.h"
+#include "files.h"
 
 namespace {
 

@@ -4,7 +4,7 @@
 #include <string>
 #include <string_view>
 
-#include "temp_dir.h"
+#include "files.h"
 
 import echo;
 import proxy;

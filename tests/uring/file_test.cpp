@@ -7,7 +7,6 @@
 #include <coroutine>
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <exception>
 #include <memory>
 #include <optional>
@@ -22,6 +21,7 @@ import ringfort.base;
 import ringfort.coro;
 import ringfort.uring;
 
+#include "../temp_dir.h"
 #include "sockets.h"
 
 using namespace ringfort;
@@ -32,27 +32,6 @@ using uring::File;
 using uring::Loop;
 
 namespace {
-
-/// A directory that is gone when the test ends.
-class Directory {
-public:
-    Directory() {
-        const char* const top = std::getenv("TMPDIR");
-        path_ = std::string{top != nullptr ? top : "/tmp"} + "/ringfort-file-XXXXXX";
-        ensure(::mkdtemp(path_.data()) != nullptr, "mkdtemp");
-    }
-    ~Directory() {
-        for (const auto& name : names_) ::unlink(name.c_str());
-        ::rmdir(path_.c_str());
-    }
-    std::string file(std::string_view name) {
-        return names_.emplace_back(path_ + "/" + std::string{name});
-    }
-
-private:
-    std::string path_;
-    std::vector<std::string> names_;
-};
 
 std::span<const std::byte> bytes_of(std::string_view text) {
     return std::as_bytes(std::span{text});
@@ -67,7 +46,7 @@ RawFd lowest_free() {
 
 TEST_CASE("a file is made, written, read at offsets and at its position, and closed by the ring") {
     auto loop = Loop::open().value();
-    Directory directory;
+    const testing::TempDir directory;
     auto body = [](Loop& on, const std::string& path) -> Task<Result<std::string>> {
         auto file = co_await co_await File::open(
             on, path, {.access = Access::read_write, .creation = Creation::exclusive});
@@ -98,7 +77,7 @@ TEST_CASE("a file is made, written, read at offsets and at its position, and clo
 
 TEST_CASE("opening heeds what is there and what is missing") {
     auto loop = Loop::open().value();
-    Directory directory;
+    const testing::TempDir directory;
     const std::string path = directory.file("some");
     auto body = [](Loop& on, const std::string& at) -> Task<> {
         const auto missing = co_await File::open(on, at);
@@ -155,7 +134,7 @@ TEST_CASE("read_all and write_all move every byte of a pipe, piece by piece") {
 
 TEST_CASE("files opened, read and closed under cancellation at every moment leak no descriptor") {
     auto loop = Loop::open({.submissions = 8}).value();
-    Directory directory;
+    const testing::TempDir directory;
     auto one = [](Loop& on, const std::string& path, int& finished) -> Task<> {
         auto file = co_await File::open(
             on, path, {.access = Access::read_write, .creation = Creation::if_missing});
@@ -167,7 +146,7 @@ TEST_CASE("files opened, read and closed under cancellation at every moment leak
         ensure((co_await file->close()).has_value() && number >= 0, "close");
         ++finished;
     };
-    auto body = [&one](Loop& on, Directory& in) -> Task<int> {
+    auto body = [&one](Loop& on, const testing::TempDir& in) -> Task<int> {
         int finished = 0;
         const std::string path = in.file("shared");
         for (int round = 0; round < 200; ++round) {

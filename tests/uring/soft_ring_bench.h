@@ -240,6 +240,12 @@ public:
     unsigned seen = 0;
 };
 
+/// Has a submission take its buffer from a group.
+inline void pick_buffer(io_uring_sqe& sqe, std::uint16_t group) {
+    sqe.flags |= IOSQE_BUFFER_SELECT;
+    sqe.buf_group = group;
+}
+
 struct QueueSizes {
     unsigned submissions = 64;
     unsigned completions = 256;

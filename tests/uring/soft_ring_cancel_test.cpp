@@ -58,8 +58,7 @@ TEST_CASE("every kind of waiting request can be cancelled by its user data") {
         bench.submit(1, io_uring_prep_recv, near.get(), bytes.data(), bytes.size(), 0);
         auto& multishot =
             bench.submit(2, io_uring_prep_recv_multishot, near.get(), nullptr, std::size_t{0}, 0);
-        multishot.flags |= IOSQE_BUFFER_SELECT;
-        multishot.buf_group = 1;
+        testing::pick_buffer(multishot, 1);
         bench.submit(3, io_uring_prep_recvmsg, near.get(), &header, 0U);
         bench.submit(4, io_uring_prep_send, full.get(), "abc", 3U, 0);
         bench.submit(5, io_uring_prep_sendmsg, full.get(), &header, 0U);

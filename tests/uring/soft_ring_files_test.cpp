@@ -25,6 +25,7 @@
 import ringfort.base;
 import ringfort.uring;
 
+#include "../temp_dir.h"
 #include "sockets.h"
 #include "soft_ring_bench.h"
 #include "soft_ring_sockets.h"
@@ -39,11 +40,11 @@ namespace {
 /// A file of its own, gone with it.
 class File {
 public:
-    File() : fd{::mkstemp(path.data())} { REQUIRE(fd); }
+    File() { REQUIRE(fd); }
     File(File&&) = delete;
-    ~File() { (void)::unlink(path.c_str()); }
-    std::string path = "/tmp/ringfort-soft-ring-XXXXXX";
-    Fd fd;
+    testing::TempDir directory;
+    std::string path = directory.file("file");
+    Fd fd{::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600)};
 };
 
 std::pair<Fd, Fd> pipe() {
@@ -198,8 +199,7 @@ TEST_CASE("a read picks a provided buffer") {
         Buffers buffers{bench.backend, 1, 4, 8};
         const auto read = [&](std::uint64_t user_data) {
             auto& sqe = bench.submit(user_data, io_uring_prep_read, in.get(), nullptr, 0U, current);
-            sqe.flags |= IOSQE_BUFFER_SELECT;
-            sqe.buf_group = 1;
+            testing::pick_buffer(sqe, 1);
         };
         read(1);
         (void)bench.expect(1);

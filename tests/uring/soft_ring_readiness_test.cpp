@@ -44,6 +44,13 @@ struct Soft {
     void receive(std::uint64_t user_data, RawFd fd) {
         bench.submit(user_data, io_uring_prep_recv, fd, bytes.data(), bytes.size(), 0);
     }
+    /// Has a descriptor registered: a receive waits for it and is answered.
+    void receive_old(const Fd& near, const Fd& far) {
+        receive(1, near.get());
+        (void)bench.turn();
+        testing::put(far.get(), "old");
+        REQUIRE(bench.await(1).size() == 1);
+    }
     [[nodiscard]] const uring::SoftRingStatistics& count() const {
         return backend.soft->statistics();
     }
@@ -82,10 +89,7 @@ TEST_CASE("a number closed behind the soft ring's back is not mistaken for its n
     Soft soft;
     auto [near, far] = testing::socket_pair();
     const RawFd number = near.get();
-    soft.receive(1, number);
-    (void)soft.bench.turn();
-    testing::put(far.get(), "old");
-    REQUIRE(soft.bench.await(1).size() == 1);
+    soft.receive_old(near, far);
     near.close();  // its registration is gone, and nobody said so
     auto [next, other] = testing::socket_pair();
     REQUIRE(next.get() == number);
@@ -104,10 +108,7 @@ TEST_CASE("a number that was forgotten is registered anew at once") {
     Soft soft;
     auto [near, far] = testing::socket_pair();
     const RawFd number = near.get();
-    soft.receive(1, number);
-    (void)soft.bench.turn();
-    testing::put(far.get(), "old");
-    REQUIRE(soft.bench.await(1).size() == 1);
+    soft.receive_old(near, far);
     soft.backend.soft->forget(number);
     near.close();
     auto [next, other] = testing::socket_pair();
@@ -125,10 +126,7 @@ TEST_CASE("a registration whose file lives on elsewhere does not keep the ring a
     Soft soft;
     auto [near, far] = testing::socket_pair();
     const Keeper keeper{near.get()};
-    soft.receive(1, near.get());
-    (void)soft.bench.turn();
-    testing::put(far.get(), "old");
-    REQUIRE(soft.bench.await(1).size() == 1);
+    soft.receive_old(near, far);
     near.close();
     testing::put(far.get(), "for the keeper");  // announced for ever
     auto [next, other] = testing::socket_pair();
@@ -146,10 +144,7 @@ TEST_CASE("a registration whose file lives on elsewhere does not keep the ring a
 TEST_CASE("bytes that nobody waits for do not keep the ring awake") {
     Soft soft;
     auto [near, far] = testing::socket_pair();
-    soft.receive(1, near.get());
-    (void)soft.bench.turn();
-    testing::put(far.get(), "abc");
-    REQUIRE(soft.bench.await(1).size() == 1);
+    soft.receive_old(near, far);
     testing::put(far.get(), "later");
     const auto before = soft.count().waits;
     CHECK(soft.bench.turn(1, 30) == -ETIME);
@@ -203,8 +198,7 @@ TEST_CASE("a flooding peer does not keep others waiting") {
     for (const auto& [user_data, fd] : {std::pair{1, flooded.get()}, std::pair{2, calm.get()}}) {
         auto& sqe = soft.bench.submit(static_cast<std::uint64_t>(user_data),
                                       io_uring_prep_recv_multishot, fd, nullptr, std::size_t{0}, 0);
-        sqe.flags |= IOSQE_BUFFER_SELECT;
-        sqe.buf_group = 1;
+        testing::pick_buffer(sqe, 1);
     }
     testing::put(quiet.get(), "me too");
     (void)soft.bench.turn();
@@ -228,8 +222,7 @@ TEST_CASE("a multishot receive leaves bytes in the socket rather than overflow t
     testing::put(far.get(), std::string(120, 'x'));
     auto& sqe =
         bench.submit(1, io_uring_prep_recv_multishot, near.get(), nullptr, std::size_t{0}, 0);
-    sqe.flags |= IOSQE_BUFFER_SELECT;
-    sqe.buf_group = 1;
+    testing::pick_buffer(sqe, 1);
     std::size_t bytes = 0;
     for (int i = 0; i < 100 && bytes < 120; ++i) {
         (void)bench.turn(1, 100);
@@ -307,8 +300,7 @@ TEST_CASE("random traffic arrives whole and in order, on both rings") {
                 }
                 auto& sqe = bench.submit(i, io_uring_prep_recv_multishot, flow.in.get(), nullptr,
                                          std::size_t{0}, 0);
-                sqe.flags |= IOSQE_BUFFER_SELECT;
-                sqe.buf_group = flow.style == 2 ? 2 : 1;
+                testing::pick_buffer(sqe, flow.style == 2 ? 2 : 1);
                 sqe.ioprio |= IORING_RECVSEND_POLL_FIRST;
                 if (flow.style == 3) sqe.ioprio |= IORING_RECVSEND_BUNDLE;
             };

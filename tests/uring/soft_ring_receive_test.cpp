@@ -27,6 +27,8 @@ using namespace ringfort;
 using testing::Bench;
 using testing::Buffers;
 using testing::compare;
+using testing::compare_streams;
+using testing::Pair;
 using uring::BufferUse;
 
 namespace {
@@ -35,8 +37,7 @@ constexpr std::uint16_t group = 3;
 
 io_uring_sqe& multishot(Bench& bench, std::uint64_t user_data, RawFd fd, unsigned more = 0) {
     auto& sqe = bench.submit(user_data, io_uring_prep_recv_multishot, fd, nullptr, 0, 0);
-    sqe.flags |= IOSQE_BUFFER_SELECT;
-    sqe.buf_group = group;
+    testing::pick_buffer(sqe, group);
     sqe.ioprio = static_cast<std::uint16_t>(sqe.ioprio | more);
     return sqe;
 }
@@ -44,17 +45,8 @@ io_uring_sqe& multishot(Bench& bench, std::uint64_t user_data, RawFd fd, unsigne
 io_uring_sqe& selecting(Bench& bench, std::uint64_t user_data, RawFd fd, std::size_t length,
                         int flags = 0) {
     auto& sqe = bench.submit(user_data, io_uring_prep_recv, fd, nullptr, length, flags);
-    sqe.flags |= IOSQE_BUFFER_SELECT;
-    sqe.buf_group = group;
+    testing::pick_buffer(sqe, group);
     return sqe;
-}
-
-using Pair = std::pair<Fd, Fd>;
-
-/// Plays a scenario over unix and over TCP sockets.
-void compare_streams(void (*scenario)(Bench&, Pair)) {
-    compare([&](Bench& bench) { scenario(bench, testing::socket_pair()); });
-    compare([&](Bench& bench) { scenario(bench, testing::tcp_pair()); });
 }
 
 }  // namespace

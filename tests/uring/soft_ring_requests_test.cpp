@@ -174,8 +174,7 @@ TEST_CASE("a message is received into a provided buffer") {
         Buffers buffers{bench.backend, group, 4, 8};
         const auto receive = [&](std::uint64_t user_data, Envelope& in) {
             auto& sqe = bench.submit(user_data, io_uring_prep_recvmsg, near.get(), &in.header, 0);
-            sqe.flags |= IOSQE_BUFFER_SELECT;
-            sqe.buf_group = group;
+            testing::pick_buffer(sqe, group);
         };
         Envelope any;
         receive(1, any);
@@ -211,8 +210,7 @@ TEST_CASE("multishot messages are laid out with name, control and payload") {
         layout.header.msg_namelen = sizeof(sockaddr_in);
         layout.header.msg_controllen = 48;
         auto& sqe = bench.submit(1, io_uring_prep_recvmsg_multishot, to.get(), &layout.header, 0);
-        sqe.flags |= IOSQE_BUFFER_SELECT;
-        sqe.buf_group = group;
+        testing::pick_buffer(sqe, group);
         (void)bench.turn();
         for (const std::string& text :
              {std::string{"short"}, std::string(100, 'l'), std::string{}}) {
@@ -251,8 +249,7 @@ TEST_CASE("multishot messages end when buffers lack or are too small") {
         const auto receive = [&](std::uint64_t user_data) {
             auto& sqe = bench.submit(user_data, io_uring_prep_recvmsg_multishot, to.get(),
                                      &layout.header, 0);
-            sqe.flags |= IOSQE_BUFFER_SELECT;
-            sqe.buf_group = group;
+            testing::pick_buffer(sqe, group);
         };
         const auto send = [&] {
             REQUIRE(::sendto(from.get(), "abc", 3, 0, reinterpret_cast<const sockaddr*>(&address),

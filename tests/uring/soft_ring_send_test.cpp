@@ -28,24 +28,18 @@ using namespace ringfort;
 using testing::Bench;
 using testing::Buffers;
 using testing::compare;
+using testing::compare_streams;
+using testing::Pair;
 using uring::BufferUse;
 
 namespace {
 
 constexpr std::uint16_t group = 3;
 
-using Pair = std::pair<Fd, Fd>;
-
-void compare_streams(void (*scenario)(Bench&, Pair)) {
-    compare([&](Bench& bench) { scenario(bench, testing::socket_pair()); });
-    compare([&](Bench& bench) { scenario(bench, testing::tcp_pair()); });
-}
-
 io_uring_sqe& selecting(Bench& bench, std::uint64_t user_data, RawFd fd, std::size_t length,
                         unsigned priority = 0) {
     auto& sqe = bench.submit(user_data, io_uring_prep_send, fd, nullptr, length, 0);
-    sqe.flags |= IOSQE_BUFFER_SELECT;
-    sqe.buf_group = group;
+    testing::pick_buffer(sqe, group);
     sqe.ioprio = static_cast<std::uint16_t>(priority);
     return sqe;
 }

@@ -1,4 +1,5 @@
-/// TCP and UDP over the loopback device for the soft ring's tests. Include after the imports.
+/// Sockets for the soft ring's tests: TCP and UDP over the loopback device, and scenarios played
+/// over more than one kind. Include after the imports.
 #pragma once
 #include <arpa/inet.h>
 #include <netinet/in.h>
@@ -7,6 +8,9 @@
 
 #include <catch2/catch_test_macros.hpp>
 #include <utility>
+
+#include "sockets.h"
+#include "soft_ring_bench.h"
 
 namespace testing {
 
@@ -52,6 +56,14 @@ inline std::pair<ringfort::Fd, ringfort::Fd> tcp_pair() {
     ringfort::Fd far{::accept4(door.get(), nullptr, nullptr, SOCK_CLOEXEC)};
     REQUIRE(far.get() >= 0);
     return {std::move(near), std::move(far)};
+}
+
+using Pair = std::pair<ringfort::Fd, ringfort::Fd>;
+
+/// Plays a scenario over unix and over TCP sockets.
+inline void compare_streams(void (*scenario)(Bench&, Pair)) {
+    compare([&](Bench& bench) { scenario(bench, socket_pair()); });
+    compare([&](Bench& bench) { scenario(bench, tcp_pair()); });
 }
 
 /// Makes closing the socket a reset.

@@ -107,6 +107,13 @@ TEST_CASE("a service that keeps its worker from all else is named in the log") {
     CHECK(testing::reads(serving.worker.errors(), "blocker kept all other tasks waiting"));
 }
 
+TEST_CASE("a service is named in the log when it blocks before it has first waited") {
+    const Serving serving{"blocker at once"};
+    Client client{serving.listener};
+    CHECK(client.receives("done"));
+    CHECK(testing::reads(serving.worker.errors(), "blocker at once kept all other tasks waiting"));
+}
+
 TEST_CASE("a worker without its counters does not start, says why, and says no more") {
     const testing::Listener listener;
     Hired worker;

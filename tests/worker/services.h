@@ -46,6 +46,16 @@ struct Blocker {
     }
 };
 
+/// Keeps the worker busy for that long before it first waits for anything.
+struct BlockerAtOnce {
+    Served serve(ringfort::net::Stream peer, ringfort::worker::Context&) {
+        const auto end = ringfort::now() + 2 * ringfort::limits::stall_ms;
+        while (ringfort::now() < end) {
+        }
+        co_return co_await peer.send_all("done");
+    }
+};
+
 /// Says goodbye when the worker drains.
 struct Polite {
     Served serve(ringfort::net::Stream peer, ringfort::worker::Context& context) {
@@ -79,6 +89,7 @@ inline ringfort::worker::Options options() {
     ringfort::worker::Options made;
     made.services.emplace("echo", make<Echo>());
     made.services.emplace("blocker", make<Blocker>());
+    made.services.emplace("blocker at once", make<BlockerAtOnce>());
     made.services.emplace("thrower", make<Thrower>());
     made.services.emplace("polite", make<Polite>());
     made.services.emplace("informer", make<Informer>());

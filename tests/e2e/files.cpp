@@ -1,7 +1,6 @@
-#include "temp_dir.h"
+#include "files.h"
 
 #include <fcntl.h>
-#include <stdlib.h>
 #include <unistd.h>
 
 #include <cstddef>
@@ -11,22 +10,10 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
-#include <system_error>
 
 #include "owned_fd.h"
 
 namespace e2e {
-
-TempDir::TempDir() {
-    std::string name = (std::filesystem::temp_directory_path() / "rf-e2e-XXXXXX").string();
-    if (::mkdtemp(name.data()) == nullptr) throw std::runtime_error{"mkdtemp " + name};
-    path_ = name;
-}
-
-TempDir::~TempDir() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-}
 
 void write_file(const std::string& path, std::string_view text) {
     const std::string draft = path + ".draft";

@@ -1,0 +1,157 @@
+module;
+#include <poll.h>
+
+#include <ringfort/try.h>
+#include <chrono>
+#include <coroutine>
+#include <cstdint>
+#include <exception>
+#include <map>
+#include <optional>
+#include <string>
+#include <system_error>
+#include <utility>
+#include <variant>
+module ringfort.worker;
+
+import ringfort.base;
+import ringfort.channel;
+import ringfort.coro;
+import ringfort.shm;
+import ringfort.uring;
+import :state;
+
+namespace ringfort::worker {
+
+coro::Task<void> Worker::obey() {
+    for (;;) {
+        const std::uint32_t events = POLLIN | (master_.wants_write() ? POLLOUT : 0U);
+        std::optional<Milliseconds> retry;
+        if (master_.wants_retry()) retry = limits::channel_retry_ms;
+        const auto polled = co_await loop_.poll(master_.fd(), events, retry);
+        if (!polled && polled.error().is(std::errc::operation_canceled)) co_return;
+        if (!polled && !polled.error().is(std::errc::timed_out))
+            co_return fail(polled.error(), "wait for a command");
+        if (master_.queued() > 0) (void)master_.flush();
+        for (;;) {
+            auto received = master_.receive();
+            if (!received) {
+                if (started_ && received.error().is(std::errc::too_many_files_open)) {
+                    // What carries a descriptor after the start can be done without.
+                    log::error("a command of the master was lost: {}", received.error().text());
+                    continue;
+                }
+                if (received.error().is(std::errc::connection_reset)) {
+                    log::warning("the master has gone: draining");
+                    stop(drain_timeout_);
+                } else {
+                    fail(received.error(), "receive a command");
+                }
+                co_return;
+            }
+            if (!*received) break;
+            std::visit([&](const auto& message) { on(message, std::move((*received)->fds)); },
+                       (*received)->message);
+            if (exit_code_ != 0) co_return;  // failed: what follows, as a start, is not obeyed
+        }
+    }
+}
+
+void Worker::on(const channel::AddListener& message, channel::Fds fds) {
+    if (!options_.services.contains(message.service))
+        return fail(Error{"add a listener", std::errc::invalid_argument},
+                    "no service is called " + message.service);
+    if (const auto made = make_service(message.service); !made)
+        return fail(made.error(), "service " + message.service);
+    const auto [place, added] = listeners_.try_emplace(
+        message.id, Listener{message.id, message.service, message.address, std::move(fds[0])});
+    if (!added)
+        return fail(Error{"add a listener", std::errc::file_exists}, message.address.text());
+    if (started_) begin_accepting(place->second);
+}
+
+void Worker::on(const channel::AddZone& message, channel::Fds fds) {
+    if (started_ || context_.zones_.contains(message.name))  // views into the old one are in use
+        return fail(Error{"add a zone", std::errc::file_exists}, "zone " + message.name);
+    auto zone = shm::Zone::attach(std::move(fds[0]), message.name, message.tag);
+    if (!zone) return fail(zone.error(), "zone " + message.name);
+    if (zone->size() != message.size)
+        return fail(Error{"add a zone", std::errc::invalid_argument}, "zone " + message.name);
+    context_.zones_.insert_or_assign(message.name, *std::move(zone));
+}
+
+void Worker::on(const channel::Start& message, channel::Fds) {
+    const auto started = start(message);
+    if (!started) return fail(started.error(), "start");
+    for (const auto& [id, listener] : listeners_) begin_accepting(listener);
+    log::info("ready");
+    send(channel::Ready{context_.slot(), context_.generation()});
+}
+
+void Worker::on(const channel::ReopenLogs&, channel::Fds fds) {
+    log::write_to(fds.empty() ? Fd{} : std::move(fds[0]));
+}
+
+void Worker::on(const channel::OpenPeer& message, channel::Fds fds) {
+    const Peers::Key peer{message.generation, message.slot};
+    peers_.open({context_.generation(), context_.slot()}, peer, std::move(fds[0]));
+    commands_->spawn(watch_peer(peer));
+}
+
+void Worker::on(const channel::ClosePeer& message, channel::Fds) {
+    peers_.close({message.generation, message.slot});
+}
+
+template <class Other>
+void Worker::on(const Other&, channel::Fds) {
+    fail(Error{"receive a command", std::errc::protocol_error}, std::string{Other::kind.name});
+}
+
+/// Makes the service if it is the first listener's that needs it.
+Result<void> Worker::make_service(const std::string& name) try {
+    const auto [place, added] = services_.try_emplace(name);
+    Running& running = place->second;
+    running.label.name = place->first;
+    if (!running.service) running.service = options_.services.at(name)();
+    return {};
+} catch (const std::exception& exception) {
+    log::error("service {} cannot be made: {}", name, exception.what());
+    return Error{"make the service", std::errc::invalid_argument};
+} catch (...) {
+    return Error{"make the service", std::errc::invalid_argument};
+}
+
+Result<void> Worker::start(const channel::Start& message) {
+    if (started_) return Error{"start", std::errc::already_connected};
+    context_.slot_ = message.slot;
+    context_.generation_ = message.generation;
+    drain_timeout_ = message.drain_timeout;
+    row_ = message.row;
+    const auto zone = context_.zones_.find(counters_zone);
+    if (zone == context_.zones_.end())
+        return Error{"find the counters", std::errc::no_such_file_or_directory};
+    RF_LET(counters_, Counters::attach(zone->second));
+    if (row_ >= counters_->slots())
+        return Error{"find the counters", std::errc::argument_out_of_domain};
+    counters_->set(row_, Counter::active, 0);  // what a killed predecessor left there
+    started_ = true;
+    return {};
+}
+
+void Worker::fail(const Error& error, const std::string& what) {
+    // Before the start it is the master who reports it.
+    if (started_)
+        log::error("{}: {}", what, error.text());
+    else
+        send(channel::Failed{context_.slot(), context_.generation(), error.code().value(),
+                             what + ": " + error.text()});
+    exit_code_ = 1;
+    terminate();
+}
+
+void Worker::send(const channel::Message& message) {
+    const auto sent = master_.send(message);
+    if (!sent) log::debug("{} to the master: {}", channel::kind(message).name, sent.error().text());
+}
+
+}  // namespace ringfort::worker

@@ -1,0 +1,98 @@
+module;
+#include <chrono>
+#include <coroutine>
+#include <cstdint>
+#include <exception>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+module ringfort.worker:state;
+
+import ringfort.base;
+import ringfort.channel;
+import ringfort.coro;
+import ringfort.net;
+import ringfort.uring;
+import :context;
+import :peers;
+import :run;
+import :service;
+
+// Nothing here is exported: `run` is all that a process needs of a worker.
+namespace ringfort::worker {
+
+/// One worker: its state, and the tasks that change it.
+class Worker {
+public:
+    Worker(uring::Loop& loop, channel::Channel to_master, Options& options)
+        : loop_{loop}, master_{std::move(to_master)}, options_{options}, context_{loop} {}
+
+    coro::Task<int> run();
+
+private:
+    struct Listener {
+        std::uint32_t id;
+        std::string service;
+        Address address;
+        Fd socket;
+    };
+
+    /// A service, and what the stall detector calls its tasks.
+    struct Running {
+        std::unique_ptr<Service> service;
+        coro::Label label;
+    };
+
+    coro::Task<void> obey();
+    coro::Task<void> watch_signals();
+    coro::Task<void> accept_from(const Listener& listener);
+    coro::Task<void> accept_last();
+    coro::Task<void> serve(Service& service, net::Stream peer);
+    coro::Task<void> watch_peer(Peers::Key peer);
+    coro::Task<void> limit_drain(Milliseconds timeout);
+
+    void on(const channel::AddListener& message, channel::Fds fds);
+    void on(const channel::AddZone& message, channel::Fds fds);
+    void on(const channel::Start& message, channel::Fds fds);
+    void on(const channel::Drain& message, channel::Fds) { stop(message.timeout); }
+    void on(const channel::Terminate&, channel::Fds) { terminate(); }
+    void on(const channel::ReopenLogs& message, channel::Fds fds);
+    void on(const channel::OpenPeer& message, channel::Fds fds);
+    void on(const channel::ClosePeer& message, channel::Fds fds);
+    template <class Other>
+    void on(const Other& message, channel::Fds fds);
+
+    Result<void> make_service(const std::string& name);
+    Result<void> start(const channel::Start& message);
+    void begin_accepting(const Listener& listener);
+    void take(const Listener& listener, net::Stream peer);
+    void stop(Milliseconds drain_timeout);
+    void terminate();
+    void fail(const Error& error, const std::string& what);
+    void send(const channel::Message& message);
+    void count(Counter counter, std::uint64_t amount = 1);
+
+    uring::Loop& loop_;
+    channel::Channel master_;
+    Options& options_;
+    Context context_;
+    net::Sweep sweep_{loop_};
+    Peers peers_;
+    std::optional<Counters> counters_;
+    std::uint32_t row_ = 0;
+    std::map<std::string, Running> services_;  ///< those with a listener
+    std::map<std::uint32_t, Listener> listeners_;
+    std::optional<coro::Scope> commands_;
+    std::optional<coro::Scope> acceptors_;
+    std::optional<coro::Scope> connections_;
+    coro::Event stop_;
+    coro::Event room_;  ///< a connection has ended
+    bool started_ = false;
+    bool terminating_ = false;
+    Milliseconds drain_timeout_{0};
+    int exit_code_ = 0;
+};
+
+}  // namespace ringfort::worker
