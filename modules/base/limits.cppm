@@ -54,7 +54,6 @@ inline constexpr std::uint32_t ring_completions = 8'192;
 inline constexpr std::uint32_t receive_buffers = 16;    ///< per worker, at the start
 inline constexpr Bytes receive_ahead{128ULL << 10};     ///< per connection, not yet taken
 inline constexpr Bytes send_behind{128ULL << 10};       ///< per connection, posted and not sent
-inline constexpr Bytes prompt_send{16ULL << 10};        ///< more than that may be answered late
 inline constexpr std::uint32_t accept_ahead = 64;       ///< connections, not yet taken
 inline constexpr std::uint32_t messages_ahead = 1'024;  ///< datagrams a socket, not yet taken
 inline constexpr std::uint32_t message_buffers = 64;    ///< per worker, from the first datagram on
@@ -62,7 +61,6 @@ inline constexpr std::uint32_t max_message_buffers = 4'096;
 inline constexpr Bytes message_buffer_size{68ULL << 10};  ///< the longest datagram, its sender
 inline constexpr Milliseconds futex_recheck_ms{2};        ///< on a kernel without futex waits
 inline constexpr Milliseconds buffer_trim_ms{1'000};
-inline constexpr Milliseconds send_answer_ms{20};  ///< a posted send may wait to be looked at
 inline constexpr Bytes receive_buffer_size{64ULL << 10};
 inline constexpr std::uint32_t max_ring_submissions = 32'768;  ///< IORING_MAX_ENTRIES
 inline constexpr std::uint32_t max_ring_completions = 65'536;  ///< IORING_MAX_CQ_ENTRIES

@@ -292,6 +292,7 @@ bool Driver::submit(const Request& request, std::uint64_t tag) noexcept {
     if (sqe == nullptr) [[unlikely]]
         return false;
     prepare(*sqe, request);
+    if (request.quiet) sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
     sqe->user_data = tag;
     return true;
 }
@@ -314,6 +315,11 @@ bool Driver::close(RawFd fd) noexcept {
     return true;
 }
 
+bool Driver::told() const noexcept {
+    return ::io_uring_sq_ready(ring_.get()) == 0 && !::io_uring_cq_has_overflow(ring_.get()) &&
+           ::io_uring_cq_ready(ring_.get()) == 0;
+}
+
 void Driver::flush() noexcept {
     constexpr __kernel_timespec at_once{};
     if (soft_)
@@ -332,12 +338,11 @@ Result<void> Driver::enter(const Wait& wait) noexcept {
     __kernel_timespec* const until = wait.limit_ns ? &limit : nullptr;
     io_uring_cqe* first = nullptr;
     if (soft_) [[unlikely]]
-        outcome = soft_->enter(wait.completions, until);
+        outcome = soft_->enter(1, until);
     else if (wait.limit_ns == 0)
         outcome = ::io_uring_submit_and_get_events(ring_.get());
     else
-        outcome = ::io_uring_submit_and_wait_timeout(ring_.get(), &first, wait.completions, until,
-                                                     nullptr);
+        outcome = ::io_uring_submit_and_wait_timeout(ring_.get(), &first, 1, until, nullptr);
     if (outcome >= 0 || outcome == -ETIME || outcome == -EINTR || outcome == -EAGAIN ||
         outcome == -EBUSY)
         return {};

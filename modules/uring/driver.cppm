@@ -50,10 +50,9 @@ enum class Backend : std::uint8_t {
     epoll  ///< a SoftRing
 };
 
-/// How long the loop may wait, and for how much.
+/// How long the loop may wait for a completion.
 struct Wait {
     std::optional<std::int64_t> limit_ns;  ///< absent: for ever; 0: do not wait
-    unsigned completions = 1;              ///< to wait for
 };
 
 /// The io_uring of one thread, or the SoftRing in its place: owns it, translates requests, makes
@@ -89,6 +88,9 @@ public:
     /// Queues a request; its completion will carry `tag`, which is not 0. Returns whether there was
     /// room.
     [[nodiscard]] bool submit(const Request& request, std::uint64_t tag) noexcept;
+    /// Tells, between two turns, whether the kernel has taken all that was queued and nothing that
+    /// it has answered is left to be seen.
+    [[nodiscard]] bool told() const noexcept;
     /// Queues the cancelling of the request with this tag; nothing answers it but that request.
     [[nodiscard]] bool cancel(std::uint64_t tag) noexcept;
     /// Queues the closing of a descriptor, after all that was queued before; nothing answers it.

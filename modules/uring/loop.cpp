@@ -73,12 +73,13 @@ void Loop::let_go() noexcept {
 
 void Loop::turn() {
     ++statistics_.turns;
+    const bool unsettled = senders_.submitted();  // of the last turn: its answers did not all come
     senders_.submit();
-    const auto entered = driver_.enter(wait());
-    prompt_ = 0;
+    const auto entered = driver_.enter(unsettled ? Wait{.limit_ns = 0} : wait());
     ensure(entered.has_value(), entered ? "" : entered.error().text());
     const Instant time = now();
     reap();
+    if (senders_.submitted() && driver_.told()) senders_.settle();
     scheduler_.begin_turn(time);
     retry_waiting();
     // Last, so that a turn that ends the loop's task does not wait for anything more.
@@ -130,19 +131,13 @@ Wait Loop::wait() const noexcept {
     if (!scheduler_.empty() || !operations_without_room_.empty() ||
         !multishots_without_room_.empty() || !closing_.empty())
         return {.limit_ns = 0};
+    // Posted sends give their buffers back after the turn, which a receiver may be waiting for.
+    if (senders_.submitted() && !buffers_.waiting_.empty()) return {.limit_ns = 0};
     Wait wait;
-    // Posted sends are answered while they are submitted: the loop waits for something more, but
-    // not for long, as one may have gone in part. A receiver without a buffer may be waiting for
-    // just their bytes.
-    if (prompt_ > 0 && buffers_.waiting_.empty()) {
-        wait.completions = prompt_ + 1;
-        wait.limit_ns = std::chrono::nanoseconds{limits::send_answer_ms}.count();
-    }
     if (const auto due = scheduler_.timers().next()) {
         const auto left =
             std::chrono::duration_cast<std::chrono::nanoseconds>(*due - scheduler_.clock()).count();
-        const std::int64_t bounded = std::max<std::int64_t>(left, 0);
-        wait.limit_ns = std::min(wait.limit_ns.value_or(bounded), bounded);
+        wait.limit_ns = std::max<std::int64_t>(left, 0);
     }
     return wait;
 }

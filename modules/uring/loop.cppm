@@ -121,6 +121,7 @@ private:
     friend class Operation;
     friend class Receiver;
     friend class Sender;
+    friend class Senders;
     struct TrimTimer : coro::Timer {
         explicit TrimTimer(Loop& owner) noexcept;
         Loop& loop;
@@ -129,6 +130,7 @@ private:
 
     void turn();
     void reap() noexcept;
+    void settle(Sender& sender) noexcept;
     void answer(Operation& operation, int result, std::uint32_t flags) noexcept;
     void submit(Operation& operation) noexcept;
     void cancel(Operation& operation) noexcept;
@@ -161,7 +163,6 @@ private:
     std::uint64_t in_flight_ = 0;  ///< operations
     std::uint64_t receiving_ = 0;  ///< multishots that the kernel knows of
     std::uint64_t abandoned_ = 0;  ///< of those, what nobody owns any more
-    unsigned prompt_ = 0;          ///< submitted sends that need not end the wait
     bool running_ = false;
     TrimTimer trim_timer_;
     LoopStatistics statistics_;

@@ -69,7 +69,6 @@ void Loop::submit(Multishot& request) noexcept {
     if (driver_.submit(request.request(), request.tag())) [[likely]] {
         request.state_ = Multishot::State::armed;
         ++receiving_;
-        if (request.prompt_) ++prompt_;
     } else {
         request.state_ = Multishot::State::without_room;
         multishots_without_room_.push_back(request);

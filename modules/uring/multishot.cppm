@@ -30,6 +30,8 @@ public:
 
     /// Tells whether the kernel may still answer.
     [[nodiscard]] inline bool armed() const noexcept { return state_ != State::idle; }
+    /// Tells whether the kernel was asked, and not only is to be.
+    [[nodiscard]] inline bool with_kernel() const noexcept { return state_ >= State::armed; }
 
 protected:
     /// Who takes the answers: told by the lowest bits of their tag, the rest of which is the
@@ -82,9 +84,6 @@ private:
     MultishotWait* waiter_ = nullptr;
     State state_ = State::idle;
     Taker taker_;
-
-protected:
-    bool prompt_ = false;  ///< answered while it is submitted, and nobody waits for the answer
 };
 
 /// The base of the awaitables of what a Multishot has brought. Cancelling and the time limit end

@@ -47,6 +47,7 @@ struct Request {
     std::size_t length = 0;              ///< bytes at `address`; open's mode, statx's mask
     std::uint64_t offset = at_position;  ///< in a file; a pointer, group or word
     std::uint32_t flags = 0;             ///< poll events, flags of the system call's own
+    bool quiet = false;                  ///< answered only if it fails or is cut short
 };
 
 }  // namespace ringfort::uring

@@ -71,13 +71,17 @@ void Sender::submit() noexcept {
         request_.opcode = Opcode::send_message;
         request_.address = &message_;
     }
-    prompt_ = !blocked_ && !awaited() && bytes_ <= limits::prompt_send.count;
-    request_.flags = MSG_NOSIGNAL | (prompt_ ? MSG_DONTWAIT : 0);
+    // A task that waits for it is to go on at once, not with what happens next.
+    request_.quiet = !blocked_ && !awaited();
+    request_.flags = MSG_NOSIGNAL | (request_.quiet ? MSG_DONTWAIT | MSG_WAITALL : 0);
+    asked_ = bytes_;
+    if (request_.quiet) home_.quiet_.push_back(*this);
     arm();
 }
 
-/// Takes the kernel's answer, which comes once a request.
+/// Takes the kernel's answer, at most one a request.
 void Sender::complete(int result, std::uint32_t /*flags*/) noexcept {
+    coro::ListNode<Sender>::unlink();
     if (slot_ == nullptr) {
         --loop().abandoned_;
         return give_back();
@@ -92,7 +96,7 @@ void Sender::complete(int result, std::uint32_t /*flags*/) noexcept {
     }
     if (awaited() && holds(static_cast<PostOperation*>(waiter())->until_)) wake();
     if (count_ > 0) {
-        blocked_ = prompt_ || blocked_;
+        blocked_ = true;
         submit();
     } else if (!claimed()) {
         rest();
@@ -130,6 +134,22 @@ Sender& Senders::take(SenderSlot& slot, RawFd socket) {
 
 void Senders::submit() noexcept {
     while (Sender* sender = posted_.pop_front()) sender->submit();
+}
+
+void Senders::settle() noexcept {
+    coro::List<Sender> unsubmitted;
+    while (Sender* sender = quiet_.pop_front()) {
+        if (sender->with_kernel())
+            loop_.settle(*sender);
+        else
+            unsubmitted.push_back(*sender);
+    }
+    while (Sender* sender = unsubmitted.pop_front()) quiet_.push_back(*sender);
+}
+
+void Loop::settle(Sender& sender) noexcept {
+    ended(sender);
+    sender.complete(static_cast<int>(sender.asked_), 0);
 }
 
 }  // namespace ringfort::uring

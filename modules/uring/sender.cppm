@@ -72,10 +72,13 @@ enum class PostUntil : std::uint8_t { room, sent };
 /// Received pieces on their way out of a socket, oldest first: sent while the task that posted them
 /// does something else. A socket has one while there are some, or a failure to be told.
 ///
-/// What is posted in one turn of the loop goes with one request at the end of the turn. A small one
-/// is answered while it is submitted, and nobody waits for the answer: it does not end the loop's
-/// wait. Lent by the loop's Senders, where it is again, at the latest, when the kernel has answered
-/// to one that was abandoned.
+/// What is posted in one turn of the loop goes with one request at the end of the turn. It asks for
+/// what the socket takes at once, all of it (MSG_DONTWAIT, MSG_WAITALL), and for no answer if that
+/// is so (IOSQE_CQE_SKIP_SUCCESS): then it is carried out while it is submitted, and no answer
+/// after the turn means that all has gone. So it does not end the loop's wait and costs no
+/// completion. One that went in part is answered, and asks for the rest with a request that waits.
+/// Lent by the loop's Senders, where it is again, at the latest, when the kernel has answered to
+/// one that was abandoned.
 class Sender : private Multishot, private coro::ListNode<Sender> {
 public:
     /// Makes one that no socket has.
@@ -118,8 +121,9 @@ private:
     std::size_t bytes_ = 0;
     std::size_t first_ = 0;
     std::size_t count_ = 0;
-    int error_ = 0;         ///< of a send that failed: nothing more is sent
-    bool blocked_ = false;  ///< the socket has not taken all it was given at once
+    int error_ = 0;          ///< of a send that failed: nothing more is sent
+    std::size_t asked_ = 0;  ///< bytes of the request
+    bool blocked_ = false;   ///< the socket has not taken all it was given at once
     std::array<Lease, most_pieces> pieces_;
     std::array<iovec, most_pieces> window_;  ///< of a request of more than one piece
     msghdr message_;
@@ -135,6 +139,10 @@ public:
 
     /// Submits what was posted in this turn.
     void submit() noexcept;
+    /// Tells whether something was submitted that is not answered if it goes well.
+    [[nodiscard]] inline bool submitted() const noexcept { return !quiet_.empty(); }
+    /// Takes note that all that was submitted and not answered has gone.
+    void settle() noexcept;
 
 private:
     friend class PostOperation;
@@ -147,6 +155,7 @@ private:
     std::vector<std::unique_ptr<Sender>> all_;
     std::vector<Sender*> free_;  ///< the last one used is the next
     coro::List<Sender> posted_;
+    coro::List<Sender> quiet_;  ///< submitted in this turn, answered only if something is wrong
 };
 
 /// Awaits that a socket's Sender takes a piece, or that it has sent all it was given.
