@@ -28,9 +28,8 @@ export struct Echo {
     rf::Task<rf::Result<void>> serve(rf::net::Stream peer, rf::worker::Context&) {
         for (;;) {
             RF_CO_LET(auto chunk, co_await peer.receive(config.idle_timeout));
-            if (chunk.empty()) break;  // the peer has closed its half
+            if (chunk.empty()) co_return co_await peer.flush(config.idle_timeout);
             RF_CO_TRY(co_await peer.post(std::move(chunk), config.idle_timeout));
         }
-        co_return co_await peer.flush(config.idle_timeout);
     }
 };

@@ -17,6 +17,7 @@ import ringfort.uring;
 namespace ringfort::net {
 
 Result<void> Stream::shutdown_write() noexcept {
+    ensure(!socket_.sends(), "a stream's end would overtake what was posted: flush first");
     // Not an operation of the ring: that one would be punted to a kernel thread.
     if (::shutdown(socket_.fd(), SHUT_WR) != 0) return Error::last("shutdown");
     return {};
@@ -28,6 +29,7 @@ void Stream::reset_on_close() noexcept {
 }
 
 coro::Task<void> close_gently(Stream stream) {
+    if (!co_await stream.flush(limits::linger_timeout_ms)) co_return;
     if (!stream.shutdown_write()) co_return;
     const Instant end = now() + limits::linger_timeout_ms;
     for (;;) {

@@ -59,7 +59,8 @@ public:
     /// receive the next one: what costs least where received bytes are passed on. Suspends only
     /// while `limits::send_behind` bytes are on their way; cancellable, and then `chunk` is gone
     /// and was not sent. Errors: those of `send_all`, of this chunk or of an earlier one. `flush`
-    /// before any other send, and before the stream ends: closing drops what was not sent.
+    /// before any other send, which aborts otherwise, and before the stream ends: closing drops
+    /// what the socket does not take at once.
     [[nodiscard]] inline uring::PostOperation post(
         Chunk&& chunk, std::optional<Milliseconds> limit = {}) noexcept {
         return socket_.post(std::move(chunk), limit);
@@ -70,7 +71,8 @@ public:
         return socket_.flush(limit);
     }
 
-    /// Closes the sending half: the peer reads to the end. Does not block. Errors: ENOTCONN.
+    /// Closes the sending half: the peer reads to the end. What was posted has to be flushed
+    /// before. Does not block. Errors: ENOTCONN.
     [[nodiscard]] Result<void> shutdown_write() noexcept;
     /// Makes the coming close reset the connection instead of ending it in order: the peer learns
     /// that not everything was relayed. TCP only; does nothing for unix sockets.
@@ -87,8 +89,9 @@ private:
     uring::Socket socket_;
 };
 
-/// Closes a stream so that its peer reads an end and no reset: closes the sending half, then drops
-/// what still arrives until the peer closes too, for at most `limits::linger_timeout_ms`. Suspends;
+/// Closes a stream so that its peer reads an end and no reset: sends what was posted, closes the
+/// sending half, then drops what still arrives until the peer closes too; the first and the last
+/// for at most `limits::linger_timeout_ms` each. Suspends;
 /// cancellable. Source: RFC 9112 section 9.6 says why.
 [[nodiscard]] coro::Task<void> close_gently(Stream stream);
 

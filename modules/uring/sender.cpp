@@ -38,8 +38,13 @@ Sender::Sender(Loop& loop, Senders& home) noexcept
 void Sender::abandon() noexcept {
     ensure(!claimed(), "a stream was destroyed while a task sends to it");
     slot_ = nullptr;
-    if (stop())
-        ++loop().abandoned_;  // the kernel may still read the pieces
+    const bool last_chance = coro::ListNode<Sender>::linked() && !armed() && loop().running_;
+    if (last_chance) {
+        coro::ListNode<Sender>::unlink();
+        submit();  // in the queue before the closing
+    }
+    if ((last_chance && with_kernel()) || stop())
+        ++loop().abandoned_;  // the kernel still reads the pieces
     else
         give_back();
 }

@@ -53,10 +53,12 @@ public:
 
     /// Returns the sender of `socket`, with nothing on its way unless it was there already.
     [[nodiscard]] inline Sender& get(Senders& senders, RawFd socket);
-    /// Drops what the kernel has not taken; it may still take what it was asked for.
+    /// Sends what the socket takes at once, for the last time, and drops the rest.
     inline void drop() noexcept;
     /// Counts the bytes that were not sent, or of which the kernel has not said so yet.
     [[nodiscard]] inline std::size_t pending() const noexcept;
+    /// Tells whether something is still to be sent.
+    [[nodiscard]] inline bool sends() const noexcept;
 
 private:
     friend class Sender;
@@ -214,6 +216,11 @@ inline void SenderSlot::drop() noexcept {
 /// See the declaration.
 inline std::size_t SenderSlot::pending() const noexcept {
     return sender_ == nullptr ? 0 : sender_->bytes_;
+}
+
+/// See the declaration.
+inline bool SenderSlot::sends() const noexcept {
+    return sender_ != nullptr && sender_->count_ > 0;
 }
 
 /// See the declaration.

@@ -50,21 +50,22 @@ public:
     }
     /// Awaits that some of `bytes` is sent; see Loop::send.
     [[nodiscard]] NumberOperation send(std::span<const std::byte> bytes) noexcept {
-        return loop_->send(fd_.get(), bytes);
+        return loop_->send(free_to_send(), bytes);
     }
     /// Awaits that all of `bytes` is sent; see Loop::send_all.
     [[nodiscard]] SendOperation send_all(std::span<const std::byte> bytes,
                                          std::optional<Milliseconds> limit = {}) noexcept {
-        return loop_->send_all(fd_.get(), bytes, limit);
+        return loop_->send_all(free_to_send(), bytes, limit);
     }
     [[nodiscard]] GatheredSend send_all(Pieces pieces,
                                         std::optional<Milliseconds> limit = {}) noexcept {
-        return loop_->send_all(fd_.get(), pieces, limit);
+        return loop_->send_all(free_to_send(), pieces, limit);
     }
     /// Hands `piece` over to be sent, in order, while the task does something else; awaits only
     /// that less than `limits::send_behind` bytes, in a few pieces, are on their way. A later call
-    /// tells of what could not be sent; closing drops what was not. See PostOperation. Any other
-    /// send only after `flush`.
+    /// tells of what could not be sent; closing drops what the socket
+    /// does not take at once. See PostOperation. Any other
+    /// send before a `flush` aborts: it would overtake.
     [[nodiscard]] inline PostOperation post(Lease&& piece,
                                             std::optional<Milliseconds> limit = {}) noexcept {
         return {sender(), std::move(piece), PostUntil::room, limit};
@@ -80,6 +81,8 @@ public:
     }
     /// Has `hook` told at once when a posted send fails; nullptr: nobody.
     inline void on_send_failure(SendFailureHook* hook) noexcept { sender_.tell(hook); }
+    /// Tells whether something posted is still to be sent.
+    [[nodiscard]] inline bool sends() const noexcept { return sender_.sends(); }
     /// Counts the posted bytes that the socket has not confirmed to have taken.
     [[nodiscard]] inline std::size_t unsent() const noexcept { return sender_.pending(); }
     [[nodiscard]] inline RawFd fd() const noexcept { return fd_.get(); }
@@ -88,6 +91,10 @@ public:
     void close() noexcept;
 
 private:
+    [[nodiscard]] inline RawFd free_to_send() const noexcept {
+        ensure(!sender_.sends(), "a send would overtake what was posted: flush first");
+        return fd_.get();
+    }
     [[nodiscard]] inline Sender& sender() { return sender_.get(loop_->senders(), fd_.get()); }
 
     Loop* loop_;

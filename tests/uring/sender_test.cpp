@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <exception>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -17,6 +18,7 @@ import ringfort.base;
 import ringfort.coro;
 import ringfort.uring;
 
+#include "../coro/death.h"
 #include "sockets.h"
 
 using namespace ringfort;
@@ -210,14 +212,37 @@ TEST_CASE("a socket that ends with posts in the kernel keeps its bytes until the
     });
 }
 
-TEST_CASE("a socket that ends before the end of the turn sends nothing of what was posted in it") {
+TEST_CASE("a socket that ends sends what was posted in the same turn, as far as there is room") {
     with_bench([](Loop& on, Bench& bench) -> Task<> {
-        REQUIRE(co_await bench.out.post(co_await receive(bench, "never")));
+        REQUIRE(co_await bench.out.post(co_await receive(bench, "a last word")));
         bench.out.close();
-        CHECK(on.buffers().leased() == 0);
         (void)co_await on.sleep(Milliseconds{1});
-        CHECK(read_now(bench.sink).empty());
+        CHECK(on.buffers().leased() == 0);
+        CHECK(read_now(bench.sink) == "a last word");
+        CHECK(::recv(bench.sink.get(), nullptr, 0, MSG_DONTWAIT | MSG_PEEK) == 0);
     });
+}
+
+TEST_CASE("a socket that ends when its loop does not run sends nothing and gives everything back") {
+    auto loop = Loop::open().value();
+    Bench bench{*loop};
+    loop->run([](Bench& sockets) -> Task<> {
+        (void)co_await sockets.out.post(co_await receive(sockets, "too late"));
+    }(bench));
+    CHECK(loop->buffers().leased() > 0);
+    bench.out.close();
+    CHECK(loop->buffers().leased() == 0);
+    CHECK(read_now(bench.sink).empty());
+}
+
+TEST_CASE("a send past what was posted aborts") {
+    const auto text = testing::death_of([] {
+        with_bench([](Loop&, Bench& bench) -> Task<> {
+            (void)co_await bench.out.post(co_await receive(bench, "first"));
+            (void)co_await bench.out.send_all(std::as_bytes(std::span{"second"}));
+        });
+    });
+    CHECK(text.find("flush first") != std::string::npos);
 }
 
 TEST_CASE("a socket takes what is on its way along when it moves") {
