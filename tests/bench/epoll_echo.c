@@ -7,22 +7,17 @@
  * What the peer does not take at once is kept; until it is gone nothing more is read from that
  * peer, so a slow reader costs at most one buffer. */
 #define _GNU_SOURCE
-#include <arpa/inet.h>
 #include <errno.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <signal.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/resource.h>
-#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { buffer_bytes = 64 * 1024, batch = 256, backlog = 4096 };
+#include "contestants/contest.h"
+
+enum { buffer_bytes = 64 * 1024, batch = 256 };
 
 struct connection {
     int fd;
@@ -33,11 +28,6 @@ struct connection {
 
 static int poller;
 static char buffer[buffer_bytes];
-
-static void die(const char* step) {
-    fprintf(stderr, "epoll_echo: %s: %s\n", step, strerror(errno));
-    exit(1);
-}
 
 static int transient(void) {
     return errno == EAGAIN || errno == EINTR;
@@ -105,8 +95,6 @@ static void accept_all(int listener) {
         if (fd < 0 && (errno == ECONNABORTED || errno == EINTR)) continue;
         if (fd < 0 && errno != EAGAIN) die("accept4");
         if (fd < 0) return;
-        int on = 1;
-        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
         struct connection* peer = calloc(1, sizeof *peer);
         if (peer == NULL) die("calloc");
         peer->fd = fd;
@@ -114,58 +102,14 @@ static void accept_all(int listener) {
     }
 }
 
-static int listen_on(uint16_t port) {
-    int fd = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0) die("socket");
-    int on = 1;
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
-    struct sockaddr_in address = {.sin_family = AF_INET,
-                                  .sin_port = htons(port),
-                                  .sin_addr = {.s_addr = htonl(INADDR_LOOPBACK)}};
-    socklen_t size = sizeof address;
-    if (bind(fd, (struct sockaddr*)&address, size) != 0) die("bind");
-    if (listen(fd, backlog) != 0) die("listen");
-    if (getsockname(fd, (struct sockaddr*)&address, &size) != 0) die("getsockname");
-    printf("listening %u\n", (unsigned)ntohs(address.sin_port));
-    fflush(stdout);
-    return fd;
-}
-
-static int watch_signals(void) {
-    sigset_t ending;
-    sigemptyset(&ending);
-    sigaddset(&ending, SIGTERM);
-    sigaddset(&ending, SIGINT);
-    sigprocmask(SIG_BLOCK, &ending, NULL);
-    int fd = signalfd(-1, &ending, SFD_CLOEXEC | SFD_NONBLOCK);
-    if (fd < 0) die("signalfd");
-    return fd;
-}
-
-static void lift_fd_limit(void) {
-    struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
-    limit.rlim_cur = limit.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &limit);
-}
-
-static uint16_t port_from(int argc, char** argv) {
-    char* end = NULL;
-    unsigned long port = argc == 2 ? strtoul(argv[1], &end, 10) : 65536;
-    if (end == NULL || *end != '\0' || end == argv[1] || port > 65535) {
-        fprintf(stderr, "usage: epoll_echo PORT\n");
-        exit(2);
-    }
-    return (uint16_t)port;
-}
-
 int main(int argc, char** argv) {
-    uint16_t port = port_from(argc, argv);
+    uint16_t port = port_of(argc == 2 ? argv[1] : NULL, "epoll_echo PORT");
     lift_fd_limit();
     poller = epoll_create1(EPOLL_CLOEXEC);
     if (poller < 0) die("epoll_create1");
-    int signals = watch_signals();
-    int listener = listen_on(port);
+    int signals = ending_signals();
+    int listener = listener_on(port, SOCK_NONBLOCK);
+    announce(listener);
     /* Two data pointers that no connection can have tell the three kinds of event apart. */
     watch(EPOLL_CTL_ADD, signals, EPOLLIN, &signals);
     watch(EPOLL_CTL_ADD, listener, EPOLLIN, &listener);
