@@ -41,7 +41,7 @@ rf::coro::Task<bool> Connection::visit(std::span<std::byte> scratch) {
         co_return false;
     }
     ++answered_;
-    session_.count(rf::now() - begun);
+    session_.count(begun, rf::now());
     co_return true;
 }
 

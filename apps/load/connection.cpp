@@ -48,12 +48,22 @@ std::uint64_t Failures::* counter_of(const rf::Error& error) {
 
 }  // namespace
 
-void Session::count(rf::Instant::duration duration) noexcept {
+/// A closed loop's latencies are those of the answers inside the window. At a fixed rate they are
+/// those of the requests due inside it, whenever their answers come: otherwise a pause of the
+/// server that lasts beyond the window would hide the very requests that it delays most.
+void Session::count(rf::Instant begun, rf::Instant now) noexcept {
     ++answered;
-    if (!counting) return;
+    if (counting) ++report.requests;
+    if (paced() ? in_window(begun) : counting) record(now - begun);
+}
+
+void Session::give_up(rf::Instant due, rf::Instant now) noexcept {
+    if (in_window(due)) record(now - due);
+}
+
+void Session::record(rf::Instant::duration duration) noexcept {
     const auto ns = std::chrono::duration_cast<std::chrono::nanoseconds>(duration).count();
     report.latency.record(static_cast<std::uint64_t>(std::max<std::int64_t>(ns, 0)));
-    ++report.requests;
 }
 
 void Session::ready() noexcept {
@@ -193,7 +203,7 @@ void Connection::complete_requests() {
         return;
     }
     for (; answered_ < complete; ++answered_)
-        session_.count(now - begun_[answered_ % begun_.size()]);
+        session_.count(begun_[answered_ % begun_.size()], now);
     if (first && session_.options.mode == Mode::idle) session_.ready();
     start_requests(now);
 }
@@ -203,7 +213,7 @@ void Connection::complete_requests() {
 /// noticed.
 void Connection::start_requests(rf::Instant now) {
     if (!session_.starting || begun_.empty()) return;
-    const bool paced = session_.options.rate_per_s > 0;
+    const bool paced = session_.paced();
     const std::uint64_t room = std::min(answered_ + begun_.size(), quota_);
     const std::uint64_t due = paced ? std::min(room, scheduled_) : room;
     if (started_ >= due) return;
@@ -223,6 +233,19 @@ rf::Instant Connection::intended(std::uint64_t request) const {
 void Connection::schedule() {
     ++scheduled_;
     if (scope_ && !failed_) start_requests(rf::now());
+}
+
+void Connection::give_up_unsent(rf::Instant now) {
+    for (std::uint64_t request = started_; request < scheduled_; ++request)
+        session_.give_up(intended(request), now);
+}
+
+/// A request whose connection fails has waited until now, and longer.
+void Connection::give_up_unanswered() {
+    if (!session_.paced()) return;
+    const rf::Instant now = rf::now();
+    for (std::uint64_t request = answered_; request < started_; ++request)
+        session_.give_up(intended(request), now);
 }
 
 /// Tells the server that nothing more comes; it must now close without sending another byte.
@@ -249,14 +272,10 @@ void Connection::look_for_timeout(rf::Instant now) {
     if (waiting && now - since_ > session_.options.timeout) fail(&Failures::timed_out);
 }
 
-void Connection::abandon() {
-    failed_ = true;
-    if (scope_) scope_->cancel();
-}
-
 void Connection::fail(std::uint64_t Failures::* counter) {
     if (std::exchange(failed_, true)) return;
     ++(session_.report.failures.*counter);
+    give_up_unanswered();
     const std::uint64_t message = session_.payload.message_bytes();
     session_.report.lost += std::max(started_, (handed_ + message - 1) / message) - answered_;
     if (scope_) scope_->cancel();

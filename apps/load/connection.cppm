@@ -1,4 +1,6 @@
 module;
+#include <chrono>
+#include <compare>
 #include <coroutine>
 #include <cstddef>
 #include <cstdint>
@@ -23,8 +25,10 @@ struct Session {
     ringfort::uring::Loop& loop;
     Payload payload;
     ringfort::Instant rate_origin = {};  ///< when the first request of a fixed rate is due
-    bool starting = true;                ///< new requests are sent
-    bool counting = false;               ///< inside the window
+    ringfort::Instant window_begin = ringfort::Instant::max();
+    ringfort::Instant window_end = ringfort::Instant::max();
+    bool starting = true;   ///< new requests are sent
+    bool counting = false;  ///< inside the window
     std::uint32_t connecting = 0;
     std::uint32_t live = 0;      ///< neither failed nor finished, those still connecting included
     std::uint32_t unready = 0;   ///< have not connected yet; idle: are not answered yet
@@ -32,10 +36,19 @@ struct Session {
     Report report = {};
     ringfort::coro::Event changed = {};  ///< set when one of the counts reached what is waited for
 
-    /// Notes that one request was answered, after `duration`.
-    void count(ringfort::Instant::duration duration) noexcept;
+    /// Notes that a request that began, or was due, at `begun` was answered at `now`.
+    void count(ringfort::Instant begun, ringfort::Instant now) noexcept;
+    /// Notes that a request that was due at `due` is without an answer at `now`, and stays so.
+    void give_up(ringfort::Instant due, ringfort::Instant now) noexcept;
+    [[nodiscard]] bool paced() const noexcept { return options.rate_per_s > 0; }
     /// Notes that a connection has become ready, or never will.
     void ready() noexcept;
+
+private:
+    void record(ringfort::Instant::duration duration) noexcept;
+    [[nodiscard]] bool in_window(ringfort::Instant due) const noexcept {
+        return due >= window_begin && due < window_end;
+    }
 };
 
 /// One connection: two tasks, one that sends and one that receives and verifies, so that neither
@@ -58,12 +71,15 @@ public:
     void stop();
     /// Gives up when what is being waited for is overdue.
     void look_for_timeout(ringfort::Instant now);
-    /// Ends without counting anything: the run was interrupted.
-    void abandon();
+    /// Counts nothing from now on: the run was interrupted, and its task is about to be cancelled.
+    void abandon() noexcept { failed_ = true; }
     /// Returns how many requests are due and not sent.
     [[nodiscard]] std::uint64_t behind() const noexcept {
         return scheduled_ > started_ ? scheduled_ - started_ : 0;
     }
+
+    /// At a fixed rate: enters the requests that were due and are never sent into the latencies.
+    void give_up_unsent(ringfort::Instant now);
 
 private:
     static constexpr std::uint64_t unlimited = std::numeric_limits<std::uint64_t>::max();
@@ -80,6 +96,7 @@ private:
     void complete_requests();
     void start_requests(ringfort::Instant now);
     void end_when_answered();
+    void give_up_unanswered();
     void fail(std::uint64_t Failures::* counter);
     void fail(const ringfort::Error& error);
     void leave();

@@ -33,7 +33,9 @@ struct Report {
     std::uint64_t requests = 0;  ///< answered and verified inside the window; idle: at all
     std::uint64_t bytes = 0;     ///< received and verified inside the window
     double seconds = 0;          ///< length of the window
-    Histogram latency;           ///< of the requests answered inside the window; not of bulk
+    /// Of the requests answered inside the window; at a fixed rate of those due inside it, the ones
+    /// that were never sent or never answered with the time they waited. Not of bulk.
+    Histogram latency;
     std::vector<Sample> samples;
     Failures failures;            ///< of the whole run, warm-up and end included
     std::uint64_t lost = 0;       ///< requests that never got their answer

@@ -68,6 +68,7 @@ private:
     rf::coro::Task<void> patrol();
     rf::coro::Task<void> pace();
     rf::coro::Task<void> stop();
+    void make_due(rf::Instant now);
     void look_after();
     template <class Done>
     rf::coro::Task<void> until(Done done);
@@ -77,7 +78,7 @@ private:
     Session session_;
     std::deque<Connection> connections_;
     rf::Instant origin_;
-    rf::Instant window_begin_{};
+    std::uint64_t due_ = 0;  ///< requests of a fixed rate, so far
 };
 
 /// Waits until `done()` or nothing is left to wait for. Whatever may bring that about sets
@@ -122,13 +123,16 @@ rf::coro::Task<Report> Conductor::conduct() {
     session_.counting = options_.mode == Mode::idle;
     if (options_.before_connecting) options_.before_connecting();
     co_await connect_all(connections);
-    if (options_.rate_per_s > 0) attendants.spawn(pace());
+    session_.rate_origin = rf::now();
+    if (session_.paced()) attendants.spawn(pace());
     co_await pause(options_.warmup);
     co_await count_window();
     co_await stop();
     co_await until([] { return false; });
-    if (session_.report.interrupted)
+    if (session_.report.interrupted) {
         for (Connection& connection : connections_) connection.abandon();
+        connections.cancel();  // those that are connecting or churning, too
+    }
     co_await connections.join();
     attendants.cancel();
     co_await attendants.join();
@@ -140,9 +144,10 @@ rf::coro::Task<void> Conductor::count_window() {
     if (options_.window_begins) options_.window_begins();
     report.connected = session_.live;
     session_.counting = true;
-    window_begin_ = rf::now();
+    session_.window_begin = rf::now();
     co_await pause(options_.duration);
-    report.seconds = seconds(rf::now() - window_begin_);
+    session_.window_end = rf::now();
+    report.seconds = seconds(session_.window_end - session_.window_begin);
     session_.counting = false;
     if (options_.window_ends) options_.window_ends();
 }
@@ -150,11 +155,13 @@ rf::coro::Task<void> Conductor::count_window() {
 /// Has every connection end. Ten thousand sockets take a tenth of a second to shut down, so this
 /// task lets the others run in between.
 rf::coro::Task<void> Conductor::stop() {
+    if (session_.paced()) make_due(session_.window_end);  // the pacer may not have come to it
     session_.starting = false;
     rf::coro::Event ready;
     ready.set();
     for (Connection& connection : connections_) {
         session_.report.behind += connection.behind();
+        connection.give_up_unsent(session_.window_end);
         connection.stop();
         (void)co_await ready.wait();  // goes behind the others when this task has had its share
     }
@@ -170,7 +177,7 @@ void Conductor::look_after() {
     Report& report = session_.report;
     for (Connection& connection : connections_) connection.look_for_timeout(now);
     if (session_.counting && options_.mode != Mode::idle)
-        report.samples.push_back({seconds(now - window_begin_), report.requests});
+        report.samples.push_back({seconds(now - session_.window_begin), report.requests});
     if (options_.progress)
         options_.progress(
             {seconds(now - origin_), session_.answered, report.failures.total(), session_.live});
@@ -184,17 +191,20 @@ void Conductor::look_after() {
 rf::coro::Task<void> Conductor::pace() {
     rf::coro::Event due;
     Alarm alarm{session_.loop, due};
-    session_.rate_origin = rf::now();
-    for (std::uint64_t number = 0; session_.starting;) {
-        const double elapsed = seconds(rf::now() - session_.rate_origin);
-        const auto wanted = static_cast<std::uint64_t>(elapsed * options_.rate_per_s) + 1;
-        for (; number < wanted; ++number) connections_[number % connections_.size()].schedule();
+    while (session_.starting) {
+        make_due(rf::now());
         due.reset();
         alarm.set(session_.rate_origin +
                   std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>{
-                      static_cast<double>(number) / options_.rate_per_s}));
+                      static_cast<double>(due_) / options_.rate_per_s}));
         if (!co_await due.wait()) co_return;
     }
+}
+
+void Conductor::make_due(rf::Instant now) {
+    const double elapsed = seconds(now - session_.rate_origin);
+    const auto wanted = static_cast<std::uint64_t>(elapsed * options_.rate_per_s) + 1;
+    for (; due_ < wanted; ++due_) connections_[due_ % connections_.size()].schedule();
 }
 
 rf::Result<void> require_fds(const Options& options) {

@@ -18,15 +18,20 @@ struct Verdict {
     Outcome outcome = Outcome::not_measured;
 };
 
-/// The medians of bench_coro by the names it prints: "call", "resume", "spawn", in ns.
-using MicroFigures = std::map<std::string, double>;
+/// Figures that are no cell's, by name.
+using Figures = std::map<std::string, double>;
 
-/// Runs bench_coro; empty when it cannot be run.
-[[nodiscard]] MicroFigures run_micro(const std::string& program);
+/// Runs bench_coro; returns the medians by the names it prints: "call", "resume", "spawn", in ns.
+/// Empty when it cannot be run.
+[[nodiscard]] Figures run_micro(const std::string& program);
 
-/// Judges every bar that cells and figures allow; the others are not_measured.
+/// The least number of pairs that a ratio is judged by.
+inline constexpr std::size_t pairs_needed = 20;
+
+/// Judges every bar that cells and figures allow; the others are not_measured, with what is missing
+/// in the remark. A bar against the best of several is met only if each of them was measured.
 [[nodiscard]] std::vector<Verdict> judge(const std::vector<CellResult>& cells,
-                                         const MicroFigures& micro);
+                                         const Figures& figures);
 
 /// Lays verdicts out as a table.
 [[nodiscard]] std::string to_table(const std::vector<Verdict>& verdicts);

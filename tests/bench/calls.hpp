@@ -4,6 +4,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -26,12 +27,16 @@ public:
     [[nodiscard]] std::uint64_t enters() const { return sum(enters_); }
     /// Returns the system calls of every kind so far.
     [[nodiscard]] std::uint64_t all() const { return sum(all_); }
+    /// Returns how often memory was asked for from the C library's allocator so far; nothing where
+    /// the kernel cannot count calls of a library's functions.
+    [[nodiscard]] std::optional<std::uint64_t> allocations() const;
 
 private:
     static std::uint64_t sum(const std::vector<int>& counters);
 
     std::vector<int> enters_;
     std::vector<int> all_;
+    std::vector<int> allocations_;  // empty when they cannot be counted
 };
 
 }  // namespace bench

@@ -27,19 +27,27 @@ struct Reading {
     CpuTime server;
     std::uint64_t load_ns = 0;
     std::uint64_t idle_ns = 0;
+    std::uint64_t upstream_ns = 0;
     std::uint64_t enters = 0;
     std::uint64_t calls = 0;
+    std::optional<std::uint64_t> allocations = {};
 };
 
-Reading read_clocks(const Contestant& server, const Cores& cores, const CallCounter* counter) {
+Reading read_clocks(const Contestant& server, const CellOptions& options,
+                    const CallCounter* counter) {
+    const Cores& cores = options.cores;
     timespec own{};
     clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &own);
     const auto own_ns = static_cast<std::uint64_t>(own.tv_sec) * 1'000'000'000U +
                         static_cast<std::uint64_t>(own.tv_nsec);
-    Reading reading{server.cpu(), own_ns, idle_ns(cores), 0, 0};
+    Reading reading{server.cpu(), own_ns, idle_ns(cores)};
+    const bool shared = cores.upstream == cores.server || cores.upstream == cores.load;
+    if (options.upstream != nullptr && shared)
+        reading.upstream_ns = options.upstream->cpu().total_ns;
     if (counter != nullptr) {
         reading.enters = counter->enters();
         reading.calls = counter->all();
+        reading.allocations = counter->allocations();
     }
     return reading;
 }
@@ -116,17 +124,15 @@ struct Notes {
 
 void take_notes(load::Options& load, Notes& notes, const CellSpec& spec, const Contestant& server,
                 const CellOptions& options, const CallCounter* counter) {
-    load.window_begins = [&, counter] {
-        notes.begin = read_clocks(server, options.cores, counter);
-    };
-    load.window_ends = [&, counter] { notes.end = read_clocks(server, options.cores, counter); };
+    load.window_begins = [&, counter] { notes.begin = read_clocks(server, options, counter); };
+    load.window_ends = [&, counter] { notes.end = read_clocks(server, options, counter); };
     if (spec.work != Work::idle) return;
     load.before_connecting = [&] {
         notes.memory.before = memory_of(server);
         notes.memory.kernel_before = load::kernel_memory();
     };
     load.window_ends = [&, counter] {
-        notes.end = read_clocks(server, options.cores, counter);
+        notes.end = read_clocks(server, options, counter);
         notes.memory.after = memory_of(server);
         notes.memory.kernel_after = load::kernel_memory();
     };
@@ -136,18 +142,24 @@ Slice slice_of(const load::Report& report, const Notes& notes, const CellSpec& s
                const Cores& where) {
     const CpuTime cpu = notes.end.server - notes.begin.server;
     const double cores = where.server == where.load ? 1 : 2;
-    const std::uint64_t known_ns = cpu.total_ns + (notes.end.load_ns - notes.begin.load_ns) +
-                                   (notes.end.idle_ns - notes.begin.idle_ns);
-    const double others_s = cores * report.seconds - static_cast<double>(known_ns) / 1e9;
+    const auto seconds = [](std::uint64_t begin, std::uint64_t end) {  // idle clocks may step back
+        return (static_cast<double>(end) - static_cast<double>(begin)) / 1e9;
+    };
     Slice slice{.seconds = report.seconds,
                 .requests = report.requests,
                 .bytes = report.bytes,
                 .cpu = cpu,
-                .others_s = std::max(0.0, others_s)};
+                .upstream_s = seconds(notes.begin.upstream_ns, notes.end.upstream_ns)};
+    slice.others_s = cores * report.seconds - seconds(0, cpu.total_ns) -
+                     seconds(notes.begin.load_ns, notes.end.load_ns) -
+                     seconds(notes.begin.idle_ns, notes.end.idle_ns) - slice.upstream_s;
     const auto requests = static_cast<double>(std::max<std::uint64_t>(1, report.requests));
     slice.enters_per_request =
         static_cast<double>(notes.end.enters - notes.begin.enters) / requests;
     slice.calls_per_request = static_cast<double>(notes.end.calls - notes.begin.calls) / requests;
+    if (notes.begin.allocations && notes.end.allocations)
+        slice.allocations_per_request =
+            static_cast<double>(*notes.end.allocations - *notes.begin.allocations) / requests;
     if (spec.work == Work::idle) add_memory(slice, notes.memory, report.connected);
     return slice;
 }
@@ -171,6 +183,12 @@ void run_slice(const CellSpec& spec, const CellOptions& options, const Contestan
     server.require_same_processes();
     series.slices.push_back(slice_of(*report, notes, spec, options.cores));
     series.latency.merge(report->latency);
+}
+
+/// Memory grows once in a process's life, and is counted, not timed: a few slices are enough.
+std::uint32_t pairs_of(const CellSpec& spec, const CellOptions& options) {
+    constexpr std::uint32_t memory_slices = 3;
+    return spec.work == Work::idle ? std::min(options.pairs, memory_slices) : options.pairs;
 }
 
 /// Starts a server; when it does not serve, that is its failure.
@@ -207,6 +225,13 @@ double Series::user_share() const {
         ticks += static_cast<double>(slice.cpu.user_ticks + slice.cpu.system_ticks);
     }
     return ticks > 0 ? user / ticks : 0;
+}
+
+std::optional<double> Series::allocations_per_request() const {
+    std::vector<double> counted;
+    for (const Slice& slice : slices)
+        if (slice.allocations_per_request) counted.push_back(*slice.allocations_per_request);
+    return counted.empty() ? std::nullopt : std::optional{spread_of(std::move(counted)).median};
 }
 
 const Series* CellResult::find(const std::string& server) const {
@@ -263,12 +288,23 @@ Ratio ratio_of(const CellResult& cell, const Series& mine, const Series& other) 
     return {spread_of(std::move(ratios)), static_cast<std::size_t>(below), count};
 }
 
+std::vector<std::size_t> order_of(std::size_t round, std::size_t count) {
+    std::vector<std::size_t> order(count);
+    for (std::size_t place = 0; place < count; ++place) order[place] = (round / 2 + place) % count;
+    if (round % 2 == 1) std::reverse(order.begin(), order.end());
+    return order;
+}
+
+double seconds_of(const CellSpec& spec, const CellOptions& options) {
+    constexpr double connecting_and_ending = 50e-6;  // a connection, both ends
+    const double slice = std::chrono::duration<double>(warmup + options.slice).count() +
+                         connecting_and_ending * spec.connections;
+    return slice * (pairs_of(spec, options) + (spec.work == Work::idle ? 0 : 1));
+}
+
 CellResult run_cell(const CellSpec& spec, const CellOptions& options,
                     const std::vector<Launch>& servers) {
-    // Memory grows once in a process's life, and is counted, not timed: a few slices are enough.
-    constexpr std::uint32_t memory_slices = 3;
-    const std::uint32_t pairs =
-        spec.work == Work::idle ? std::min(options.pairs, memory_slices) : options.pairs;
+    const std::uint32_t pairs = pairs_of(spec, options);
     CellResult result{spec, {}};
     Servers running(servers.size());
     for (const Launch& launch : servers) result.series.push_back({launch.name, 0});
@@ -276,7 +312,7 @@ CellResult run_cell(const CellSpec& spec, const CellOptions& options,
         try_start(servers[i], running[i], result.series[i]);
     for (std::uint32_t round = 0; round <= pairs; ++round) {
         if (round == 0 && spec.work == Work::idle) continue;
-        for (std::size_t i = 0; i < servers.size(); ++i)
+        for (const std::size_t i : order_of(round, servers.size()))
             try_slice(spec, options, servers[i], running[i], result.series[i]);
         if (round > 0) continue;
         for (Series& series : result.series) {  // the first of each is thrown away

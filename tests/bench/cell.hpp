@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -19,7 +20,8 @@ namespace bench {
 struct CellOptions {
     std::uint32_t pairs = 10;  ///< slices of each server
     std::chrono::milliseconds slice{500};
-    Cores cores;  ///< where server and load run, to see who else does
+    Cores cores;                           ///< where server and load run, to see who else does
+    const Contestant* upstream = nullptr;  ///< the echo behind relays
     std::function<bool()> interrupted;
 };
 
@@ -29,16 +31,19 @@ struct Slice {
     std::uint64_t requests = 0;
     std::uint64_t bytes = 0;  ///< that came back
     CpuTime cpu;              ///< used inside the slice
-    double others_s = 0;      ///< of the two cores' time, used by neither the server nor the load
+    double upstream_s = 0;    ///< used by the echo behind a relay, if on one of the two cores
+    /// Of the two cores' time, used by neither server, load nor the echo behind a relay. The
+    /// kernel's idle clock is coarse: of one slice it can be below 0.
+    double others_s = 0;
     double resident_bytes_per_connection = 0;  ///< idle only, as the next two
     double slab_bytes_per_connection = 0;
     double unreclaimable_bytes_per_connection = 0;
-    double enters_per_request = 0;  ///< calls only, as the next one
+    double enters_per_request = 0;  ///< calls only, as the next ones
     double calls_per_request = 0;
+    std::optional<double> allocations_per_request = {};
 };
 
-/// All slices of one server in a cell; slice i of each was run right after slice i of the one
-/// before it.
+/// All slices of one server in a cell; slice i of each was run in the same round.
 struct Series {
     std::string server;
     std::size_t processes = 0;
@@ -48,6 +53,8 @@ struct Series {
 
     /// Returns the share of its CPU time spent in user space, over all slices.
     [[nodiscard]] double user_share() const;
+    /// Returns the median of the slices; nothing where allocations were not counted.
+    [[nodiscard]] std::optional<double> allocations_per_request() const;
 };
 
 /// What came of a cell.
@@ -78,6 +85,13 @@ struct Ratio {
     std::size_t pairs = 0;
 };
 [[nodiscard]] Ratio ratio_of(const CellResult& cell, const Series& mine, const Series& other);
+
+/// Returns the order in which a round loads `count` servers: in twice as many rounds each server
+/// has each place twice, and follows each neighbour as often as it is followed by it.
+[[nodiscard]] std::vector<std::size_t> order_of(std::size_t round, std::size_t count);
+
+/// Estimates how long a cell takes for each of its servers.
+[[nodiscard]] double seconds_of(const CellSpec& spec, const CellOptions& options);
 
 /// Puts the load on all servers in turn: a slice each that is thrown away, then the counted ones.
 /// All are started before and ended after; only one is loaded at a time, the others wait in the

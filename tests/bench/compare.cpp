@@ -5,7 +5,10 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <chrono>
+#include <cmath>
+#include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
 #include <filesystem>
 #include <fstream>
@@ -14,6 +17,7 @@
 #include <string>
 #include <vector>
 
+#include "accepts.hpp"
 #include "bars.hpp"
 #include "calls.hpp"
 #include "cell.hpp"
@@ -23,6 +27,7 @@
 #include "surroundings.hpp"
 
 import load;
+import ringfort;
 
 namespace {
 
@@ -37,16 +42,19 @@ struct Arguments {
     std::string plots;
     bool quick = false;
     bool bars = false;
+    bool accepts = false;
     bool control = false;
     bool list = false;
 };
 
 /// What a run does, settled from the arguments.
 struct Plan {
-    std::vector<bench::CellSpec> cells;
-    std::vector<bench::Entry> entries;
-    bench::Site site;
-    bench::CellOptions options;
+    enum class Purpose : std::uint8_t { figures, bars };
+    Purpose purpose = Purpose::figures;
+    std::vector<bench::CellSpec> cells = {};
+    std::vector<bench::Entry> entries = {};
+    bench::Site site = {};
+    bench::CellOptions options = {};
 };
 
 void declare(CLI::App& app, Arguments& arguments) {
@@ -69,6 +77,8 @@ void declare(CLI::App& app, Arguments& arguments) {
     app.add_option("--plot", arguments.plots, "write a bar chart of each cell to this directory");
     app.add_flag("--quick", arguments.quick, "the short list of cells and contestants, 6 pairs");
     app.add_flag("--bars", arguments.bars, "the cells that the bars need, 20 pairs, and verdicts");
+    app.add_flag("--accepts", arguments.accepts,
+                 "how our workers share connections, instead of cells");
     app.add_flag("--control", arguments.control,
                  "the yardstick beside itself: how far from 1 a ratio is by chance");
     app.add_flag("--list", arguments.list, "name cells and contestants and do nothing");
@@ -121,6 +131,23 @@ bool needed_for_bars(const bench::CellSpec& cell, const bench::Entry& entry) {
     return false;
 }
 
+bool takes_part(const Plan& plan, const bench::CellSpec& cell, const bench::Entry& entry) {
+    return entry.kind == cell.kind && !entry.command.empty() &&
+           (plan.purpose == Plan::Purpose::figures || needed_for_bars(cell, entry));
+}
+
+/// Tells how long the cells will take, roughly.
+double minutes_of(const Plan& plan) {
+    double seconds = 0;
+    for (const bench::CellSpec& cell : plan.cells) {
+        const auto servers =
+            std::count_if(plan.entries.begin(), plan.entries.end(),
+                          [&](const bench::Entry& entry) { return takes_part(plan, cell, entry); });
+        seconds += static_cast<double>(servers) * bench::seconds_of(cell, plan.options);
+    }
+    return std::ceil(seconds / 60);
+}
+
 void list(const std::vector<bench::CellSpec>& cells, const std::vector<bench::Entry>& entries) {
     for (const bench::CellSpec& cell : cells)
         fmt::print("cell {:<24} {}\n", cell.name(), cell.title());
@@ -140,19 +167,19 @@ void name_absent(const Plan& plan) {
     if (!absent.empty()) fmt::print("left out: {}: not built or not installed\n", absent);
 }
 
-bench::CellResult run_one(const Plan& plan, const bench::CellSpec& cell, bool bars) {
+bench::CellResult run_one(const Plan& plan, const bench::CellSpec& cell) {
     std::optional<bench::Contestant> upstream;
     bench::Site site = plan.site;
+    bench::CellOptions options = plan.options;
     if (cell.kind == bench::Kind::relay) {
         upstream.emplace(bench::upstream_launch(site));
         site.upstream_port = upstream->port();
+        options.upstream = &*upstream;
     }
     std::vector<bench::Launch> launches;
-    for (const bench::Entry& entry : plan.entries) {
-        if (entry.kind != cell.kind || (bars && !needed_for_bars(cell, entry))) continue;
-        if (auto launch = bench::launch_of(entry, site)) launches.push_back(*std::move(launch));
-    }
-    return bench::run_cell(cell, plan.options, launches);
+    for (const bench::Entry& entry : plan.entries)
+        if (takes_part(plan, cell, entry)) launches.push_back(*bench::launch_of(entry, site));
+    return bench::run_cell(cell, options, launches);
 }
 
 void write_file(const std::string& path, const std::string& text) {
@@ -170,26 +197,52 @@ void show(const bench::CellResult& result, const Plan& plan, const Arguments& ar
         write_file(fmt::format("{}/{}.svg", arguments.plots, result.spec.name()), chart);
 }
 
+/// Measures how our echo accepts with four workers; returns whether that was possible.
+bool show_accepts(const Plan& plan, bench::Figures& figures) {
+    bench::Site site = plan.site;
+    site.workers = 4;
+    const auto ours =
+        std::find_if(plan.entries.begin(), plan.entries.end(), [](const bench::Entry& entry) {
+            return entry.form == bench::Entry::Form::ours && entry.kind == bench::Kind::echo;
+        });
+    try {
+        const auto launch =
+            ours != plan.entries.end() ? bench::launch_of(*ours, site) : std::nullopt;
+        if (!launch) throw std::runtime_error("our echo is not built");
+        const bench::Accepts accepts = bench::measure_accepts(*launch, plan.options.interrupted);
+        fmt::print("{}", bench::to_table(accepts));
+        bench::add_figures(accepts, figures);
+        return true;
+    } catch (const std::runtime_error& error) {
+        if (interrupted != 0) throw;
+        fmt::print("FAILED: accepts: {}\n", error.what());
+        return false;
+    }
+}
+
 /// Runs every cell; returns whether no server failed.
 bool compare(const Plan& plan, const Arguments& arguments) {
     std::vector<bench::CellResult> results;
     bool clean = true;
     for (const bench::CellSpec& cell : plan.cells) {
-        results.push_back(run_one(plan, cell, arguments.bars));
+        results.push_back(run_one(plan, cell));
         show(results.back(), plan, arguments);
         for (const bench::Series& series : results.back().series)
             clean = clean && series.failure.empty();
         if (!arguments.json.empty()) write_file(arguments.json, bench::to_json(results));
     }
+    bench::Figures figures;
+    if (arguments.bars || arguments.accepts) clean = show_accepts(plan, figures) && clean;
     if (arguments.bars) {
-        const auto micro = bench::run_micro(plan.site.build + "/tests/bench/bench_coro");
-        fmt::print("{}", bench::to_table(bench::judge(results, micro)));
+        figures.merge(bench::run_micro(plan.site.build + "/tests/bench/bench_coro"));
+        fmt::print("{}", bench::to_table(bench::judge(results, figures)));
     }
     return clean;
 }
 
 Plan make_plan(const Arguments& arguments) {
-    Plan plan{choose_cells(arguments), {}, {}, {}};
+    Plan plan{.purpose = arguments.bars ? Plan::Purpose::bars : Plan::Purpose::figures};
+    if (!arguments.accepts) plan.cells = choose_cells(arguments);
     plan.site.build = arguments.build;
     plan.site.directory = std::filesystem::absolute(arguments.directory).string();
     plan.site.cores = plan.options.cores = bench::pick_cores();
@@ -198,6 +251,14 @@ Plan make_plan(const Arguments& arguments) {
     plan.options.slice = std::chrono::milliseconds(static_cast<int>(arguments.seconds * 1000));
     plan.options.interrupted = load::interrupted;
     return plan;
+}
+
+/// Decides what carries the requests of ours and of the load, whatever the environment says.
+std::string settle_driver() {
+    ::unsetenv("RINGFORT_DRIVER");
+    const auto loop = ringfort::uring::Loop::open({});
+    if (!loop) throw std::runtime_error("the load cannot run: " + loop.error().text());
+    return (*loop)->backend() == ringfort::uring::Backend::epoll ? "epoll" : "io_uring";
 }
 
 void prepare(Plan& plan) {
@@ -215,6 +276,10 @@ void prepare(Plan& plan) {
                       [](const bench::CellSpec& cell) { return cell.work == bench::Work::calls; });
     }
     name_absent(plan);
+    plan.site.driver = settle_driver();
+    fmt::print("driver:   {} carries ringfort and the load{}\n", plan.site.driver,
+               plan.site.driver == "io_uring" ? "" : ", because io_uring is refused here");
+    fmt::print("time:     about {:.0f} minutes\n", minutes_of(plan));
     std::fflush(stdout);
     bench::pin_to(cores.load);
     (void)load::raise_fd_limit();  // the servers inherit it

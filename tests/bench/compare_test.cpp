@@ -49,11 +49,22 @@ TEST_CASE("compare runs a cell and writes table, JSON and chart") {
     INFO(output);
     CHECK(status == 0);
     CHECK(output.find("| ringfort ") != output.npos);
+    CHECK(output.find("driver:   ") != output.npos);
     CHECK(output.find("| epoll ") != output.npos);
     CHECK(output.find("Relay: 1 connection") != output.npos);
     CHECK(read(directory.file("all.json")).find("\"cell\":\"echo-c1-p64-d1\"") !=
           std::string::npos);
     CHECK(read(directory.file("plots/echo-c1-p64-d1.svg")).starts_with("<svg "));
+}
+
+TEST_CASE("compare counts what each of four workers accepts, and waits while one is stopped") {
+    const Directory directory;
+    const int status = compare(directory, "--accepts");
+    const std::string output = read(directory.path("out"));
+    INFO(output);
+    CHECK(status == 0);
+    CHECK(output.find("held: most connections of a worker / mean | 5 |") != output.npos);
+    CHECK(output.find("the same with one worker stopped, ms | 400 |") != output.npos);
 }
 
 TEST_CASE("compare tells wrong usage from failure") {

@@ -141,6 +141,11 @@ bool ended_within(pid_t pid, Clock::duration limit) {
 
 }  // namespace
 
+char state_of(pid_t pid) {
+    const auto fields = stat_fields(pid);
+    return fields.empty() ? '\0' : fields[field_state].front();
+}
+
 Contestant::Contestant(Launch launch) : launch_(std::move(launch)) {
     spawn();
     try {

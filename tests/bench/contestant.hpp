@@ -28,6 +28,10 @@ struct CpuTime {
     std::uint64_t system_ticks = 0;  ///< likewise
 };
 
+/// Returns the state of a process as proc(5) spells it, 'T' for one that is stopped; 0 when it is
+/// gone.
+[[nodiscard]] char state_of(pid_t pid);
+
 /// A running server. The destructor ends it: SIGTERM, after three seconds SIGKILL to its group.
 class Contestant {
 public:

@@ -1,5 +1,9 @@
 // The modes of the load generator: against a faultless server they count what happens, and against
 // one that makes a mistake each of them notices.
+#include <arpa/inet.h>
+#include <fmt/format.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <catch2/catch_test_macros.hpp>
@@ -9,6 +13,7 @@
 #include <string>
 #include <system_error>
 #include <thread>
+#include <vector>
 
 import load;
 import ringfort;
@@ -26,6 +31,37 @@ using load::Mode;
 using load::Options;
 using load::Report;
 using std::chrono::milliseconds;
+
+namespace {
+
+/// A port whose queue of connections is full: who connects waits for an answer that never comes.
+class BlackHole {
+public:
+    BlackHole() {
+        sockaddr_in address{};
+        address.sin_family = AF_INET;
+        address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+        socklen_t size = sizeof address;
+        auto* const generic = reinterpret_cast<sockaddr*>(&address);
+        const ringfort::Fd& listener = sockets_.emplace_back(open());
+        REQUIRE(::bind(listener.get(), generic, size) == 0);
+        REQUIRE(::listen(listener.get(), 0) == 0);
+        REQUIRE(::getsockname(listener.get(), generic, &size) == 0);
+        port_ = ntohs(address.sin_port);
+        for (int i = 0; i < 4; ++i)
+            (void)::connect(sockets_.emplace_back(open()).get(), generic, size);
+    }
+    [[nodiscard]] std::uint16_t port() const { return port_; }
+
+private:
+    static ringfort::Fd open() {
+        return ringfort::Fd{::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)};
+    }
+    std::vector<ringfort::Fd> sockets_;
+    std::uint16_t port_ = 0;
+};
+
+}  // namespace
 
 TEST_CASE("every mode finds a faultless server faultless") {
     for (const Mode mode : {Mode::echo, Mode::churn, Mode::bulk, Mode::idle}) {
@@ -123,6 +159,63 @@ TEST_CASE("at a fixed rate a pause of the server delays every request that was d
     const double share = 50.0 / static_cast<double>(report.requests);
     CHECK(report.latency.quantile(1 - share) >=
           1'000'000U * static_cast<unsigned>(pause.count()) / 2);
+}
+
+TEST_CASE("at a fixed rate a pause beyond the end of the window delays every request due in it") {
+    // Due from 10 ms on, they are answered 210 ms after the begin, and the window ends before that;
+    // those that the pipeline has no room for are never sent.
+    const FaultyServer server(Fault::pause, 10);
+    Options options = small_load(server, Mode::echo);
+    options.connections = 1;
+    options.depth = 100;
+    options.rate_per_s = 1000;
+    options.warmup = milliseconds(0);
+    options.duration = milliseconds(150);
+    const Report report = outcome_of(options);
+    INFO("it says: " << load::describe(report));
+    CHECK(report.failures.total() == 0);
+    CHECK(report.behind > 0);
+    const auto due = static_cast<std::uint64_t>(report.seconds * options.rate_per_s);
+    CHECK(report.latency.count() >= due - 2);
+    CHECK(report.latency.count() <= due + 2);
+    CHECK(report.latency.quantile(0.5) >= 50'000'000U);
+}
+
+TEST_CASE("at a fixed rate a request that is never answered counts as long as it was waited for") {
+    const FaultyServer server(Fault::stall, 1);
+    Options options = small_load(server, Mode::echo);
+    options.connections = 1;
+    options.depth = 10;
+    options.rate_per_s = 100;
+    options.warmup = milliseconds(0);
+    options.duration = milliseconds(50);
+    options.timeout = milliseconds(300);
+    const Report report = outcome_of(options);
+    CHECK(report.failures.timed_out == 1);
+    CHECK(report.latency.count() >= 4);
+    CHECK(report.latency.quantile(0.5) >= 200'000'000U);
+}
+
+TEST_CASE("an interrupt ends every mode at once, also while nobody answers or accepts") {
+    const FaultyServer stalled(Fault::stall, 1);
+    const BlackHole hole;
+    for (const std::uint16_t port : {stalled.port(), hole.port()}) {
+        for (const Mode mode : {Mode::echo, Mode::churn, Mode::bulk, Mode::idle}) {
+            INFO(load::name_of(mode) << (port == hole.port() ? ", connecting" : ", stalled"));
+            Options options = small_load(stalled, mode);
+            options.target = *ringfort::Address::parse(fmt::format("127.0.0.1:{}", port));
+            options.timeout = milliseconds(20'000);
+            options.duration = milliseconds(20'000);
+            const auto begun = std::chrono::steady_clock::now();
+            options.interrupted = [&] {
+                return std::chrono::steady_clock::now() - begun > milliseconds(100);
+            };
+            const Report report = outcome_of(options);
+            CHECK(std::chrono::steady_clock::now() - begun < milliseconds(10'000));
+            CHECK(report.interrupted);
+            CHECK(report.failures.total() == 0);
+        }
+    }
 }
 
 TEST_CASE("more connections than the limit of descriptors allows are refused beforehand") {

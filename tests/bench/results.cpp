@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <string>
 
 import load;
@@ -32,6 +33,11 @@ std::string spread_text(const Spread& spread, int digits) {
                        spread.most, digits);
 }
 
+std::string allocations_text(const Series& series) {
+    const auto median = series.allocations_per_request();
+    return median ? fmt::format("{:.4f}", *median) : "not counted";
+}
+
 /// The last column: our figure over this one.
 std::string ratio_text(const CellResult& cell, const Series& series) {
     const Series* mine = cell.find(ours);
@@ -58,7 +64,8 @@ std::string head(const CellResult& cell) {
             columns = cell.spec.unit() + ": median (min..max) | slab | of it unreclaimable";
             break;
         case Work::calls:
-            columns = cell.spec.unit() + ": median (min..max) | system calls/request | krps";
+            columns = cell.spec.unit() +
+                      ": median (min..max) | system calls/request | allocations/request | krps";
             break;
     }
     std::string text = fmt::format("| server | {} | ringfort / it | below 1 in |\n|", columns);
@@ -95,9 +102,9 @@ std::string row(const CellResult& cell, const Series& series) {
                 median([](const Slice& s) { return s.unreclaimable_bytes_per_connection; }));
             break;
         case Work::calls:
-            text += fmt::format("| {} | {:.3f} | {:.1f} ", spread_text(figure, 4),
+            text += fmt::format("| {} | {:.3f} | {} | {:.1f} ", spread_text(figure, 4),
                                 median([](const Slice& s) { return s.calls_per_request; }),
-                                median(krps));
+                                allocations_text(series), median(krps));
             break;
     }
     return text + ratio_text(cell, series);
@@ -115,8 +122,7 @@ std::string master_sentence(const Series& series) {
     return fmt::format("{}: {:.2f} % of the CPU is the master's. ", series.server, 100 * share);
 }
 
-/// Whatever else ran on the two cores spoils the figures; say so next to them. The echo behind a
-/// relay is one of these.
+/// Whatever else ran on the two cores spoils the figures; say so next to them.
 std::string others_sentence(const CellResult& cell, const Cores& cores) {
     constexpr double tolerated = 0.03;
     double others_s = 0;
@@ -128,12 +134,7 @@ std::string others_sentence(const CellResult& cell, const Cores& cores) {
         }
     }
     if (seconds <= 0) return {};
-    const double share = others_s / ((cores.server == cores.load ? 1 : 2) * seconds);
-    if (cell.spec.kind == Kind::relay)
-        return fmt::format(
-            "The echo behind the relay, other programs and the hypervisor took "
-            "{:.1f} % of the cores used. ",
-            100 * share);
+    const double share = std::max(0.0, others_s / ((cores.server == cores.load ? 1 : 2) * seconds));
     return fmt::format("{}ther programs and the hypervisor took {:.1f} % of the cores used. ",
                        share > tolerated ? "DISTURBED: o" : "O", 100 * share);
 }
@@ -143,11 +144,15 @@ std::string slice_json(const CellResult& cell, const Slice& slice) {
         "{{\"figure\":{:.6g},\"seconds\":{:.4f},\"requests\":{},\"bytes\":{},\"cpu_us\":{:.1f},"
         "\"cpu_us_per_request\":{:.4f},\"user_ticks\":{},\"system_ticks\":{},"
         "\"slab_bytes_per_connection\":{:.1f},\"unreclaimable_bytes_per_connection\":{:.1f},"
-        "\"calls_per_request\":{:.5f},\"others_s\":{:.4f}}}",
+        "\"calls_per_request\":{:.5f},\"allocations_per_request\":{},"
+        "\"upstream_s\":{:.4f},\"others_s\":{:.4f}}}",
         cell.figure(slice), slice.seconds, slice.requests, slice.bytes,
         static_cast<double>(slice.cpu.total_ns) / 1e3, cpu_us_per_request(slice),
         slice.cpu.user_ticks, slice.cpu.system_ticks, slice.slab_bytes_per_connection,
-        slice.unreclaimable_bytes_per_connection, slice.calls_per_request, slice.others_s);
+        slice.unreclaimable_bytes_per_connection, slice.calls_per_request,
+        slice.allocations_per_request ? fmt::format("{:.6f}", *slice.allocations_per_request)
+                                      : "null",
+        slice.upstream_s, slice.others_s);
 }
 
 std::string series_json(const CellResult& cell, const Series& series) {

@@ -77,9 +77,9 @@ void write(const std::string& path, const std::string& text) {
 std::string our_configuration(const Entry& entry, const Site& site) {
     const std::string service = entry.kind == Kind::echo ? "echo" : "proxy";
     std::string text = fmt::format(
-        "[master]\nworkers = 1\n\n[worker]\nconnections = 12000\n\n"
+        "[master]\nworkers = {}\n\n[worker]\nconnections = 12000\ndriver = \"{}\"\n\n"
         "[[listener]]\naddress = \"127.0.0.1:0\"\nservice = \"{}\"\n",
-        service);
+        site.workers, site.driver, service);
     if (entry.kind == Kind::relay)
         text +=
             fmt::format("\n[service.proxy]\nupstreams = [\"127.0.0.1:{}\"]\n", site.upstream_port);
@@ -98,6 +98,13 @@ std::vector<Entry> roster(const Site& site) {
     for (const auto& [kind, name] : known)
         if (!among(all, kind, name)) all.push_back({std::string{name}, kind});
     return all;
+}
+
+std::vector<std::string> peers_of(Kind kind) {
+    std::vector<std::string> names;
+    for (const auto& [of, name] : known)
+        if (of == kind) names.emplace_back(name);
+    return names;
 }
 
 std::vector<Entry> control_roster(const Site& site) {

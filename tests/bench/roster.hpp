@@ -17,6 +17,8 @@ struct Site {
     std::string directory;  ///< gets configurations and logs
     Cores cores;
     std::uint16_t upstream_port = 0;  ///< relays: where they connect to
+    std::uint32_t workers = 1;        ///< of ours
+    std::string driver = "io_uring";  ///< of ours
 };
 
 /// One server of the benchmark. One without a command is known, but not built or not installed.
@@ -35,6 +37,8 @@ struct Entry {
 /// tests/bench/contestants/contestants.txt ("KIND|NAME|PROGRAM|ARGUMENT..." a line); those that are
 /// not there without a command.
 [[nodiscard]] std::vector<Entry> roster(const Site& site);
+/// Returns the names of all that a complete run has besides ours.
+[[nodiscard]] std::vector<std::string> peers_of(Kind kind);
 /// Returns only the yardstick, twice: what chance makes of a ratio.
 [[nodiscard]] std::vector<Entry> control_roster(const Site& site);
 

@@ -6,6 +6,7 @@
 #include <catch2/catch_test_macros.hpp>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <string>
 
 using bench::Entry;
@@ -58,6 +59,20 @@ TEST_CASE("contestants are those that the build lists, with their ports filled i
     const auto relay = bench::launch_of(find(entries, Kind::relay, "splice"), build.site());
     REQUIRE(relay.has_value());
     CHECK(relay->command == std::vector<std::string>{"/bin/sh", "0", "4321"});
+}
+
+TEST_CASE("ours is told how many workers to have and which driver to use") {
+    const FakeBuild build("");
+    bench::Site site = build.site();
+    fs::create_directories(fs::path{site.build} / "apps/echo");
+    fs::create_symlink("/bin/sh", fs::path{site.build} / "apps/echo/echo");
+    site.workers = 4;
+    const auto launch = bench::launch_of(find(bench::roster(site), Kind::echo, "ringfort"), site);
+    REQUIRE(launch.has_value());
+    std::ifstream file{launch->command.back()};
+    const std::string text{std::istreambuf_iterator<char>(file), {}};
+    CHECK(text.find("workers = 4\n") != text.npos);
+    CHECK(text.find("driver = \"io_uring\"\n") != text.npos);
 }
 
 TEST_CASE("a contestant that is not built or not listed is known, but cannot be started") {

@@ -55,7 +55,6 @@ private:
 void accept_with_callbacks(Acceptor& acceptor) {
     acceptor.async_accept([&acceptor](error_code error, Socket socket) {
         if (!error) {
-            error = socket.set_option(tcp::no_delay(true), error);  // it may be gone: seen later
             // Not make_shared, which would clear the buffer.
             std::shared_ptr<Session>(new Session(std::move(socket)))->receive();
         }
@@ -83,10 +82,11 @@ Awaitable<void> accept_with_coroutines(Acceptor& acceptor) {
     for (;;) {
         auto [failed, socket] = co_await acceptor.async_accept(as_tuple);
         if (failed) continue;
-        failed = socket.set_option(tcp::no_delay(true), failed);  // it may be gone: seen later
         asio::co_spawn(acceptor.get_executor(), echo(std::move(socket)), asio::detached);
     }
 }
+
+enum class Style { callbacks, coroutines };
 
 void lift_fd_limit() {
     rlimit limit{};
@@ -95,7 +95,7 @@ void lift_fd_limit() {
     setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-void serve(std::uint16_t port, bool with_coroutines) {
+void serve(std::uint16_t port, Style style) {
     lift_fd_limit();
     asio::io_context context(BOOST_ASIO_CONCURRENCY_HINT_UNSAFE);
     asio::basic_signal_set<Executor> signals(context.get_executor(), SIGTERM, SIGINT);
@@ -104,11 +104,12 @@ void serve(std::uint16_t port, bool with_coroutines) {
     Acceptor acceptor(context.get_executor());
     acceptor.open(tcp::v4());
     acceptor.set_option(Acceptor::reuse_address(true));
+    acceptor.set_option(tcp::no_delay(true));  // inherited by what it accepts
     acceptor.bind(tcp::endpoint(asio::ip::address_v4::loopback(), port));
     acceptor.listen(backlog);
     std::printf("listening %u\n", static_cast<unsigned>(acceptor.local_endpoint().port()));
     std::fflush(stdout);
-    if (with_coroutines) {
+    if (style == Style::coroutines) {
         asio::co_spawn(context.get_executor(), accept_with_coroutines(acceptor), asio::detached);
     } else {
         accept_with_callbacks(acceptor);
@@ -121,13 +122,15 @@ void serve(std::uint16_t port, bool with_coroutines) {
 int main(int argc, char** argv) try {
     char* end = nullptr;
     const unsigned long port = argc == 3 ? std::strtoul(argv[1], &end, 10) : 65536;
-    const bool with_coroutines = argc == 3 && std::strcmp(argv[2], "coroutines") == 0;
-    const bool with_callbacks = argc == 3 && std::strcmp(argv[2], "callbacks") == 0;
-    if (port > 65535 || *end != '\0' || !(with_coroutines || with_callbacks)) {
+    const auto named = [&](const char* style) {
+        return argc == 3 && std::strcmp(argv[2], style) == 0;
+    };
+    if (port > 65535 || *end != '\0' || !(named("callbacks") || named("coroutines"))) {
         std::fprintf(stderr, "usage: asio_echo PORT callbacks|coroutines\n");
         return 2;
     }
-    serve(static_cast<std::uint16_t>(port), with_coroutines);
+    serve(static_cast<std::uint16_t>(port),
+          named("coroutines") ? Style::coroutines : Style::callbacks);
     return 0;
 } catch (const std::exception& error) {
     std::fprintf(stderr, "asio_echo: %s\n", error.what());

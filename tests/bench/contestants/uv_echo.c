@@ -79,9 +79,7 @@ static void on_connection(uv_stream_t* listener, int status) {
     if (uv_accept(listener, (uv_stream_t*)peer) != 0 ||
         uv_read_start((uv_stream_t*)peer, lend_buffer, on_read) != 0) {
         drop((uv_stream_t*)peer);
-        return;
     }
-    uv_tcp_nodelay(peer, 1);
 }
 
 static void on_signal(uv_signal_t* signal, int number) {
@@ -104,9 +102,10 @@ int main(int argc, char** argv) {
     uv_tcp_init(loop, &listener);
     struct sockaddr_in address = loopback(port);
     require(uv_tcp_bind(&listener, (const struct sockaddr*)&address, 0), "bind");
-    require(uv_listen((uv_stream_t*)&listener, backlog, on_connection), "listen");
     uv_os_fd_t fd;
     require(uv_fileno((uv_handle_t*)&listener, &fd), "uv_fileno");
+    no_delay(fd); /* inherited by what it accepts */
+    require(uv_listen((uv_stream_t*)&listener, backlog, on_connection), "listen");
     announce(fd);
     uv_run(loop, UV_RUN_DEFAULT);
     return 0;
