@@ -214,7 +214,7 @@ bool show_accepts(const Plan& plan, bench::Figures& figures) {
         bench::add_figures(accepts, figures);
         return true;
     } catch (const std::runtime_error& error) {
-        if (interrupted != 0) throw;
+        if (load::interrupted()) throw;
         fmt::print("FAILED: accepts: {}\n", error.what());
         return false;
     }

@@ -58,9 +58,9 @@ TEST_CASE("compare runs a cell and writes table, JSON and chart") {
 }
 
 TEST_CASE("compare counts what each of four workers accepts, and waits while one is stopped") {
-    const Directory directory;
+    const testing::TempDir directory;
     const int status = compare(directory, "--accepts");
-    const std::string output = read(directory.path("out"));
+    const std::string output = read(directory.file("out"));
     INFO(output);
     CHECK(status == 0);
     CHECK(output.find("held: most connections of a worker / mean | 5 |") != output.npos);
