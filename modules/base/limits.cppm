@@ -33,8 +33,9 @@ inline constexpr Milliseconds bind_retry_ms{10};  ///< a dead ring holds its soc
 inline constexpr std::uint32_t worker_connections = 10'000;
 inline constexpr std::uint32_t max_worker_connections = 10'000'000;
 inline constexpr std::uint32_t max_open_files = 1U << 30;  ///< the kernel's highest fs.nr_open
-inline constexpr Milliseconds accept_backoff_ms{100};    ///< after EMFILE, ENFILE, ENOBUFS, ENOMEM
-inline constexpr Milliseconds linger_timeout_ms{1'000};  ///< for a peer that is being refused
+inline constexpr Milliseconds accept_backoff_ms{100};     ///< after EMFILE, ENFILE, ENOBUFS, ENOMEM
+inline constexpr Milliseconds linger_timeout_ms{1'000};   ///< for a peer that is being refused
+inline constexpr Milliseconds accept_warning_ms{10'000};  ///< between two of refused connections
 inline constexpr Milliseconds accept_sweep_ms{20};  ///< between looks for forgotten connections
 inline constexpr std::uint32_t resumptions_per_turn = 4'096;
 inline constexpr Milliseconds run_time_per_turn_ms{10};

@@ -3,6 +3,8 @@ module;
 #include <ringfort/try.h>
 
 #include <algorithm>
+#include <chrono>
+#include <compare>
 #include <coroutine>
 #include <cstddef>
 #include <exception>
@@ -23,10 +25,14 @@ namespace {
 bool skips_one(const Error& error) {
     using enum std::errc;
     for (const std::errc why : {connection_aborted, interrupted, protocol_error, no_protocol_option,
-                                network_down, network_unreachable, host_unreachable, timed_out,
-                                operation_not_supported, operation_not_permitted})
+                                network_down, network_unreachable, host_unreachable, timed_out})
         if (error.is(why)) return true;
     return false;
+}
+
+/// A firewall or a security module may refuse one connection, or all of them for a while.
+bool is_refusal(const Error& error) {
+    return error.is(std::errc::operation_not_permitted);
 }
 
 }  // namespace
@@ -94,10 +100,23 @@ coro::Task<Result<Stream>> Acceptor::accept() {
                     "{} ms. Raise master.open_files or lower worker.connections.",
                     socket.error().text(), backoff_.count());
             RF_CO_TRY(co_await loop_.sleep(backoff_));
+        } else if (is_refusal(socket.error())) {
+            warn_of_refusal(socket.error());
+            RF_CO_TRY(co_await loop_.sleep(backoff_));
         } else if (!skips_one(socket.error())) {
             co_return socket.error();
         }
     }
+}
+
+void Acceptor::warn_of_refusal(const Error& error) {
+    const Instant time = loop_.scheduler().time();
+    if (time < silent_until_) return;
+    silent_until_ = time + limits::accept_warning_ms;
+    log::warning(
+        "{}: a firewall or a security module refuses connections; after each the acceptor rests "
+        "for {} ms. Look at the rules of the machine for this program.",
+        error.text(), backoff_.count());
 }
 
 /// Takes what an exclusive acceptor has accepted ahead, then what waits in the kernel's queue.

@@ -1,6 +1,7 @@
 module;
 #include <poll.h>
 
+#include <chrono>
 #include <coroutine>
 #include <cstdint>
 #include <exception>
@@ -58,21 +59,25 @@ public:
 
     /// Awaits the next connection. A connection that its peer gave up meanwhile is skipped; when
     /// descriptors or memory have run out it logs once and tries again after the back-off, without
-    /// spinning. Suspends; cancellable: a connection accepted at that very moment is still
-    /// returned, or, from an exclusive listener, by the next call. Errors: ECANCELED; EINVAL and
-    /// its like when the listener is no listener.
+    /// spinning; and likewise when a firewall or a security module refuses (EPERM), which it logs
+    /// every `limits::accept_warning_ms` at most. Suspends; cancellable: a connection accepted at
+    /// that very moment is still returned, or, from an exclusive listener, by the next call.
+    /// Errors: ECANCELED; EINVAL, EOPNOTSUPP (a datagram socket), ENOTSOCK and EBADF when the
+    /// listener is no listener.
     [[nodiscard]] coro::Task<Result<Stream>> accept();
 
     /// Returns a connection that has arrived already, or nothing. To be called after an `accept`
     /// was cancelled, until it returns nothing: the kernel may have woken that accept, and no other
     /// process's, for a connection that it then did not take. Suspends. Errors: as for `accept`,
-    /// but without a back-off. On a kernel before 6.10 it waits for a millisecond at most. An
-    /// exclusive acceptor stops accepting and first returns what it has accepted ahead.
+    /// and those after which that would have rested. On a kernel before 6.10 it waits for a
+    /// millisecond at most. An exclusive acceptor stops accepting and first returns what it has
+    /// accepted ahead.
     [[nodiscard]] coro::Task<Result<std::optional<Stream>>> accept_waiting();
 
 private:
     friend class Sweep;
     [[nodiscard]] coro::Task<Result<Fd>> ask();
+    void warn_of_refusal(const Error& error);
     [[nodiscard]] coro::Task<Result<std::optional<Fd>>> take_waiting();
 
     uring::Loop& loop_;
@@ -81,6 +86,7 @@ private:
     Sweep* sweep_;
     uring::FdOperation* asking_ = nullptr;  ///< the accept in flight
     bool exhausted_ = false;
+    Instant silent_until_{};                     ///< about refusals
     std::optional<uring::AcceptStream> stream_;  ///< of an exclusive listener
 };
 

@@ -5,7 +5,9 @@ module;
 #include <sys/socket.h>
 
 #include <ringfort/try.h>
+#include <algorithm>
 #include <chrono>
+#include <compare>
 #include <coroutine>
 #include <exception>
 #include <optional>
@@ -20,6 +22,13 @@ namespace ringfort::net {
 
 namespace {
 
+/// What is left of `limit` after `begun`, at least nothing; nothing at all without a limit.
+std::optional<Milliseconds> left_of(std::optional<Milliseconds> limit, Instant begun) {
+    if (!limit) return std::nullopt;
+    const auto used = std::chrono::duration_cast<Milliseconds>(now() - begun);
+    return std::max(*limit - used, Milliseconds{0});
+}
+
 /// Makes a socket; waits within `limit` for a descriptor if there is none.
 coro::Task<Result<Fd>> make_socket(uring::Loop& loop, int family,
                                    std::optional<Milliseconds> limit) {
@@ -28,8 +37,9 @@ coro::Task<Result<Fd>> make_socket(uring::Loop& loop, int family,
         Fd socket{::socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0)};
         if (socket) co_return socket;
         const Error error = Error::last("socket");
-        if (!is_exhaustion(error) || !limit || now() - begun >= *limit) co_return error;
-        RF_CO_TRY(co_await loop.sleep(limits::accept_backoff_ms));
+        const auto left = left_of(limit, begun).value_or(Milliseconds{0});
+        if (!is_exhaustion(error) || left == Milliseconds{0}) co_return error;
+        RF_CO_TRY(co_await loop.sleep(std::min(left, limits::accept_backoff_ms)));
     }
 }
 
@@ -49,13 +59,14 @@ Result<void> connect_unix(const Fd& socket, const Address& address) {
 
 coro::Task<Result<Stream>> connect(uring::Loop& loop, Address address,
                                    std::optional<Milliseconds> limit) {
+    const Instant begun = now();
     RF_CO_LET(Fd socket, co_await make_socket(loop, address.family(), limit));
     if (address.is_unix()) {
         RF_CO_TRY(connect_unix(socket, address));
     } else {
         const int on = 1;  // bytes are relayed as they come: waiting for more would add delay
         (void)::setsockopt(socket.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-        RF_CO_TRY(co_await loop.connect(socket.get(), address, limit));
+        RF_CO_TRY(co_await loop.connect(socket.get(), address, left_of(limit, begun)));
     }
     co_return Stream{loop, std::move(socket)};
 }

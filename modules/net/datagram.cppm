@@ -82,7 +82,8 @@ public:
 
     /// Sends one datagram to a receiver; `bytes` and `receiver` must live
     /// until then. Suspends while the socket's buffer is full; cancellable: then nothing was sent.
-    /// Errors: EMSGSIZE for one too long; those of sendmsg(2); ETIMEDOUT after `limit`.
+    /// Errors: EMSGSIZE above 65,507 bytes of IPv4 or 65,527 of IPv6; those of sendmsg(2);
+    /// ETIMEDOUT after `limit`.
     [[nodiscard]] inline SendPacket send_to(const Address& receiver,
                                             std::span<const std::byte> bytes,
                                             std::optional<Milliseconds> limit = {}) noexcept {
@@ -94,8 +95,9 @@ public:
         return {loop(), fd_.get(), bytes, nullptr, 0, limit};
     }
     /// Sends `bytes` as datagrams of `segment_size` bytes each, the last perhaps shorter, in one
-    /// pass through the kernel (UDP_SEGMENT): at most 64 of them and 65,507 bytes, none longer than
-    /// the path takes; EINVAL otherwise.
+    /// pass through the kernel (UDP_SEGMENT). Errors besides those of `send_to`: EINVAL for more
+    /// than 64 segments (128 from Linux 6.10 on) or one longer than the path takes. All together
+    /// may be as long as one datagram, and EMSGSIZE says that they are longer. Source: udp(7).
     [[nodiscard]] inline SendPacket send_segments_to(
         const Address& receiver, std::span<const std::byte> bytes, std::uint16_t segment_size,
         std::optional<Milliseconds> limit = {}) noexcept {

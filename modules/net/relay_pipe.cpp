@@ -35,6 +35,7 @@ Result<std::size_t> Pipe::fill(RawFd socket) noexcept {
                                 limits::relay_pipe_size.count - size_, SPLICE_F_NONBLOCK);
     if (moved < 0) return Error::last("receive by splice");
     size_ += static_cast<std::size_t>(moved);
+    pool_->filled_ += static_cast<std::size_t>(moved);
     return static_cast<std::size_t>(moved);
 }
 

@@ -66,6 +66,8 @@ public:
     [[nodiscard]] std::size_t idle() const noexcept { return idle_.size(); }
     /// Counts how often a pipe was lent since the thread began.
     [[nodiscard]] std::uint64_t taken() const noexcept { return taken_; }
+    /// Counts the bytes that were filled into pipes since the thread began.
+    [[nodiscard]] std::uint64_t filled() const noexcept { return filled_; }
     /// Closes those that wait.
     void clear() noexcept { idle_.clear(); }
 
@@ -81,6 +83,7 @@ private:
     std::uint32_t limit_;
     std::uint32_t lent_ = 0;
     std::uint64_t taken_ = 0;
+    std::uint64_t filled_ = 0;
     std::vector<Ends> idle_;
 };
 

@@ -1,4 +1,8 @@
+#include <sys/socket.h>
+
 #include <catch2/catch_test_macros.hpp>
+#include <chrono>
+#include <compare>
 #include <coroutine>
 #include <cstddef>
 #include <exception>
@@ -7,12 +11,14 @@
 #include <string>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 import ringfort.base;
 import ringfort.coro;
 import ringfort.net;
 import ringfort.uring;
 
+#include "descriptor_limit.h"
 #include "listener.h"
 
 using namespace ringfort;
@@ -52,4 +58,37 @@ TEST_CASE("connecting where nobody listens says so") {
     const auto stream = loop->run(net::connect(*loop, address));
     REQUIRE_FALSE(stream);
     CHECK(stream.error().text() == "connect: Connection refused");
+}
+
+namespace {
+constexpr Milliseconds limit{600};
+}
+
+TEST_CASE("a connect that waited for a descriptor has only what is left of its limit") {
+    auto loop = uring::Loop::open().value();
+    const testing::Listener full{0};  // nobody accepts: who connects beyond its queue waits
+    auto body = [&](uring::Loop& on) -> Task<Instant::duration> {
+        std::vector<Fd> queue;
+        for (int i = 0; i < 4; ++i) {
+            const Fd& fd = queue.emplace_back(
+                ::socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+            (void)::connect(fd.get(), full.address.data(), full.address.size());
+        }
+        coro::Scope scope{co_await coro::current_context()};
+        std::optional<Result<net::Stream>> out;
+        auto connect = [](uring::Loop& in, Address to,
+                          std::optional<Result<net::Stream>>& result) -> Task<> {
+            result.emplace(co_await net::connect(in, to, limit));
+        };
+        const Instant begun = now();
+        {
+            const testing::DescriptorLimit none{0};
+            scope.spawn(connect(on, full.address, out));
+            (void)co_await on.sleep(limit * 3 / 4);
+        }
+        co_await scope.join();
+        ensure(!*out && out->error().is(std::errc::timed_out), "it is not connected");
+        co_return now() - begun;
+    };
+    CHECK(loop->run(body(*loop)) < limit * 3 / 2);
 }

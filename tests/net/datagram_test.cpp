@@ -118,6 +118,26 @@ TEST_CASE("segments are sent in one pass, and come as one packet where that was 
     loop->run(body(*loop));
 }
 
+TEST_CASE("segments are refused above the size of a datagram and above the kernel's number") {
+    auto loop = uring::Loop::open().value();
+    auto body = [](uring::Loop& on) -> Task<> {
+        auto receiver = Datagram::bind(on, any).value();
+        auto sender = Datagram::bind(on, any).value();
+        const auto to = receiver.address().value();
+        const std::string text(65'508, 'x');
+        const auto send = [&](std::size_t size, std::uint16_t segment) {
+            return sender.send_segments_to(to, bytes_of(text).first(size), segment);
+        };
+        CHECK((co_await send(65'507, 1'400)).has_value());
+        CHECK((co_await send(65'508, 1'400)).error().is(std::errc::message_size));
+        CHECK((co_await send(64 * 100, 100)).has_value());
+        // 64 up to Linux 6.9, 128 from then on.
+        CHECK((co_await send(128 * 100 + 1, 100)).error().is(std::errc::invalid_argument));
+        CHECK((co_await sender.send_to(to, bytes_of(text))).error().is(std::errc::message_size));
+    };
+    loop->run(body(*loop));
+}
+
 TEST_CASE("a datagram longer than a buffer is cut off and says so, and the next is whole") {
     auto loop = uring::Loop::open({.message_buffer_size = {2'048}}).value();
     auto body = [](uring::Loop& on) -> Task<> {
