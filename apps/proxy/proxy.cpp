@@ -31,9 +31,10 @@ rf::Task<rf::Result<rf::net::Stream>> Proxy::connect(rf::uring::Loop& loop) {
         const rf::Address& address = config_.upstreams[(first + i) % config_.upstreams.size()];
         auto upstream = co_await rf::net::connect(loop, address, config_.connect_timeout);
         if (upstream) co_return upstream;
-        if (rf::net::is_exhaustion(upstream.error())) co_return upstream.error();  // not its fault
+        const bool cut = upstream.error().is(std::errc::operation_canceled);
+        if (cut || rf::net::is_exhaustion(upstream.error()))
+            co_return upstream.error();  // not its fault
         rf::log::warning("upstream {}: {}", address.text(), upstream.error().text());
-        const bool last = i + 1 == config_.upstreams.size();
-        if (last || upstream.error().is(std::errc::operation_canceled)) co_return upstream.error();
+        if (i + 1 == config_.upstreams.size()) co_return upstream.error();
     }
 }

@@ -121,7 +121,7 @@ Table<Master> master_schema() {
         .field("workers", &Master::workers,
                "worker processes; \"auto\": as many as the processors this process may use")
         .field("drain_timeout_ms", &Master::drain_timeout,
-               "how long a draining worker may finish what it serves; then it is terminated")
+               "how long a draining worker may finish what it serves; then it cuts the rest")
         .field("ready_timeout_ms", &Master::ready_timeout,
                "how long new workers may take to report ready; then a reload is given up",
                {.min = 1})

@@ -96,8 +96,8 @@ public:
     }
     /// Sends `bytes` as datagrams of `segment_size` bytes each, the last perhaps shorter, in one
     /// pass through the kernel (UDP_SEGMENT). Errors besides those of `send_to`: EINVAL for more
-    /// than 64 segments (128 from Linux 6.10 on) or one longer than the path takes. All together
-    /// may be as long as one datagram, and EMSGSIZE says that they are longer. Source: udp(7).
+    /// than 64 segments (newer kernels, 6.18 for one: 128) or one longer than the path takes. All
+    /// together may be as long as one datagram; EMSGSIZE beyond. Source: udp(7).
     [[nodiscard]] inline SendPacket send_segments_to(
         const Address& receiver, std::span<const std::byte> bytes, std::uint16_t segment_size,
         std::optional<Milliseconds> limit = {}) noexcept {

@@ -12,55 +12,8 @@
 import ringfort.base;
 import ringfort.coro;
 
+#include "allocations.h"
 #include "drive.h"
-
-namespace {
-std::size_t allocations = 0;
-bool without_memory = false;  // for large frames, each of which comes from malloc
-}  // namespace
-
-extern "C" {
-void* __real_malloc(std::size_t);
-void* __real_calloc(std::size_t, std::size_t);
-void* __real_realloc(void*, std::size_t);
-void* __real_aligned_alloc(std::size_t, std::size_t);
-int __real_posix_memalign(void**, std::size_t, std::size_t);
-void* __wrap_malloc(std::size_t size) {
-    ++allocations;
-    if (without_memory && size > ringfort::limits::max_pooled_frame_bytes) return nullptr;
-    return __real_malloc(size);
-}
-void* __wrap_calloc(std::size_t count, std::size_t size) {
-    ++allocations;
-    return __real_calloc(count, size);
-}
-void* __wrap_realloc(void* memory, std::size_t size) {
-    ++allocations;
-    return __real_realloc(memory, size);
-}
-void* __wrap_aligned_alloc(std::size_t alignment, std::size_t size) {
-    ++allocations;
-    return __real_aligned_alloc(alignment, size);
-}
-int __wrap_posix_memalign(void** out, std::size_t alignment, std::size_t size) {
-    ++allocations;
-    return __real_posix_memalign(out, alignment, size);
-}
-}
-
-void* operator new(std::size_t size) {
-    if (void* memory = std::malloc(size)) return memory;  // counted there
-    throw std::bad_alloc{};
-}
-void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
-    return std::malloc(size);
-}
-void operator delete(void* memory) noexcept {
-    std::free(memory);
-}
-void operator delete(void* memory, std::size_t) noexcept {
-    std::free(memory);
-}
 
 using namespace ringfort;
 using coro::Task;
@@ -113,22 +66,22 @@ TEST_CASE("nothing is allocated in the steady state") {
     coro::Mutex mutex;
     std::size_t before = 0;
     for (int round = 0; round < 1'000; ++round) {
-        if (round == 10) before = allocations;
+        if (round == 10) before = testing::allocations();
         testing::Running running{scheduler, everything(channel, sequence, mutex)};
         for (int turn = 0; turn < 100 && !running.done(); ++turn) testing::pass(scheduler, 1);
         if (!running.done()) FAIL("the task hangs");
     }
     CHECK(before > 0);
-    CHECK(allocations == before);
+    CHECK(testing::allocations() == before);
 }
 
 TEST_CASE("the count of allocations notices one") {
-    const std::size_t before = allocations;
+    const std::size_t before = testing::allocations();
     int* volatile number = new int{1};
     delete number;
     void* volatile memory = std::malloc(10);
     std::free(memory);
-    CHECK(allocations == before + 2);
+    CHECK(testing::allocations() == before + 2);
 }
 
 namespace {
@@ -157,7 +110,7 @@ Task<> large_nothing(std::shared_ptr<int>) {
 
 /// Awaits tasks for which there is no memory, in every way there is.
 Task<bool> do_without(std::shared_ptr<int> token) {
-    without_memory = true;
+    testing::fail_large_allocations = true;
     const auto result = co_await large<Result<int>>(token, 1);
     bool thrown = false;
     try {
@@ -180,7 +133,7 @@ Task<bool> do_without(std::shared_ptr<int> token) {
     } catch (const std::bad_alloc&) {
         spawned = true;
     }
-    without_memory = false;
+    testing::fail_large_allocations = false;
     co_await scope.join();
     using std::errc;
     co_return !result && result.error().is(errc::not_enough_memory) && thrown && joined &&

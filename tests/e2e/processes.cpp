@@ -65,6 +65,11 @@ std::vector<pid_t> select(Predicate wanted) {
 
 }  // namespace
 
+bool is_stopped(pid_t pid) {
+    const auto stat = stat_of(pid);
+    return stat && stat->state == 'T';
+}
+
 bool is_running(pid_t pid) {
     return stat_of(pid).has_value();
 }

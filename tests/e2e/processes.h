@@ -11,6 +11,7 @@ namespace e2e {
 
 /// What /proc says of processes. Zombies count as gone: they hold nothing.
 [[nodiscard]] bool is_running(pid_t pid);
+[[nodiscard]] bool is_stopped(pid_t pid);
 [[nodiscard]] std::vector<pid_t> children_of(pid_t parent);
 [[nodiscard]] std::vector<pid_t> members_of_group(pid_t group);
 /// Returns user and system time together, to the clock tick (10 ms).

@@ -1,4 +1,6 @@
 // Which upstream a connection of the proxy gets, and what happens when there is none.
+#include <signal.h>
+
 #include <catch2/catch_test_macros.hpp>
 #include <cstddef>
 #include <map>
@@ -91,24 +93,53 @@ TEST_CASE("round robin reaches every upstream, TCP or unix") {
     CHECK(answers == std::map<std::string, int>{{"first", 10}, {"second", 10}, {"third", 10}});
 }
 
+/// An address at which nobody answers: it has a backlog of nobody who accepts, and once that is
+/// full, the kernel drops further SYNs.
+class Deaf {
+public:
+    Deaf() {
+        try {
+            while (filling_.size() < 8)
+                filling_.push_back(Connection::to(at_, Deadline::after(milliseconds{100})));
+        } catch (const NetError& error) {
+            REQUIRE(error.failure == Failure::timed_out);
+        }
+    }
+    [[nodiscard]] std::string text() const { return at_.text(); }
+
+private:
+    OwnedFd listener_ = listen_on(any_port, 0);
+    Endpoint at_ = Endpoint::of_socket(listener_.get());
+    std::vector<Connection> filling_;
+};
+
 TEST_CASE("an upstream that does not answer in time is passed over") {
     const std::string app = proxy_app();
     const TempDir dir;
-    // A backlog of nobody who accepts: once it is full, the kernel drops further SYNs.
-    OwnedFd deaf = listen_on(any_port, 0);
-    const Endpoint deaf_at = Endpoint::of_socket(deaf.get());
-    std::vector<Connection> filling;
-    try {
-        while (filling.size() < 8)
-            filling.push_back(Connection::to(deaf_at, Deadline::after(milliseconds{100})));
-    } catch (const NetError& error) {
-        REQUIRE(error.failure == Failure::timed_out);
-    }
+    const Deaf deaf;
     Upstream alive{says("alive")};
-    Config config = proxy_to({deaf_at.text(), alive.endpoint().text()});
+    Config config = proxy_to({deaf.text(), alive.endpoint().text()});
     config.connect_timeout_ms = 200;
     Server server{app, config, dir};
     CHECK(ask(server.at("proxy"), 4)["alive"] == 4);
+}
+
+TEST_CASE("a drain that cuts a connect to an upstream does not blame the upstream") {
+    const std::string app = proxy_app();
+    const TempDir dir;
+    const Deaf deaf;
+    Config config = proxy_to({deaf.text()});
+    config.connect_timeout_ms = 60'000;
+    config.drain_timeout_ms = 200;
+    Server server{app, config, dir};
+    Connection client = Connection::to(server.at("proxy"));
+    server.signal(SIGTERM);
+    static_cast<void>(client.wait_gone());
+    const auto status = server.wait();
+    REQUIRE(status);
+    CHECK(status->code() == 0);
+    CHECK(server.log().find("1 connections are cut").size() == 1);
+    CHECK(server.log().find("upstream ").empty());
 }
 
 }  // namespace
