@@ -11,8 +11,8 @@ import :operation;
 export namespace ringfort::uring {
 
 /// Awaits that all bytes are sent and that the kernel has let go of them: it takes them from where
-/// they are instead of copying them (IORING_OP_SEND_ZC). Send one after the other. Pays on a network
-/// card that reads the pages, from a size that `./x bench --zero-copy` measures; never over
+/// they are instead of copying them (IORING_OP_SEND_ZC). Send one after the other. Pays on a
+/// network card that reads the pages, from a size that `./x bench --zero-copy` measures; never over
 /// loopback, where the kernel copies all the same.
 ///
 /// That is when the peer has acknowledged them, so each send costs a round trip, and cancelling
