@@ -109,6 +109,7 @@ void Sender::complete(int result, std::uint32_t /*flags*/) noexcept {
 }
 
 void Sender::advance(std::size_t sent) noexcept {
+    ensure(sent <= bytes_, "more was sent than was posted");
     bytes_ -= sent;
     while (sent > 0) {
         Lease& front = pieces_[first_];

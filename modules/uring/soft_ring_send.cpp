@@ -53,6 +53,8 @@ std::optional<Outcome> Engine::push(Request& request) {
         message.header.msg_control = nullptr;  // went with the first byte
         message.header.msg_controllen = 0;
     }
+    if ((sqe.msg_flags & MSG_DONTWAIT) != 0)  // told of even where success is not
+        return fail(request, static_cast<std::int32_t>(request.done), request.buffer_flags);
     return wait(request, POLLOUT);
 }
 
