@@ -132,9 +132,8 @@ Wait Loop::wait() const noexcept {
         return {.limit_ns = 0};
     Wait wait;
     // Posted sends are answered while they are submitted: the loop waits for something more, but
-    // not for long, as one may have gone in part. A receiver without a buffer may be waiting for
-    // just their bytes.
-    if (prompt_ > 0 && buffers_.waiting_.empty()) {
+    // not for long, as one may have gone in part.
+    if (prompt_ > 0) {
         wait.completions = prompt_ + 1;
         wait.limit_ns = std::chrono::nanoseconds{limits::send_answer_ms}.count();
     }
@@ -198,6 +197,11 @@ void Loop::retry_waiting() noexcept {
 void Loop::buffer_available(BufferPool& pool) noexcept {
     // All of them: the first may have nothing to receive, and would leave the buffer where it is.
     retry(pool.waiting_);
+}
+
+void Loop::begin_trimming() noexcept {
+    if (!trim_timer_.armed())
+        scheduler_.timers().arm(trim_timer_, now() + limits::buffer_trim_ms);
 }
 
 void Loop::trim_buffers() noexcept {
