@@ -54,6 +54,7 @@ inline constexpr std::uint32_t ring_submissions = 1'024;
 inline constexpr std::uint32_t ring_completions = 8'192;
 inline constexpr std::uint32_t receive_buffers = 16;    ///< per worker, at the start
 inline constexpr Bytes receive_ahead{128ULL << 10};     ///< per connection, not yet taken
+inline constexpr Bytes starved_receive{16ULL << 10};    ///< of one receive while no buffer is free
 inline constexpr Bytes send_behind{128ULL << 10};       ///< per connection, posted and not sent
 inline constexpr std::uint32_t accept_ahead = 64;       ///< connections, not yet taken
 inline constexpr std::uint32_t messages_ahead = 1'024;  ///< datagrams a socket, not yet taken

@@ -68,16 +68,49 @@ std::span<const std::byte> BufferPool::consume(std::uint32_t flags, std::size_t 
 
 bool BufferPool::replenish() noexcept {
     if (available_ > 0) return true;
+    surplus_ = 0;  // there is none any more
     const auto wanted = std::min<std::size_t>(std::max(options_.count, active_), idle_.size());
     for (std::size_t i = 0; i < wanted; ++i) {
         supply(idle_.back());
         idle_.pop_back();
         ++active_;
     }
+    if (active_ > options_.count) loop_->begin_trimming();
     return wanted > 0;
 }
 
-void BufferPool::recycle(std::uint16_t id) noexcept {
+Lease BufferPool::lease_copy(std::span<const std::byte> bytes) {
+    const std::uint32_t id = id_of_copy();
+    auto& memory = copies_[id - options_.max_count];
+    memory = std::make_unique_for_overwrite<std::byte[]>(bytes.size());
+    std::ranges::copy(bytes, memory.get());
+    return lease(id, {memory.get(), bytes.size()});
+}
+
+std::uint32_t BufferPool::id_of_copy() {
+    if (free_copies_.empty()) {
+        const std::size_t before = options_.max_count + copies_.size();
+        const std::size_t more = std::max<std::size_t>(copies_.size(), 64);
+        auto larger = std::make_unique<Buffer[]>(before + more);
+        std::copy_n(buffers_.get(), before, larger.get());
+        buffers_ = std::move(larger);
+        copies_.resize(copies_.size() + more);
+        free_copies_.reserve(copies_.size());
+        for (std::size_t id = before; id < before + more; ++id)
+            free_copies_.push_back(static_cast<std::uint32_t>(id));
+    }
+    const std::uint32_t id = free_copies_.back();
+    free_copies_.pop_back();
+    return id;
+}
+
+void BufferPool::recycle(std::uint32_t number) noexcept {
+    if (number >= options_.max_count) {
+        copies_[number - options_.max_count].reset();
+        free_copies_.push_back(number);
+        return;
+    }
+    const auto id = static_cast<std::uint16_t>(number);
     if (surplus_ > 0) {
         --surplus_;
         --active_;

@@ -67,7 +67,7 @@ public:
 private:
     friend class BufferPool;
     friend class Receiver;
-    inline Lease(BufferPool& pool, std::uint16_t id, std::span<const std::byte> bytes) noexcept
+    inline Lease(BufferPool& pool, std::uint32_t id, std::span<const std::byte> bytes) noexcept
         : pool_{&pool},
           data_{bytes.data()},
           size_{static_cast<std::uint32_t>(bytes.size())},
@@ -76,7 +76,7 @@ private:
     BufferPool* pool_ = nullptr;
     const std::byte* data_ = nullptr;
     std::uint32_t size_ = 0;
-    std::uint16_t id_ = 0;
+    std::uint32_t id_ = 0;
 };
 
 /// Receive buffers of equal size that the kernel picks from (io_uring_setup_buf_ring(3)).
@@ -87,6 +87,9 @@ private:
 /// cache; supplies more when the kernel runs out, up to `max_count`, and takes those back when they
 /// are idle: memory follows what is really in use. Address space for all of them is reserved at
 /// once; a page is resident only once bytes arrived in it.
+///
+/// When all `max_count` are held, bytes that a task waits for are received into memory of their own
+/// and leased like others: whoever holds buffers keeps nobody else from going on.
 class BufferPool {
 public:
     static constexpr std::uint16_t group = 0;          ///< of the bytes of streams
@@ -131,18 +134,21 @@ private:
     [[nodiscard]] std::span<const std::byte> consume(std::uint32_t flags,
                                                      std::size_t length) noexcept;
     /// Leases a part of a buffer.
-    [[nodiscard]] inline Lease lease(std::uint16_t id, std::span<const std::byte> bytes) noexcept {
+    [[nodiscard]] inline Lease lease(std::uint32_t id, std::span<const std::byte> bytes) noexcept {
         ++buffers_[id].leases;
         ++leases_;
         return {*this, id, bytes};
     }
+    /// Leases a copy of `bytes`, which has memory of its own.
+    [[nodiscard]] Lease lease_copy(std::span<const std::byte> bytes);
     /// Makes sure that the kernel has a buffer to pick; false when every buffer is held.
     [[nodiscard]] bool replenish() noexcept;
     /// Takes a share of the buffers that were idle since the last call out of circulation; to be
     /// called about once a second. Returns whether it should be called again.
     bool trim() noexcept;
-    void give_back(std::uint16_t id) noexcept;
-    void recycle(std::uint16_t id) noexcept;
+    void give_back(std::uint32_t id) noexcept;
+    void recycle(std::uint32_t id) noexcept;
+    [[nodiscard]] std::uint32_t id_of_copy();
     void supply(std::uint16_t id) noexcept;
     void release_pages(std::uint16_t id) noexcept;
     [[nodiscard]] inline std::byte* address(std::uint16_t id) const noexcept {
@@ -164,6 +170,9 @@ private:
     bool incremental_ = false;
     std::vector<std::uint16_t> idle_;  ///< not in circulation, the next to be used last
     coro::List<Multishot> waiting_;    ///< found no buffer
+    /// The memory of copies, which count as buffers from `max_count` on, and those without any.
+    std::vector<std::unique_ptr<std::byte[]>> copies_;
+    std::vector<std::uint32_t> free_copies_;
 };
 
 /// See the declaration.
@@ -173,7 +182,7 @@ inline void Lease::release() noexcept {
 }
 
 /// See the declaration.
-inline void BufferPool::give_back(std::uint16_t id) noexcept {
+inline void BufferPool::give_back(std::uint32_t id) noexcept {
     --leases_;
     Buffer& buffer = buffers_[id];
     if (--buffer.leases == 0 && !buffer.with_kernel) recycle(id);

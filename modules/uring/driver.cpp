@@ -50,6 +50,22 @@ bool knows(io_uring& ring, int opcode) noexcept {
     return probe && ::io_uring_opcode_supported(probe.get(), opcode) != 0;
 }
 
+/// Asks the kernel whether a multishot receive takes a bound of its bytes (IORING_RECV_MSHOT_LIM):
+/// one that does looks at the descriptor next, which is none.
+bool bounds_receives(io_uring& ring) noexcept {
+    io_uring_sqe* const sqe = ::io_uring_get_sqe(&ring);
+    if (sqe == nullptr) return false;
+    ::io_uring_prep_recv_multishot(sqe, -1, nullptr, 0, 0);
+    sqe->flags |= IOSQE_BUFFER_SELECT;
+    sqe->file_index = 1;  // the place of optlen
+    io_uring_cqe* cqe = nullptr;
+    if (::io_uring_submit_and_wait(&ring, 1) < 0 || ::io_uring_peek_cqe(&ring, &cqe) != 0)
+        return false;
+    const bool bounds = cqe->res == -EBADF;
+    ::io_uring_cqe_seen(&ring, cqe);
+    return bounds;
+}
+
 /// What the environment variable RINGFORT_DRIVER asks for; any other word is as if it were unset.
 Backend backend_of_environment() noexcept {
     const char* const value = std::getenv("RINGFORT_DRIVER");
@@ -171,6 +187,10 @@ std::vector<std::string_view> consequences(const Features& features) {
     if (features.mode == RingMode::cooperative)
         lacks.emplace_back(
             "completions interrupt system calls: more CPU per request than on Linux 6.1 or newer");
+    if (!features.bounded_receives)
+        lacks.emplace_back(
+            "a burst on one connection takes up to 32 buffers more than it may: more memory under "
+            "load than on Linux 6.17 or newer");
     if (!features.incremental_buffers)
         lacks.emplace_back(
             "every receive takes a whole buffer: more memory under load than on Linux 6.12 or "
@@ -205,6 +225,7 @@ Result<void> Driver::open_ring(std::uint32_t submissions, std::uint32_t completi
     (void)::io_uring_register_ring_fd(ring_.get());
     if (!knows(*ring_, IORING_OP_FUTEX_WAIT)) features_.futex = false;
     if (!knows(*ring_, IORING_OP_SEND_ZC)) features_.zero_copy = false;
+    if (!bounds_receives(*ring_)) features_.bounded_receives = false;
     return {};
 }
 

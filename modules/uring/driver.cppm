@@ -35,6 +35,7 @@ enum class RingMode : std::uint8_t {
 /// all of it.
 struct Features {
     RingMode mode = RingMode::deferred_no_array;
+    bool bounded_receives = true;     ///< 6.17: a multishot receive ends after so many bytes
     bool incremental_buffers = true;  ///< 6.12: several receives share a buffer
     bool futex = true;                ///< 6.7: waits for a word of shared memory
     bool zero_copy = true;            ///< 6.0: sends bytes from where they are

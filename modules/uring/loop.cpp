@@ -131,8 +131,6 @@ Wait Loop::wait() const noexcept {
     if (!scheduler_.empty() || !operations_without_room_.empty() ||
         !multishots_without_room_.empty() || !closing_.empty())
         return {.limit_ns = 0};
-    // Posted sends give their buffers back after the turn, which a receiver may be waiting for.
-    if (senders_.submitted() && !buffers_.waiting_.empty()) return {.limit_ns = 0};
     Wait wait;
     if (const auto due = scheduler_.timers().next()) {
         const auto left =
@@ -193,6 +191,11 @@ void Loop::retry_waiting() noexcept {
 void Loop::buffer_available(BufferPool& pool) noexcept {
     // All of them: the first may have nothing to receive, and would leave the buffer where it is.
     retry(pool.waiting_);
+}
+
+void Loop::begin_trimming() noexcept {
+    if (!trim_timer_.armed())
+        scheduler_.timers().arm(trim_timer_, now() + limits::buffer_trim_ms);
 }
 
 void Loop::trim_buffers() noexcept {

@@ -43,7 +43,7 @@ struct LoopOptions {
 struct LoopStatistics {
     std::uint64_t turns = 0;  ///< one system call each
     std::uint64_t completions = 0;
-    std::uint64_t starved = 0;  ///< receives that had to wait for a buffer
+    std::uint64_t starved = 0;  ///< receives that found no buffer
 };
 
 /// The event loop of one thread. Make it in the process and thread that runs it; never fork with
@@ -144,6 +144,7 @@ private:
     template <class T>
     void retry(coro::List<T>& waiting) noexcept;
     [[nodiscard]] Result<BufferPool*> open_message_buffers();
+    void begin_trimming() noexcept;
     void trim_buffers() noexcept;
     void retry_waiting() noexcept;
     [[nodiscard]] Wait wait() const noexcept;

@@ -98,11 +98,7 @@ void Loop::ended(Multishot& request) noexcept {
 
 void Loop::starved(Multishot& request, BufferPool& pool) noexcept {
     ++statistics_.starved;
-    if (pool.replenish()) {
-        if (!trim_timer_.armed())
-            scheduler_.timers().arm(trim_timer_, now() + limits::buffer_trim_ms);
-        return submit(request);
-    }
+    if (pool.replenish()) return submit(request);
     request.state_ = Multishot::State::without_buffer;
     pool.waiting_.push_back(request);
 }

@@ -1,6 +1,8 @@
 module;
 #include <liburing.h>
+#include <sys/socket.h>
 
+#include <array>
 #include <cerrno>
 #include <coroutine>
 #include <cstddef>
@@ -62,7 +64,24 @@ void Receiver::pause() noexcept {
 
 void Receiver::ask() noexcept {
     paused_ = false;
-    if (!ended_) arm();
+    if (!ended_) rearm();
+}
+
+/// Asks the kernel, unless it has been asked: where there is no buffer to pick, not to fail before
+/// there is something to put into one.
+void Receiver::rearm() noexcept {
+    if (armed()) return;
+    hungry_ = !loop().buffers_.replenish();
+    arm();
+}
+
+Request Receiver::request() const noexcept {
+    const std::size_t most = limits::receive_ahead.count;
+    return {.opcode = Opcode::receive_many,
+            .fd = socket_,
+            .length = !loop().features().bounded_receives ? 0 : most > bytes_ ? most - bytes_ : 1,
+            .offset = BufferPool::group,
+            .flags = hungry_ ? IORING_RECVSEND_POLL_FIRST : 0U};
 }
 
 void Receiver::complete(int result, std::uint32_t flags) noexcept {
@@ -100,13 +119,36 @@ void Receiver::completed_last(int result) noexcept {
     if (!again) {
         ended_ = true;
         end_ = result;
-        wake();
-    } else if (awaited() || (result == -ENOBUFS && !paused_)) {
-        if (result == -ENOBUFS)
-            arm_with_buffer(loop().buffers_);
-        else
-            arm();
+        return wake();
     }
+    if (result == -ENOBUFS && fed()) return;
+    if (awaited() || (!paused_ && !ahead())) rearm();
+}
+
+/// The kernel has found no buffer. Reports whether nothing is to be asked of it for now.
+bool Receiver::fed() noexcept {
+    ++loop().statistics_.starved;
+    if (!hungry_ || loop().buffers_.replenish()) return false;
+    // There are bytes. Those that nobody waits for can stay where they are.
+    return !awaited() || receive_copy();
+}
+
+/// Receives into memory of its own what a task waits for; returns false when there is nothing.
+bool Receiver::receive_copy() noexcept {
+    std::array<std::byte, limits::starved_receive.count> bytes;  // NOLINT: filled by the kernel
+    ssize_t count = 0;
+    do count = ::recv(socket_, bytes.data(), bytes.size(), MSG_DONTWAIT);
+    while (count < 0 && errno == EINTR);
+    if (count < 0 && errno == EAGAIN) return false;
+    if (count > 0) {
+        const std::span received{bytes.data(), static_cast<std::size_t>(count)};
+        static_cast<ReceiveOperation*>(waiter())->lease_ = loop().buffers_.lease_copy(received);
+    } else {
+        ended_ = true;
+        end_ = count < 0 ? -errno : 0;
+    }
+    wake();
+    return true;
 }
 
 void Receiver::keep(std::uint16_t id, std::span<const std::byte> bytes) noexcept {

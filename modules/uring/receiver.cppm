@@ -56,9 +56,13 @@ private:
 /// bytes that nobody has taken yet.
 ///
 /// Its life: idle -> armed -> ended, and back to idle when the kernel stops delivering without the
-/// stream's end: out of buffers, out of room for completions, or told to, because more than
-/// `limits::receive_ahead` bytes wait to be taken. Owned by the loop once `close` was called, and
-/// destroyed when the kernel has let go of it.
+/// stream's end: out of buffers, out of room for completions, or because it has delivered as much
+/// as it was asked for, which is so much that no more than `limits::receive_ahead` bytes and the
+/// rest of a buffer wait to be taken. Owned by the loop once `close` was called, and destroyed when
+/// the kernel has let go of it.
+///
+/// Where others hold all buffers, the kernel is asked to wait for bytes before it looks for one,
+/// and bytes for which it then finds none are received into memory of their own.
 class Receiver : private Multishot {
 public:
     /// Makes the receiver of a socket in blocking mode, which stays with the caller.
@@ -101,11 +105,16 @@ private:
 
     ~Receiver();
     [[nodiscard]] inline bool ready() const noexcept { return first_ != nullptr || ended_; }
-    [[nodiscard]] inline Request request() const noexcept {
-        return {.opcode = Opcode::receive_many, .fd = socket_, .offset = BufferPool::group};
-    }
+    [[nodiscard]] Request request() const noexcept;
     void ask() noexcept;
+    void rearm() noexcept;
     void arrived(std::uint32_t flags, std::size_t length) noexcept;
+    [[nodiscard]] bool fed() noexcept;
+    [[nodiscard]] bool receive_copy() noexcept;
+    /// Tells whether so much waits to be taken that no more is to be received ahead.
+    [[nodiscard]] inline bool ahead() const noexcept {
+        return bytes_ > limits::receive_ahead.count / 2;
+    }
     void complete(int result, std::uint32_t flags) noexcept;
     void completed_last(int result) noexcept;
     void keep(std::uint16_t id, std::span<const std::byte> bytes) noexcept;
@@ -115,6 +124,7 @@ private:
     bool ended_ = false;
     bool paused_ = false;
     bool closed_ = false;
+    bool hungry_ = false;  ///< asked to wait for bytes before a buffer is looked for
     RawFd socket_;
     int end_ = 0;  ///< once ended: 0 or -errno
     Piece* first_ = nullptr;

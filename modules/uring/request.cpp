@@ -51,6 +51,8 @@ void prepare_rare(io_uring_sqe& sqe, const Request& request) noexcept {
             return;
         case Opcode::receive_many:
             ::io_uring_prep_recv_multishot(&sqe, request.fd, nullptr, 0, 0);
+            sqe.ioprio = static_cast<std::uint16_t>(sqe.ioprio | request.flags);
+            sqe.file_index = small;  // the place of optlen
             pick_buffer(sqe, request);
             return;
         case Opcode::receive_messages:

@@ -44,9 +44,11 @@ struct Request {
     Opcode opcode;
     RawFd fd;                            ///< borrowed until the operation has completed
     const void* address = nullptr;       ///< the bytes, socket address, msghdr or path
-    std::size_t length = 0;              ///< bytes at `address`; open's mode, statx's mask
+    std::size_t length = 0;              ///< bytes at `address`; open's mode, statx's mask; the
+                                         ///< most that receive_many takes, 0: no bound
     std::uint64_t offset = at_position;  ///< in a file; a pointer, group or word
-    std::uint32_t flags = 0;             ///< poll events, flags of the system call's own
+    std::uint32_t flags = 0;             ///< poll events, flags of the system call's own; of
+                                         ///< receive_many: IORING_RECVSEND_POLL_FIRST
     bool quiet = false;                  ///< answered only if it fails or is cut short
 };
 

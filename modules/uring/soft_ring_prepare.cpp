@@ -81,7 +81,10 @@ int copy_message(Request& request) {
 
 int check_receive(const io_uring_sqe& sqe) noexcept {
     const bool messages = sqe.opcode == IORING_OP_RECVMSG;
-    if (sqe.addr2 != 0 || sqe.file_index != 0) return -EINVAL;
+    if (sqe.addr2 != 0) return -EINVAL;
+    // The place of optlen, which bounds a multishot receive.
+    if (sqe.file_index != 0 && (messages || (sqe.ioprio & IORING_RECV_MULTISHOT) == 0))
+        return -EINVAL;
     if ((sqe.ioprio &
          ~(IORING_RECVSEND_POLL_FIRST | IORING_RECV_MULTISHOT | IORING_RECVSEND_BUNDLE)) != 0)
         return -EINVAL;

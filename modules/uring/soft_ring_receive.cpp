@@ -53,6 +53,15 @@ ssize_t take(RawFd socket, std::vector<iovec>& parts, int flags) noexcept {
     return count;
 }
 
+/// Counts what a multishot receive has received against the most it was asked for, if there is
+/// such a bound; reports whether it is reached (IORING_RECV_MSHOT_LIM).
+bool reaches_bound(Request& request) noexcept {
+    std::uint32_t& left = request.sqe.file_index;  // the place of optlen
+    if (left == 0) return false;
+    left -= static_cast<std::uint32_t>(std::min<std::uint64_t>(left, request.done));
+    return left == 0;
+}
+
 /// Counts the buffers that `count` bytes reach into.
 unsigned touched(const std::vector<iovec>& parts, std::size_t count) noexcept {
     unsigned buffers = 0;
@@ -147,6 +156,7 @@ Outcome Engine::received(Request& request, std::size_t count, std::size_t capaci
     // A bundle that took the last buffer ends: the program has to provide more anyway.
     if (request.wants(IORING_RECVSEND_BUNDLE) && request.exhausted)
         return end(request, done, request.buffer_flags);
+    if (reaches_bound(request)) return end(request, done, request.buffer_flags);
     more(request, done, request.buffer_flags);
     request.done = 0;
     request.buffer_flags = 0;

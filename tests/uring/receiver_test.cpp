@@ -143,9 +143,11 @@ TEST_CASE("what nobody takes is bounded, and taking it makes the kernel go on") 
         (void)co_await on.sleep(Milliseconds{30});
         const std::size_t ahead = sockets.near.receiver().pending();
         ensure(!sockets.near.receiver().armed(), "it goes on receiving");
-        // A completion or two may be on their way when it is told to stop.
-        ensure(ahead >= limits::receive_ahead.count, "it has stopped too early");
-        ensure(ahead <= limits::receive_ahead.count + (4U << 20), "it has not stopped");
+        ensure(ahead > limits::receive_ahead.count / 2, "it has stopped too early");
+        // What no bound was set to may be a burst more before it is told to stop.
+        const std::size_t burst = on.features().bounded_receives ? 1 : 32;
+        ensure(ahead <= limits::receive_ahead.count + burst * limits::receive_buffer_size.count,
+               "it has not stopped");
         co_await read_all(sockets.near);
         co_await scope.join();
         co_return ahead;

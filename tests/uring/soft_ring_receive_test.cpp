@@ -192,6 +192,24 @@ TEST_CASE("a multishot receive that was given a length takes no more at a time")
     });
 }
 
+TEST_CASE("a multishot receive that was given a bound ends when it has received as much") {
+    compare_streams([](Bench& bench, Pair pair) {
+        Buffers buffers{bench.backend, group, 8, 4};
+        buffers.add_all();
+        multishot(bench, 1, pair.first.get()).file_index = 6;  // the place of optlen
+        (void)bench.turn();
+        testing::put(pair.second.get(), "one");
+        (void)bench.expect(1);
+        testing::put(pair.second.get(), "two more than that");
+        (void)bench.expect(1);  // the one that reaches it
+        bench.expect_nothing();
+        multishot(bench, 2, pair.first.get()).file_index = 8;
+        (void)bench.expect(2);
+        bench.submit(3, io_uring_prep_recv, pair.first.get(), nullptr, 0, 0).file_index = 8;
+        (void)bench.expect(1);
+    });
+}
+
 TEST_CASE("a reset ends a receive, a pending one and a new one") {
     compare([](Bench& bench) {
         Buffers buffers{bench.backend, group, 4, 8};

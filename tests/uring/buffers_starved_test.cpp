@@ -1,0 +1,181 @@
+/// What goes on while others hold every buffer of the pool: all that has anybody to do it.
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <catch2/catch_test_macros.hpp>
+#include <catch2/generators/catch_generators.hpp>
+#include <chrono>
+#include <coroutine>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+import ringfort.base;
+import ringfort.coro;
+import ringfort.uring;
+
+#include "sockets.h"
+#include "soft_ring_sockets.h"
+
+using namespace ringfort;
+using coro::Task;
+using uring::Loop;
+using uring::Socket;
+
+namespace {
+
+constexpr Milliseconds patience{5'000};
+
+/// A connection over TCP that is served by an echo, and its client's end.
+struct Connection {
+    explicit Connection(Loop& loop) : Connection{loop, testing::tcp_pair()} {}
+    Connection(Loop& loop, std::pair<Fd, Fd> ends)
+        : near{loop, std::move(ends.first)}, far{std::move(ends.second)} {}
+    Socket near;
+    Fd far;
+};
+
+Task<> echo(Socket& socket) {
+    for (;;) {
+        auto chunk = co_await socket.receive();
+        if (!chunk || chunk->empty()) co_return;
+        if (!co_await socket.post(*std::move(chunk))) co_return;
+    }
+}
+
+/// Sends until neither the server nor the network takes more.
+Task<> flood(Loop& loop, const Fd& far) {
+    const std::vector<std::byte> bytes(std::size_t{16} << 20);
+    (void)co_await loop.send_all(far.get(), bytes, Milliseconds{300});
+}
+
+Task<int> round_trips(Loop& loop, const Fd& far) {
+    for (int done = 0; done < 100; ++done) {
+        std::string text = std::to_string(done) + ';';
+        if (!co_await loop.send_all(far.get(), std::as_bytes(std::span{text}))) co_return done;
+        std::string answer(text.size(), '\0');
+        const auto count =
+            co_await loop.read(far.get(), std::as_writable_bytes(std::span{answer}), patience);
+        if (!count || answer != text) co_return done;
+    }
+    co_return 100;
+}
+
+Task<int> serve_two_floods_and_one_echo(Loop& loop, std::vector<Connection>& all) {
+    coro::Scope served{co_await coro::current_context()};
+    for (auto& one : all) served.spawn(echo(one.near));
+    {
+        coro::Scope floods{co_await coro::current_context()};
+        floods.spawn(flood(loop, all[0].far));
+        floods.spawn(flood(loop, all[1].far));
+        co_await floods.join();
+    }
+    const int done = co_await round_trips(loop, all[2].far);
+    served.cancel();
+    co_await served.join();
+    co_return done;
+}
+
+/// A pool in which every piece occupies a buffer.
+std::unique_ptr<Loop> open_small(std::uint32_t most) {
+    return Loop::open({.receive_buffers = 1,
+                       .max_receive_buffers = most,
+                       .receive_buffer_size = {4096},
+                       .features = {.incremental_buffers = false}})
+        .value();
+}
+
+}  // namespace
+
+TEST_CASE("an echo goes on beside two clients that send and do not read") {
+    const std::uint32_t most = GENERATE(64U, 8U, 2U);
+    auto loop = Loop::open({.receive_buffers = 2, .max_receive_buffers = most}).value();
+    std::vector<Connection> all;
+    for (int i = 0; i < 3; ++i) all.emplace_back(*loop);
+    CHECK(loop->run(serve_two_floods_and_one_echo(*loop, all)) == 100);
+}
+
+TEST_CASE("what nobody takes of a burst is bounded by the bytes a connection may be ahead") {
+    auto loop = Loop::open().value();
+    if (!loop->features().bounded_receives) SKIP("this kernel is older than Linux 6.17");
+    Connection one{*loop};
+    auto body = [](Loop& on, Connection& burst) -> Task<std::size_t> {
+        {
+            // All that the socket's queue holds, before the first receive.
+            std::vector<std::byte> bytes(std::size_t{4} << 20);
+            (void)co_await on.send_all(burst.far.get(), bytes, Milliseconds{100});
+            const auto first = co_await burst.near.receive();
+        }
+        (void)co_await on.sleep(Milliseconds{30});
+        co_return burst.near.receiver().pending();
+    };
+    const std::size_t ahead = loop->run(body(*loop, one));
+    CHECK(ahead > limits::receive_ahead.count / 2);
+    CHECK(ahead <= limits::receive_ahead.count + limits::receive_buffer_size.count);
+}
+
+TEST_CASE("no bytes are lost or out of order where some have buffers and some have not") {
+    auto loop = open_small(3);
+    Connection one{*loop};
+    constexpr std::size_t total = std::size_t{1} << 20;
+    auto writer = [](Loop& on, Fd& far) -> Task<> {
+        std::vector<std::uint32_t> numbers(total / 4);
+        for (std::uint32_t i = 0; i < numbers.size(); ++i) numbers[i] = i;
+        (void)co_await on.send_all(far.get(), std::as_bytes(std::span{numbers}));
+        far.close();
+    };
+    auto body = [&writer](Loop& on, Connection& pair) -> Task<bool> {
+        coro::Scope scope{co_await coro::current_context()};
+        scope.spawn(writer(on, pair.far));
+        std::vector<uring::Lease> held;
+        std::string all;
+        for (std::size_t i = 0;; ++i) {
+            auto chunk = co_await pair.near.receive();
+            ensure(chunk.has_value(), "receive");
+            if (chunk->empty()) break;
+            all += chunk->text();
+            held.push_back(*std::move(chunk));
+            if (i % 16 == 15) held.clear();
+        }
+        co_await scope.join();
+        bool right = all.size() == total;
+        for (std::size_t i = 0; right && i < total / 4; ++i) {
+            std::uint32_t number = 0;
+            all.copy(reinterpret_cast<char*>(&number), 4, i * 4);
+            right = number == i;
+        }
+        co_return right;
+    };
+    CHECK(loop->run(body(*loop, one)));
+    CHECK(loop->statistics().starved > 0);
+    CHECK(loop->buffers().leased() == 0);
+    CHECK(loop->buffers().active() <= 3);
+}
+
+TEST_CASE("a peer's end and its reset are seen without a buffer") {
+    const bool reset = GENERATE(false, true);
+    auto loop = open_small(1);
+    Connection holder{*loop};
+    Connection other{*loop};
+    auto body = [reset](Connection& first, Connection& second) -> Task<> {
+        testing::put(first.far, "held");
+        const auto held = co_await first.near.receive();
+        testing::put(second.far, "last");
+        const auto last = co_await second.near.receive();
+        CHECK(last->text() == "last");
+        if (reset)
+            testing::reset(std::move(second.far));
+        else
+            second.far.close();
+        const auto end = co_await second.near.receive();
+        CHECK(end.has_value() == !reset);
+        CHECK(held->text() == "held");
+    };
+    loop->run(body(holder, other));
+}
