@@ -12,7 +12,6 @@ void CancelSource::request() noexcept {
     requested_ = true;
     // A hook is out of the list before it fires: it may destroy its neighbours or itself.
     while (CancelHook* hook = hooks_.pop_front()) hook->action_(*hook);
-    while (CancelHook* hook = kept_.pop_front()) hook->action_(*hook);
 }
 
 void CancelSource::attach(CancelHook& hook) noexcept {

@@ -55,20 +55,9 @@ void Multishot::arm_with_buffer(BufferPool& pool) noexcept {
 
 void MultishotWait::end(State state) noexcept {
     state_ = state;
+    CancelHook::unlink();
+    disarm();
     request_.loop().scheduler().push(resumption_);
-}
-
-void Multishot::cancel_wait() noexcept {
-    if (awaited()) waiter_->end(MultishotWait::State::cancelled);
-}
-
-void Multishot::limit_wait() noexcept {
-    if (!awaited() || due_ == Instant::max()) return;
-    coro::Scheduler& scheduler = loop_.scheduler();
-    if (due_ > scheduler.time())
-        end_by(due_, scheduler.timers());
-    else
-        waiter_->end(MultishotWait::State::timed_out);
 }
 
 Error MultishotWait::interruption(Step step) const noexcept {

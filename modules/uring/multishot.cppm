@@ -24,11 +24,7 @@ class Sender;
 ///
 /// Its life: idle -> (waiting for room or a buffer ->) armed -> (asked to stop ->) idle. It may end
 /// by itself at any time, for example because the completion queue was full.
-///
-/// What cancels a wait for its answers and what limits it are part of the request, not of the wait,
-/// and stay registered from one wait to the next: a busy connection, which waits for a moment again
-/// and again, always below the same source, moves neither a timer nor a link of a list.
-class Multishot : private coro::ListNode<Multishot>, private coro::CancelHook, private coro::Timer {
+class Multishot : private coro::ListNode<Multishot> {
 public:
     Multishot(Multishot&&) = delete;
 
@@ -42,12 +38,7 @@ protected:
     /// request's address, so that each answer is one direct call.
     enum class Taker : std::uint8_t { receiver = 1, answers = 2, sender = 3 };
 
-    inline Multishot(Loop& loop, Taker taker) noexcept
-        : CancelHook{
-              [](CancelHook& self) noexcept { static_cast<Multishot&>(self).cancel_wait(); }},
-          Timer{[](Timer& self) noexcept { static_cast<Multishot&>(self).limit_wait(); }},
-          loop_{loop},
-          taker_{taker} {}
+    inline Multishot(Loop& loop, Taker taker) noexcept : loop_{loop}, taker_{taker} {}
     ~Multishot();
 
     /// Asks the kernel; does nothing when it was asked already.
@@ -82,24 +73,6 @@ private:
     static constexpr std::uint64_t takers = 3;  ///< the bits of a tag
 
     void submit() noexcept;
-    void cancel_wait() noexcept;
-    void limit_wait() noexcept;
-    /// Has `source` cancel the waits from now on; nullptr: nobody.
-    inline void obey(coro::CancelSource* source) noexcept {
-        if (coro::CancelHook::linked() && source_ == source) [[likely]]
-            return;
-        coro::CancelHook::unlink();
-        source_ = source;
-        if (source != nullptr) source->keep(*this);
-    }
-    /// Ends the coming wait at `due`. A timer that is due before looks again when it fires.
-    inline void end_by(Instant due, coro::TimerQueue& timers) noexcept {
-        due_ = due;
-        if (Timer::armed() && armed_for_ <= due) [[likely]]
-            return;
-        armed_for_ = due;
-        timers.arm(*this, due);
-    }
     [[nodiscard]] Request request() const noexcept;
     [[nodiscard]] inline std::uint64_t tag() const noexcept {
         return reinterpret_cast<std::uintptr_t>(this) | static_cast<std::uint64_t>(taker_);
@@ -109,16 +82,13 @@ private:
 
     Loop& loop_;
     MultishotWait* waiter_ = nullptr;
-    coro::CancelSource* source_ = nullptr;  ///< means something only while the hook is linked
-    Instant due_ = Instant::max();          ///< of the wait; the latest: no limit
-    Instant armed_for_{};
     State state_ = State::idle;
     Taker taker_;
 };
 
 /// The base of the awaitables of what a Multishot has brought. Cancelling and the time limit end
 /// the waiting alone: what arrives later is kept for the next one.
-class MultishotWait {
+class MultishotWait : private coro::CancelHook, private coro::Timer {
 public:
     MultishotWait(MultishotWait&&) = delete;
 
@@ -126,7 +96,14 @@ public:
 
 protected:
     inline MultishotWait(Multishot& request, std::optional<Milliseconds> limit) noexcept
-        : request_{request}, limit_{limit.value_or(Milliseconds{-1})} {}
+        : CancelHook{[](CancelHook& self) noexcept {
+              static_cast<MultishotWait&>(self).end(State::cancelled);
+          }},
+          Timer{[](Timer& self) noexcept {
+              static_cast<MultishotWait&>(self).end(State::timed_out);
+          }},
+          request_{request},
+          limit_{limit.value_or(Milliseconds{-1})} {}
     inline ~MultishotWait() {
         ensure(state_ != State::waiting, "a wait for an answer was destroyed");
         if (claims_) request_.waiter_ = nullptr;
@@ -153,11 +130,9 @@ protected:
         claims_ = true;
         request_.waiter_ = this;
         resumption_.prepare(task, context);
-        request_.obey(context.cancel);
+        if (context.cancel != nullptr) context.cancel->attach(*this);
         if (limit_.count() >= 0)
-            request_.end_by(context.scheduler->after(limit_), context.scheduler->timers());
-        else
-            request_.due_ = Instant::max();
+            context.scheduler->timers().arm(*this, context.scheduler->after(limit_));
         return true;
     }
 

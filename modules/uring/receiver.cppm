@@ -132,6 +132,6 @@ private:
     std::size_t bytes_ = 0;
 };
 
-static_assert(sizeof(Receiver) <= 160);  // every idle connection has one
+static_assert(sizeof(Receiver) <= 72);  // every idle connection has one
 
 }  // namespace ringfort::uring
