@@ -354,7 +354,9 @@ Result<void> Driver::enter(const Wait& wait) noexcept {
     io_uring_cqe* first = nullptr;
     if (soft_) [[unlikely]]
         outcome = soft_->enter(wait.completions, until);
-    else if (wait.limit_ns == 0)
+    else if (wait.limit_ns == 0 || ::io_uring_cq_ready(ring_.get()) >= wait.completions)
+        // With as many at hand as are waited for, liburing would submit and not ask for more: the
+        // kernel would do none of the work it has deferred until it is asked.
         outcome = ::io_uring_submit_and_get_events(ring_.get());
     else
         outcome = ::io_uring_submit_and_wait_timeout(ring_.get(), &first, wait.completions, until,
