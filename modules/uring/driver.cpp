@@ -322,7 +322,7 @@ bool Driver::cancel(std::uint64_t tag) noexcept {
     if (sqe == nullptr) return false;
     ::io_uring_prep_cancel64(sqe, tag, 0);
     sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
-    sqe->user_data = 0;
+    sqe->user_data = cancel_failed;
     return true;
 }
 

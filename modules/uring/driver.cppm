@@ -90,7 +90,11 @@ public:
     /// Queues a request; its completion will carry `tag`, which is not 0. Returns whether there was
     /// room.
     [[nodiscard]] bool submit(const Request& request, std::uint64_t tag) noexcept;
-    /// Queues the cancelling of the request with this tag; nothing answers it but that request.
+    /// The tag of an answer that tells that the kernel could not cancel; of which request it does
+    /// not tell, as that may be gone.
+    static constexpr std::uint64_t cancel_failed = 4;
+    /// Queues the cancelling of the request with this tag. It is answered by that request, and by
+    /// `cancel_failed` if there was none or the kernel was just working on it.
     [[nodiscard]] bool cancel(std::uint64_t tag) noexcept;
     /// Queues the closing of a descriptor, after all that was queued before; nothing answers it.
     [[nodiscard]] bool close(RawFd fd) noexcept;
