@@ -343,6 +343,12 @@ void Driver::flush() noexcept {
         (void)::io_uring_submit(ring_.get());
 }
 
+bool Driver::settled() const noexcept {
+    // In the cooperative mode any system call may complete something.
+    return features_.mode != RingMode::cooperative && ::io_uring_cq_ready(ring_.get()) == 0 &&
+           !::io_uring_cq_has_overflow(ring_.get());
+}
+
 Result<void> Driver::enter(const Wait& wait) noexcept {
     int outcome = 0;
     __kernel_timespec limit{};

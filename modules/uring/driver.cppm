@@ -104,6 +104,10 @@ public:
     /// but ETIME, EINTR, EAGAIN and EBUSY, which mean: go on.
     [[nodiscard]] Result<void> enter(const Wait& wait) noexcept;
 
+    /// Tells whether every completion has been seen and none comes before the next `flush` or
+    /// `enter`: then the kernel writes to no buffer that was provided to it.
+    [[nodiscard]] bool settled() const noexcept;
+
     /// Returns the ring, for what reaps it and for buffers that are registered with it.
     [[nodiscard]] inline io_uring& ring() noexcept { return *ring_; }
 
