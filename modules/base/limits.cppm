@@ -63,6 +63,7 @@ inline constexpr std::uint32_t max_message_buffers = 4'096;
 inline constexpr Bytes message_buffer_size{68ULL << 10};  ///< the longest datagram, its sender
 inline constexpr Milliseconds futex_recheck_ms{2};        ///< on a kernel without futex waits
 inline constexpr Milliseconds buffer_trim_ms{1'000};
+inline constexpr Milliseconds cancel_retry_ms{10};  ///< what the kernel did not find to cancel
 inline constexpr Bytes receive_buffer_size{64ULL << 10};
 inline constexpr std::uint32_t max_ring_submissions = 32'768;  ///< IORING_MAX_ENTRIES
 inline constexpr std::uint32_t max_ring_completions = 65'536;  ///< IORING_MAX_CQ_ENTRIES

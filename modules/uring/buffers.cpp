@@ -132,13 +132,14 @@ bool BufferPool::trim() noexcept {
     const bool quiet = least_available_ == active_;
     // Not all that nobody has used: a load that comes and goes does not make it come and go too.
     surplus_ = quiet ? extra : std::min(extra, least_available_ - least_available_ / 4);
-    // In a quiet loop no buffer comes back to be taken out. The kernel keeps them, without pages;
-    // nothing is in them.
-    for (std::uint32_t id = 0; quiet && id < options_.max_count; ++id)
+    // In a quiet loop no buffer comes back to be taken out. The kernel keeps them, without pages,
+    // if it is certain that there is nothing in them.
+    const bool settled = quiet && driver_->settled();
+    for (std::uint32_t id = 0; settled && id < options_.max_count; ++id)
         if (buffers_[id].with_kernel && buffers_[id].filled == 0)
             release_pages(static_cast<std::uint16_t>(id));
     least_available_ = available_;
-    return !quiet;
+    return !settled;
 }
 
 void BufferPool::supply(std::uint16_t id) noexcept {

@@ -323,7 +323,7 @@ bool Driver::cancel(std::uint64_t tag) noexcept {
     if (sqe == nullptr) return false;
     ::io_uring_prep_cancel64(sqe, tag, 0);
     sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
-    sqe->user_data = 0;
+    sqe->user_data = cancel_failed;
     return true;
 }
 
@@ -349,6 +349,12 @@ void Driver::flush() noexcept {
         (void)::io_uring_submit(ring_.get());
 }
 
+bool Driver::settled() const noexcept {
+    // In the cooperative mode any system call may complete something.
+    return features_.mode != RingMode::cooperative && ::io_uring_cq_ready(ring_.get()) == 0 &&
+           !::io_uring_cq_has_overflow(ring_.get());
+}
+
 Result<void> Driver::enter(const Wait& wait) noexcept {
     int outcome = 0;
     __kernel_timespec limit{};
@@ -360,7 +366,9 @@ Result<void> Driver::enter(const Wait& wait) noexcept {
     io_uring_cqe* first = nullptr;
     if (soft_) [[unlikely]]
         outcome = soft_->enter(1, until);
-    else if (wait.limit_ns == 0)
+    else if (wait.limit_ns == 0 || ::io_uring_cq_ready(ring_.get()) >= 1)
+        // With as many at hand as are waited for, liburing would submit and not ask for more: the
+        // kernel would do none of the work it has deferred until it is asked.
         outcome = ::io_uring_submit_and_get_events(ring_.get());
     else
         outcome = ::io_uring_submit_and_wait_timeout(ring_.get(), &first, 1, until, nullptr);

@@ -92,7 +92,11 @@ public:
     /// Tells, between two turns, whether the kernel has taken all that was queued and nothing that
     /// it has answered is left to be seen.
     [[nodiscard]] bool told() const noexcept;
-    /// Queues the cancelling of the request with this tag; nothing answers it but that request.
+    /// The tag of an answer that tells that the kernel could not cancel; of which request it does
+    /// not tell, as that may be gone.
+    static constexpr std::uint64_t cancel_failed = 4;
+    /// Queues the cancelling of the request with this tag. It is answered by that request, and by
+    /// `cancel_failed` if there was none or the kernel was just working on it.
     [[nodiscard]] bool cancel(std::uint64_t tag) noexcept;
     /// Queues the closing of a descriptor, after all that was queued before; nothing answers it.
     [[nodiscard]] bool close(RawFd fd) noexcept;
@@ -101,6 +105,10 @@ public:
     /// Hands the queue to the kernel and waits for completions. Errors: those of io_uring_enter(2)
     /// but ETIME, EINTR, EAGAIN and EBUSY, which mean: go on.
     [[nodiscard]] Result<void> enter(const Wait& wait) noexcept;
+
+    /// Tells whether every completion has been seen and none comes before the next `flush` or
+    /// `enter`: then the kernel writes to no buffer that was provided to it.
+    [[nodiscard]] bool settled() const noexcept;
 
     /// Returns the ring, for what reaps it and for buffers that are registered with it.
     [[nodiscard]] inline io_uring& ring() noexcept { return *ring_; }

@@ -22,8 +22,8 @@ import ringfort.coro;
 namespace ringfort::uring {
 namespace {
 
-/// The tag of an operation's completion. 0 is the answer to a request that nobody waits for; for
-/// those of Multishots see there.
+/// The tag of an operation's completion. 0 is the answer to a request that nobody waits for, 4 to
+/// one to cancel; for those of Multishots see there.
 std::uint64_t tag_of(const Operation& operation) noexcept {
     return reinterpret_cast<std::uintptr_t>(&operation);
 }
@@ -32,6 +32,10 @@ std::uint64_t tag_of(const Operation& operation) noexcept {
 
 Loop::TrimTimer::TrimTimer(Loop& owner) noexcept
     : Timer{[](Timer& timer) noexcept { static_cast<TrimTimer&>(timer).loop.trim_buffers(); }},
+      loop{owner} {}
+
+Loop::CancelTimer::CancelTimer(Loop& owner) noexcept
+    : Timer{[](Timer& timer) noexcept { static_cast<CancelTimer&>(timer).loop.cancel_again(); }},
       loop{owner} {}
 
 Result<std::unique_ptr<Loop>> Loop::open(const LoopOptions& options) {
@@ -109,9 +113,11 @@ void Loop::reap() noexcept {
             answer(static_cast<Sender&>(*request), cqe->res, cqe->flags);
         else if (taker == Multishot::Taker::answers)
             answer(static_cast<Answers&>(*request), cqe->res, cqe->flags);
-        else if (tag != 0)
+        else if (tag > Driver::cancel_failed)
             answer(*reinterpret_cast<Operation*>(static_cast<std::uintptr_t>(tag)), cqe->res,
                    cqe->flags);
+        else if (tag == Driver::cancel_failed)
+            cancel_failed();
     }
     ::io_uring_cq_advance(&driver_.ring(), count);
     statistics_.completions += count;
@@ -120,7 +126,9 @@ void Loop::reap() noexcept {
 void Loop::answer(Operation& operation, int result, std::uint32_t flags) noexcept {
     if ((flags & IORING_CQE_F_MORE) != 0) [[unlikely]] {
         // Of a send without a copy: a notification follows when the kernel has let go of the bytes.
+        // There is nothing left to cancel.
         operation.result_ = result;
+        operation.coro::ListNode<Operation>::unlink();
         return;
     }
     --in_flight_;
@@ -151,9 +159,27 @@ void Loop::submit(Operation& operation) noexcept {
 }
 
 void Loop::cancel(Operation& operation) noexcept {
-    if (driver_.cancel(tag_of(operation))) return;
-    // It stays in flight; the list only remembers that it is to be asked again.
-    operations_without_room_.push_back(operation);
+    // It stays in flight; the lists only remember that it may have to be asked again.
+    if (driver_.cancel(tag_of(operation)))
+        stopping_operations_.push_back(operation);
+    else
+        operations_without_room_.push_back(operation);
+}
+
+/// A request that is between two tries in the kernel is not found there (io_uring/cancel.c), and
+/// goes on to wait. Which one it was, or whether it has ended since, is not known: what has ended
+/// has left the lists.
+void Loop::cancel_failed() noexcept {
+    if (!cancel_timer_.armed())
+        scheduler_.timers().arm(cancel_timer_, now() + limits::cancel_retry_ms);
+}
+
+/// Asks anew for what has not ended, before the tasks of this turn run.
+void Loop::cancel_again() noexcept {
+    while (Operation* operation = stopping_operations_.pop_front())
+        operations_without_room_.push_back(*operation);
+    while (Multishot* request = stopping_multishots_.pop_front())
+        multishots_without_room_.push_back(*request);
 }
 
 void Loop::close(Fd fd) noexcept {
@@ -194,8 +220,7 @@ void Loop::buffer_available(BufferPool& pool) noexcept {
 }
 
 void Loop::begin_trimming() noexcept {
-    if (!trim_timer_.armed())
-        scheduler_.timers().arm(trim_timer_, now() + limits::buffer_trim_ms);
+    if (!trim_timer_.armed()) scheduler_.timers().arm(trim_timer_, now() + limits::buffer_trim_ms);
 }
 
 void Loop::trim_buffers() noexcept {

@@ -126,7 +126,11 @@ private:
         explicit TrimTimer(Loop& owner) noexcept;
         Loop& loop;
     };
-    inline Loop() noexcept : trim_timer_{*this} {}
+    struct CancelTimer : coro::Timer {
+        explicit CancelTimer(Loop& owner) noexcept;
+        Loop& loop;
+    };
+    inline Loop() noexcept : trim_timer_{*this}, cancel_timer_{*this} {}
 
     void turn();
     void reap() noexcept;
@@ -134,6 +138,8 @@ private:
     void answer(Operation& operation, int result, std::uint32_t flags) noexcept;
     void submit(Operation& operation) noexcept;
     void cancel(Operation& operation) noexcept;
+    void cancel_failed() noexcept;
+    void cancel_again() noexcept;
     void buffer_available(BufferPool& pool) noexcept;
     void submit(Multishot& request) noexcept;
     void cancel(Multishot& request) noexcept;
@@ -160,12 +166,15 @@ private:
     Senders senders_{*this, scheduler_};
     coro::List<Operation> operations_without_room_;
     coro::List<Multishot> multishots_without_room_;
+    coro::List<Operation> stopping_operations_;  ///< the kernel was asked to cancel them
+    coro::List<Multishot> stopping_multishots_;
     std::vector<Fd> closing_;      ///< found the submission queue full
     std::uint64_t in_flight_ = 0;  ///< operations
     std::uint64_t receiving_ = 0;  ///< multishots that the kernel knows of
     std::uint64_t abandoned_ = 0;  ///< of those, what nobody owns any more
     bool running_ = false;
     TrimTimer trim_timer_;
+    CancelTimer cancel_timer_;
     LoopStatistics statistics_;
 };
 

@@ -76,12 +76,15 @@ void Loop::submit(Multishot& request) noexcept {
 }
 
 void Loop::cancel(Multishot& request) noexcept {
-    if (!driver_.cancel(request.tag())) multishots_without_room_.push_back(request);
+    if (driver_.cancel(request.tag()))
+        stopping_multishots_.push_back(request);
+    else
+        multishots_without_room_.push_back(request);
 }
 
 void Loop::ended(Multishot& request) noexcept {
     --receiving_;
-    request.coro::ListNode<Multishot>::unlink();  // it may have waited to be cancelled
+    request.coro::ListNode<Multishot>::unlink();  // it may have been told to end
     request.state_ = Multishot::State::idle;
 }
 

@@ -61,7 +61,7 @@ bool Operation::begin(std::coroutine_handle<> task, const coro::Context& context
 }
 
 void Operation::stop() noexcept {
-    if (std::exchange(stopping_, true)) return;
+    if (!begun() || std::exchange(stopping_, true)) return;
     if (state_ == State::waiting) {
         coro::ListNode<Operation>::unlink();
         finish(-ECANCELED);

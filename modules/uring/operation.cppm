@@ -29,8 +29,10 @@ public:
         return begin(task, task.promise().context());
     }
 
-    /// Ends the operation as its time limit would.
+    /// Ends the operation as its time limit would. Does nothing to one that has not begun, has
+    /// ended, or is being cancelled.
     inline void expire() noexcept {
+        if (!begun() || stopping_) return;
         timed_out_ = true;
         stop();
     }
@@ -51,6 +53,10 @@ private:
     friend class coro::List<Operation>;
     enum class State : std::uint8_t { idle, waiting, in_flight, done };
 
+    /// Tells whether it has begun and not ended.
+    [[nodiscard]] inline bool begun() const noexcept {
+        return state_ == State::waiting || state_ == State::in_flight;
+    }
     /// Tells whether the kernel is to be asked to end it, when something is to be asked.
     [[nodiscard]] inline bool submitted() const noexcept { return state_ == State::in_flight; }
     bool begin(std::coroutine_handle<> task, const coro::Context& context);

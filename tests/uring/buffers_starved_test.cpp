@@ -158,6 +158,38 @@ TEST_CASE("no bytes are lost or out of order where some have buffers and some ha
     CHECK(loop->buffers().active() <= 3);
 }
 
+TEST_CASE(
+    "a socket closed while the kernel is about to receive into a buffer that came back ends") {
+    auto loop = open_small(1);
+    Connection holder{*loop};
+    Fd far;
+    auto body = [&far](Loop& on, Connection& first) -> Task<> {
+        auto ends = testing::tcp_pair();
+        far = std::move(ends.second);
+        testing::put(first.far, "held");
+        auto held = co_await first.near.receive();
+        coro::Scope scope{co_await coro::current_context()};
+        auto closing = [](Loop& in, Fd fd) -> Task<> {
+            Socket socket{in, std::move(fd)};
+            // Without a buffer: the kernel is to wait until there are bytes, which there are.
+            (void)co_await socket.receive();
+        };
+        testing::put(far, "bytes that find a buffer");
+        scope.spawn(closing(on, std::move(ends.first)));
+        auto cancel = [](coro::Scope& from, uring::Lease& lease) -> Task<> {
+            from.cancel();  // all in the turn in which the receive was asked for
+            lease.release();
+            co_return;
+        };
+        coro::Scope after{co_await coro::current_context()};
+        after.spawn(cancel(scope, *held));
+        co_await scope.join();
+        co_await after.join();
+    };
+    loop->run(body(*loop, holder));  // which waits until the kernel has let go of the socket
+    CHECK(loop->buffers().leased() == 0);
+}
+
 TEST_CASE("a peer's end and its reset are seen without a buffer") {
     const bool reset = GENERATE(false, true);
     auto loop = open_small(1);

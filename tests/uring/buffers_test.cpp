@@ -1,6 +1,8 @@
+#include <poll.h>
 #include <unistd.h>
 
 #include <catch2/catch_test_macros.hpp>
+#include <catch2/generators/catch_generators.hpp>
 #include <chrono>
 #include <coroutine>
 #include <cstddef>
@@ -208,6 +210,20 @@ TEST_CASE("a receive without a buffer can be cancelled, and its socket destroyed
     CHECK(fixture->failed == 3);
     fixture.reset();
     CHECK(loop->buffers().leased() == 0);
+}
+
+TEST_CASE("what the kernel may have filled unseen is told, so that no pages of it are dropped") {
+    const auto mode = GENERATE(uring::RingMode::deferred_no_array, uring::RingMode::cooperative);
+    uring::Driver driver;
+    REQUIRE(driver.open(8, 8, {.mode = mode}, uring::Backend::automatic));
+    const bool deferred = driver.features().mode != uring::RingMode::cooperative;
+    CHECK(driver.settled() == deferred);
+    auto [near, far] = testing::socket_pair();
+    REQUIRE(::write(far.get(), "x", 1) == 1);
+    REQUIRE(driver.submit({.opcode = uring::Opcode::poll, .fd = near.get(), .flags = POLLIN}, 8));
+    CHECK(driver.settled() == deferred);
+    driver.flush();
+    CHECK_FALSE(driver.settled());
 }
 
 TEST_CASE("options out of bounds are refused") {

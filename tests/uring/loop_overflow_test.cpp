@@ -21,6 +21,7 @@ import ringfort.base;
 import ringfort.coro;
 import ringfort.uring;
 
+#include "../net/listener.h"
 #include "sockets.h"
 
 using namespace ringfort;
@@ -102,6 +103,39 @@ TEST_CASE("receives that an overflow has ended are asked for again, and no byte 
         if (pair->received == expected) ++right;
     CHECK(right == 200);
     CHECK(loop->buffers().leased() == 0);
+}
+
+TEST_CASE("an accept does not wait for senders that are always ready and fill the submissions") {
+    auto loop = Loop::open({.submissions = 16}).value();
+    const testing::Listener listener;
+    std::vector<std::pair<Fd, Fd>> pairs;
+    for (int i = 0; i < 64; ++i) pairs.push_back(testing::socket_pair());
+    // So few bytes that the sockets take them all without anybody reading.
+    auto sender = [](Loop& on, RawFd to, int& turns) -> Task<> {
+        for (turns = 0; turns < 150; ++turns)
+            ensure((co_await on.send(to, std::as_bytes(std::span{"x", 1}))).has_value(), "send");
+    };
+    auto body = [&sender](Loop& on, const testing::Listener& from,
+                          std::vector<std::pair<Fd, Fd>>& all) -> Task<int> {
+        coro::Scope scope{co_await coro::current_context()};
+        std::vector<int> turns(all.size());
+        const Fd client{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+        auto accept = [](Loop& in, RawFd listener, const int& sent, int& out) -> Task<> {
+            ensure((co_await in.accept(listener)).has_value(), "accept");
+            out = sent;
+        };
+        int accepted = -1;
+        scope.spawn(accept(on, from.socket.get(), turns[0], accepted));
+        (void)co_await on.sleep(Milliseconds{1});
+        for (std::size_t i = 0; i < all.size(); ++i)
+            scope.spawn(sender(on, all[i].first.get(), turns[i]));
+        ensure(::connect(client.get(), from.address.data(), from.address.size()) == 0, "connect");
+        co_await scope.join();
+        co_return accepted;
+    };
+    const int accepted = loop->run(body(*loop, listener, pairs));
+    CHECK(accepted >= 0);
+    CHECK(accepted < 10);
 }
 
 TEST_CASE("cancellations that find the queues full reach their operations all the same") {

@@ -1,5 +1,7 @@
 #include <fcntl.h>
 #include <sys/socket.h>
+#include <sys/uio.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <catch2/catch_test_macros.hpp>
@@ -100,6 +102,54 @@ TEST_CASE("an accept that is cancelled while a connection comes delivers it or l
     CHECK(outcomes.succeeded > 0);
     CHECK(outcomes.cancelled > 0);
     CHECK(lowest_free() == before);
+}
+
+TEST_CASE("a cancellation that the kernel does not find a request for is asked for again") {
+    auto loop = Loop::open().value();
+    // A sender that could send, to a receiver that takes no more: the kernel tries again and again,
+    // and between two tries the request is nowhere to be found.
+    const Fd receiver{::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)};
+    const Fd sender{::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)};
+    const sockaddr_un any{.sun_family = AF_UNIX, .sun_path = {}};
+    REQUIRE(::bind(receiver.get(), reinterpret_cast<const sockaddr*>(&any), sizeof(sa_family_t)) ==
+            0);
+    sockaddr_un name{};
+    socklen_t size = sizeof name;
+    REQUIRE(::getsockname(receiver.get(), reinterpret_cast<sockaddr*>(&name), &size) == 0);
+    while (::sendto(sender.get(), "x", 1, MSG_DONTWAIT, reinterpret_cast<const sockaddr*>(&name),
+                    size) == 1) {
+    }
+    char byte = 'x';
+    iovec piece{.iov_base = &byte, .iov_len = 1};
+    msghdr message{};
+    message.msg_name = &name;
+    message.msg_namelen = size;
+    message.msg_iov = &piece;
+    message.msg_iovlen = 1;
+    Outcomes outcomes;
+    auto send = [](Loop& on, RawFd from, const msghdr& what, Outcomes& out) -> Task<> {
+        const uring::Request request{.opcode = uring::Opcode::send_message,
+                                     .fd = from,
+                                     .address = &what,
+                                     .flags = MSG_NOSIGNAL};
+        count(co_await uring::VoidOperation{on, request, std::nullopt}, out);
+    };
+    auto body = [&]() -> Task<> {
+        coro::Scope scope{co_await coro::current_context()};
+        scope.spawn(send(*loop, sender.get(), message, outcomes));
+        auto cancel = [](coro::Scope& all) -> Task<> {
+            all.cancel();  // in the turn in which it was asked for
+            co_return;
+        };
+        coro::Scope after{co_await coro::current_context()};
+        after.spawn(cancel(scope));
+        co_await scope.join();
+        co_await after.join();
+    };
+    const Instant begin = now();
+    loop->run(body());
+    CHECK(outcomes.cancelled == 1);
+    CHECK(now() - begin < Milliseconds{1'000});
 }
 
 TEST_CASE("a connect that is cancelled says whether it has connected") {

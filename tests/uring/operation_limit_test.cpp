@@ -22,6 +22,7 @@ import ringfort.uring;
 
 #include "../net/listener.h"
 #include "sockets.h"
+#include "soft_ring_sockets.h"
 
 using namespace ringfort;
 using coro::Task;
@@ -57,6 +58,39 @@ void check_endless(Loop& loop, Task<> task, const Outcome& outcome) {
 }
 
 }  // namespace
+
+TEST_CASE("an operation told to expire before it has begun can still be cancelled") {
+    auto loop = Loop::open().value();
+    auto [near, far] = testing::socket_pair();
+    Outcome outcome;
+    auto poll = [](Loop& on, RawFd fd, Outcome& out) -> Task<> {
+        auto operation = on.poll(fd, POLLIN);
+        operation.expire();
+        note(co_await operation, out);
+    };
+    check_endless(*loop, poll(*loop, near.get(), outcome), outcome);
+}
+
+TEST_CASE("a limit that passes while the kernel is at a cancellation is not what ended it") {
+    auto loop = Loop::open().value();
+    auto [near, far] = testing::tcp_pair();
+    const std::vector<std::byte> bytes(64 << 20);
+    Outcome outcome;
+    auto send = [](Loop& on, RawFd to, std::span<const std::byte> from, Outcome& out) -> Task<> {
+        note(co_await uring::ZeroCopySend{on, to, from, Milliseconds{40}}, out);
+    };
+    auto body = [&](Loop& on) -> Task<> {
+        coro::Scope scope{co_await coro::current_context()};
+        scope.spawn(send(on, near.get(), bytes, outcome));
+        (void)co_await on.sleep(Milliseconds{10});
+        scope.cancel();
+        (void)co_await on.sleep(Milliseconds{80});
+        far.close();  // the kernel lets go of the bytes
+        co_await scope.join();
+    };
+    loop->run(body(*loop));
+    CHECK(outcome == "cancelled");
+}
 
 TEST_CASE("an operation with the longest time limit there is does not end by it") {
     auto loop = Loop::open().value();
