@@ -86,6 +86,7 @@ void* refill_frames(std::size_t steps) noexcept {
         poison_frame(free, size);
         free = next;
     }
+    unpoison_frame(frames, size);  // what an ended thread has left is poisoned behind its link
     return frames;
 }
 
