@@ -66,8 +66,8 @@ public:
     ~Driver();
 
     /// Sets the ring up with the best of `wanted` that the kernel has. Errors: those of
-    /// io_uring_setup(2), EINVAL when the kernel knows none of the modes; with Backend::automatic
-    /// only those that are no refusal.
+    /// io_uring_setup(2) and io_uring_register(2), EINVAL when the kernel knows none of the modes;
+    /// with Backend::automatic only those that are no refusal.
     [[nodiscard]] Result<void> open(std::uint32_t submissions, std::uint32_t completions,
                                     const Features& wanted, Backend backend);
     [[nodiscard]] inline const Features& features() const noexcept { return features_; }

@@ -80,7 +80,8 @@ void Loop::turn() {
     senders_.submit();
     const auto entered = driver_.enter(wait());
     prompt_ = 0;
-    ensure(entered.has_value(), entered ? "" : entered.error().text());
+    if (!entered) [[unlikely]]
+        panic(entered.error().text());
     const Instant time = now();
     reap();
     scheduler_.begin_turn(time);

@@ -94,6 +94,14 @@ TEST_CASE("a loop cannot be destroyed while a lease of its buffers is out") {
     CHECK(says(death, "a buffer pool was destroyed with leases out"));
 }
 
+TEST_CASE("more cannot be taken off a lease than it has") {
+    const std::string death = death_of([] {
+        uring::Lease lease;
+        lease.remove_prefix(1);
+    });
+    CHECK(says(death, "more was taken off a lease than it has"));
+}
+
 TEST_CASE("an operation in flight cannot be destroyed") {
     const std::string death = death_of([] {
         auto loop = Loop::open().value();
