@@ -25,12 +25,6 @@ namespace {
 
 constexpr std::int64_t ns_per_s = 1'000'000'000;
 
-/// The most one request moves: a longer one completes short and goes on from there.
-unsigned bounded(std::size_t length) noexcept {
-    constexpr std::size_t most = 1U << 30;
-    return static_cast<unsigned>(std::min(length, most));
-}
-
 unsigned mode_flags(RingMode mode) noexcept {
     switch (mode) {
         case RingMode::deferred_no_array:

@@ -18,6 +18,8 @@ struct io_uring_sqe;
 }
 
 namespace ringfort::uring {
+/// Bounds what one request moves: a longer one completes short and goes on from there.
+[[nodiscard]] unsigned bounded(std::size_t length) noexcept;
 /// Fills in the requests of files and of whatever else is asked for rarely.
 void prepare_rare(io_uring_sqe& sqe, const Request& request) noexcept;
 }  // namespace ringfort::uring
