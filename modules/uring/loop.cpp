@@ -119,6 +119,9 @@ void Loop::reap() noexcept {
         else if (tag == Driver::cancel_failed)
             cancel_failed();
     }
+    if (count == driver_.ring().cq.ring_entries && ::io_uring_cq_has_overflow(&driver_.ring()))
+        [[unlikely]]
+        ++statistics_.overflows;
     ::io_uring_cq_advance(&driver_.ring(), count);
     statistics_.completions += count;
 }
