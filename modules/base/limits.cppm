@@ -39,6 +39,7 @@ inline constexpr Milliseconds accept_warning_ms{10'000};  ///< between two of re
 inline constexpr Milliseconds accept_sweep_ms{20};  ///< between looks for forgotten connections
 inline constexpr std::uint32_t resumptions_per_turn = 4'096;
 inline constexpr Milliseconds run_time_per_turn_ms{10};
+inline constexpr std::uint32_t resumptions_per_reading = 16;      ///< of the clock
 inline constexpr std::uint32_t completions_per_resumption = 128;  ///< without suspending
 inline constexpr Milliseconds stall_ms{100};           ///< of one service's tasks without a pause
 inline constexpr Milliseconds stall_report_ms{1'000};  ///< between two warnings
@@ -56,6 +57,8 @@ inline constexpr std::uint32_t receive_buffers = 16;    ///< per worker, at the 
 inline constexpr Bytes receive_ahead{128ULL << 10};     ///< per connection, not yet taken
 inline constexpr Bytes starved_receive{16ULL << 10};    ///< of one receive while no buffer is free
 inline constexpr Bytes send_behind{128ULL << 10};       ///< per connection, posted and not sent
+inline constexpr Bytes max_request{1ULL << 30};         ///< moved by one request of the ring
+inline constexpr std::size_t gather_pieces = 16;        ///< sent by one request
 inline constexpr std::uint32_t accept_ahead = 64;       ///< connections, not yet taken
 inline constexpr std::uint32_t messages_ahead = 1'024;  ///< datagrams a socket, not yet taken
 inline constexpr std::uint32_t message_buffers = 64;    ///< per worker, from the first datagram on

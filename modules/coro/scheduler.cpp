@@ -12,10 +12,6 @@ import ringfort.base;
 namespace ringfort::coro {
 namespace {
 
-/// How many resumptions of one label share one reading of the clock. Reading it costs as much as
-/// four to eight resumptions.
-constexpr std::uint32_t resumptions_per_reading = 16;
-
 /// Bounds a budget of time, so that it can be added to any instant.
 constexpr Milliseconds longest_run = std::chrono::hours{1};
 
@@ -38,8 +34,9 @@ std::size_t Scheduler::run(Budget budget) {
     const Instant end = begin + std::min(budget.time, longest_run);
     std::uint32_t left = budget.resumptions;
     while (left > 0 && !ready_.empty() && begin < end) {
+        // Reading the clock costs as much as four to eight resumptions.
         const std::uint32_t most =
-            stalls_.exact(begin) ? 1 : std::min(left, resumptions_per_reading);
+            stalls_.exact(begin) ? 1 : std::min(left, limits::resumptions_per_reading);
         const Label* label = ready_.front().label;
         const std::uint32_t count = run_stretch(label, most);
         clock_ = now();

@@ -36,22 +36,22 @@ public:
     }
     /// Sends every byte; `bytes` must live until then. Suspends; cancellable: then some bytes may
     /// have gone. Errors: EPIPE, ECONNRESET, ETIMEDOUT after `limit`.
-    [[nodiscard]] uring::SendOperation send_all(std::span<const std::byte> bytes,
-                                                std::optional<Milliseconds> limit = {}) noexcept {
+    [[nodiscard]] uring::SocketSend<uring::SendOperation> send_all(
+        std::span<const std::byte> bytes, std::optional<Milliseconds> limit = {}) noexcept {
         return socket_.send_all(bytes, limit);
     }
-    [[nodiscard]] uring::SendOperation send_all(const Chunk& chunk,
-                                                std::optional<Milliseconds> limit = {}) noexcept {
+    [[nodiscard]] uring::SocketSend<uring::SendOperation> send_all(
+        const Chunk& chunk, std::optional<Milliseconds> limit = {}) noexcept {
         return send_all(chunk.bytes(), limit);
     }
-    [[nodiscard]] uring::SendOperation send_all(std::string_view text,
-                                                std::optional<Milliseconds> limit = {}) noexcept {
+    [[nodiscard]] uring::SocketSend<uring::SendOperation> send_all(
+        std::string_view text, std::optional<Milliseconds> limit = {}) noexcept {
         return send_all(std::as_bytes(std::span{text}), limit);
     }
     /// Sends every byte of several pieces, in their order; they and their list must live until
     /// then.
-    [[nodiscard]] uring::GatheredSend send_all(uring::Pieces pieces,
-                                               std::optional<Milliseconds> limit = {}) noexcept {
+    [[nodiscard]] uring::SocketSend<uring::GatheredSend> send_all(
+        uring::Pieces pieces, std::optional<Milliseconds> limit = {}) noexcept {
         return socket_.send_all(pieces, limit);
     }
 

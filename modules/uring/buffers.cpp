@@ -20,7 +20,6 @@ import ringfort.coro;
 namespace ringfort::uring {
 namespace {
 constexpr std::uint32_t max_ring_entries = 32'768;
-constexpr Bytes largest{1U << 30};
 }  // namespace
 
 BufferPool::~BufferPool() {
@@ -33,7 +32,7 @@ BufferPool::~BufferPool() {
 Result<void> BufferPool::open(Driver& driver, Loop& loop, Options options) {
     if (options.count == 0 || options.count > options.max_count ||
         options.max_count > max_ring_entries || options.buffer_size.count == 0 ||
-        options.buffer_size > largest)
+        options.buffer_size > limits::max_request)
         return Error{"set up receive buffers", EINVAL};
     void* memory =
         ::mmap(nullptr, std::size_t{options.max_count} * options.buffer_size.count,

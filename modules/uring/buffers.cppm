@@ -58,6 +58,7 @@ public:
     }
     /// Forgets the first `count` bytes, at most `size()`: they were read.
     inline void remove_prefix(std::size_t count) noexcept {
+        ensure(count <= size_, "more was taken off a lease than it has");
         data_ += count;
         size_ -= static_cast<std::uint32_t>(count);
     }

@@ -10,6 +10,7 @@ module;
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <string_view>
@@ -23,12 +24,6 @@ namespace ringfort::uring {
 namespace {
 
 constexpr std::int64_t ns_per_s = 1'000'000'000;
-
-/// The most one request moves: a longer one completes short and goes on from there.
-unsigned bounded(std::size_t length) noexcept {
-    constexpr std::size_t most = 1U << 30;
-    return static_cast<unsigned>(std::min(length, most));
-}
 
 unsigned mode_flags(RingMode mode) noexcept {
     switch (mode) {
@@ -48,6 +43,16 @@ bool knows(io_uring& ring, int opcode) noexcept {
     const std::unique_ptr<io_uring_probe, void (*)(io_uring_probe*)> probe{
         ::io_uring_get_probe_ring(&ring), ::io_uring_free_probe};
     return probe && ::io_uring_opcode_supported(probe.get(), opcode) != 0;
+}
+
+/// Tries whether buffers can be provided at all: a filter may refuse io_uring_register(2) alone.
+Result<void> try_buffers(io_uring& ring) noexcept {
+    constexpr int group = std::numeric_limits<std::uint16_t>::max();
+    int outcome = 0;
+    io_uring_buf_ring* const buffers = ::io_uring_setup_buf_ring(&ring, 1, group, 0, &outcome);
+    if (buffers == nullptr) return Error{"io_uring_setup_buf_ring", -outcome};
+    (void)::io_uring_free_buf_ring(&ring, buffers, 1, group);
+    return {};
 }
 
 /// Asks the kernel whether a multishot receive takes a bound of its bytes (IORING_RECV_MSHOT_LIM):
@@ -221,6 +226,7 @@ Result<void> Driver::open_ring(std::uint32_t submissions, std::uint32_t completi
     if (outcome != 0) return Error{"io_uring_setup", -outcome};
     ring_.reset(ring.release());
     features_.mode = mode;
+    RF_TRY(try_buffers(*ring_));
     // Saves the look-up of the ring's descriptor at each enter; nothing is lost without it.
     (void)::io_uring_register_ring_fd(ring_.get());
     if (!knows(*ring_, IORING_OP_FUTEX_WAIT)) features_.futex = false;

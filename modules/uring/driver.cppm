@@ -18,6 +18,8 @@ struct io_uring_sqe;
 }
 
 namespace ringfort::uring {
+/// Bounds what one request moves: a longer one completes short and goes on from there.
+[[nodiscard]] unsigned bounded(std::size_t length) noexcept;
 /// Fills in the requests of files and of whatever else is asked for rarely.
 void prepare_rare(io_uring_sqe& sqe, const Request& request) noexcept;
 }  // namespace ringfort::uring
@@ -65,8 +67,8 @@ public:
     ~Driver();
 
     /// Sets the ring up with the best of `wanted` that the kernel has. Errors: those of
-    /// io_uring_setup(2), EINVAL when the kernel knows none of the modes; with Backend::automatic
-    /// only those that are no refusal.
+    /// io_uring_setup(2) and io_uring_register(2), EINVAL when the kernel knows none of the modes;
+    /// with Backend::automatic only those that are no refusal.
     [[nodiscard]] Result<void> open(std::uint32_t submissions, std::uint32_t completions,
                                     const Features& wanted, Backend backend);
     [[nodiscard]] inline const Features& features() const noexcept { return features_; }

@@ -24,14 +24,13 @@ public:
 
 private:
     friend class Operation;
-    static constexpr std::size_t window_size = 16;  ///< pieces in one request
 
     /// Notes that bytes have gone; returns whether those were all.
     bool advance_pieces(std::size_t moved) noexcept;
     void fill_window() noexcept;
 
     Pieces rest_;  ///< not in the window yet
-    std::array<iovec, window_size> window_{};
+    std::array<iovec, limits::gather_pieces> window_{};
     msghdr message_{};
 };
 

@@ -80,7 +80,8 @@ void Loop::turn() {
     const bool unsettled = senders_.submitted();  // of the last turn: its answers did not all come
     senders_.submit();
     const auto entered = driver_.enter(unsettled ? Wait{.limit_ns = 0} : wait());
-    ensure(entered.has_value(), entered ? "" : entered.error().text());
+    if (!entered) [[unlikely]]
+        panic(entered.error().text());
     const Instant time = now();
     reap();
     if (senders_.submitted() && driver_.told()) senders_.settle();
@@ -119,6 +120,9 @@ void Loop::reap() noexcept {
         else if (tag == Driver::cancel_failed)
             cancel_failed();
     }
+    if (count == driver_.ring().cq.ring_entries && ::io_uring_cq_has_overflow(&driver_.ring()))
+        [[unlikely]]
+        ++statistics_.overflows;
     ::io_uring_cq_advance(&driver_.ring(), count);
     statistics_.completions += count;
 }

@@ -43,7 +43,8 @@ struct LoopOptions {
 struct LoopStatistics {
     std::uint64_t turns = 0;  ///< one system call each
     std::uint64_t completions = 0;
-    std::uint64_t starved = 0;  ///< receives that found no buffer
+    std::uint64_t starved = 0;    ///< receives that found no buffer
+    std::uint64_t overflows = 0;  ///< turns whose completions did not fit the queue
 };
 
 /// The event loop of one thread. Make it in the process and thread that runs it; never fork with

@@ -38,11 +38,12 @@ Operation::Operation(Loop& loop, const Request& request, std::optional<Milliseco
       limit_{limit.value_or(Milliseconds{-1})} {}
 
 Operation::~Operation() {
-    ensure(state_ == State::idle || state_ == State::done, "an operation in flight was destroyed");
+    ensure(!begun(), "an operation in flight was destroyed");
+    ensure(state_ != State::answered, "an operation was destroyed before its task went on");
 }
 
 bool Operation::cancelled() const noexcept {
-    return result_ == -ECANCELED || state_ != State::done;
+    return result_ == -ECANCELED || state_ < State::answered;
 }
 
 bool Operation::begin(std::coroutine_handle<> task, const coro::Context& context) {
@@ -102,7 +103,7 @@ bool Operation::advance(std::size_t moved) noexcept {
 }
 
 void Operation::finish(int result) noexcept {
-    state_ = State::done;
+    state_ = State::answered;
     result_ = result == -ECANCELED && timed_out_ ? -ETIMEDOUT : result;
     CancelHook::unlink();
     disarm();

@@ -15,9 +15,9 @@ class Loop;
 
 /// One request in flight, and the awaitable of its result: lives in the frame of the awaiting task.
 ///
-/// Its life: idle -> (waiting for room ->) in flight -> done. Cancelling or the time limit asks the
-/// kernel to stop it; the task goes on only when the kernel has answered, and a result that came
-/// nevertheless is delivered.
+/// Its life: idle -> (waiting for room ->) in flight -> answered -> done. Cancelling or the time
+/// limit asks the kernel to stop it; the task goes on only when the kernel has answered, and a
+/// result that came nevertheless is delivered.
 class Operation : private coro::CancelHook, private coro::Timer, private coro::ListNode<Operation> {
 public:
     Operation(Loop& loop, const Request& request, std::optional<Milliseconds> limit) noexcept;
@@ -39,7 +39,11 @@ public:
 
 protected:
     ~Operation();
-    [[nodiscard]] inline int result() const noexcept { return result_; }
+    /// Returns the kernel's answer, to the task that has gone on.
+    [[nodiscard]] inline int result() const noexcept {
+        state_ = State::done;
+        return result_;
+    }
     [[nodiscard]] inline Error error() const noexcept {
         return {step_of(request_.opcode), -result_};
     }
@@ -51,7 +55,13 @@ protected:
 private:
     friend class Loop;
     friend class coro::List<Operation>;
-    enum class State : std::uint8_t { idle, waiting, in_flight, done };
+    enum class State : std::uint8_t {
+        idle,
+        waiting,  ///< for room in the submission queue
+        in_flight,
+        answered,  ///< its task is to go on and look
+        done
+    };
 
     /// Tells whether it has begun and not ended.
     [[nodiscard]] inline bool begun() const noexcept {
@@ -69,7 +79,7 @@ private:
     Loop& loop_;
     Request request_;
     Milliseconds limit_;  ///< negative: none
-    State state_ = State::idle;
+    mutable State state_ = State::idle;
     bool stopping_ = false;
     bool timed_out_ = false;
     int result_ = 0;

@@ -12,12 +12,6 @@ import ringfort.base;
 namespace ringfort::uring {
 namespace {
 
-/// The most one request sends: a longer one completes short and goes on from there.
-unsigned bounded(std::size_t length) noexcept {
-    constexpr std::size_t most = 1U << 30;
-    return static_cast<unsigned>(std::min(length, most));
-}
-
 /// The kernel picks the buffer when there is data: a waiting receive holds no memory.
 void pick_buffer(io_uring_sqe& sqe, const Request& request) noexcept {
     sqe.flags |= IOSQE_BUFFER_SELECT;
@@ -25,6 +19,10 @@ void pick_buffer(io_uring_sqe& sqe, const Request& request) noexcept {
 }
 
 }  // namespace
+
+unsigned bounded(std::size_t length) noexcept {
+    return static_cast<unsigned>(std::min<std::size_t>(length, limits::max_request.count));
+}
 
 void prepare_rare(io_uring_sqe& sqe, const Request& request) noexcept {
     void* const address = const_cast<void*>(request.address);

@@ -1,11 +1,14 @@
 module;
+#include <coroutine>
 #include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <span>
 #include <utility>
 export module ringfort.uring:socket;
 
 import ringfort.base;
+import ringfort.coro;
 import :gather;
 import :loop;
 import :operation;
@@ -14,6 +17,34 @@ import :receiver;
 import :sender;
 
 export namespace ringfort::uring {
+
+/// A send of a Socket, which counts it: the socket is neither moved nor destroyed before the task
+/// that awaits this has gone on.
+template <class Send>
+class SocketSend {
+public:
+    /// Counts what `make` returns in `count`.
+    template <class Make>
+    inline SocketSend(std::uint32_t& count, Make&& make)
+        : send_(std::forward<Make>(make)()), count_{count} {
+        ++count_;
+    }
+    SocketSend(SocketSend&&) = delete;
+    inline ~SocketSend() { --count_; }
+
+    [[nodiscard]] inline bool await_ready() const noexcept { return false; }
+    template <coro::TaskPromise P>
+    inline bool await_suspend(std::coroutine_handle<P> task) {
+        return send_.await_suspend(task);
+    }
+    [[nodiscard]] inline auto await_resume() noexcept { return send_.await_resume(); }
+    /// Ends it as its time limit would; see Operation.
+    inline void expire() noexcept { send_.expire(); }
+
+private:
+    Send send_;
+    std::uint32_t& count_;
+};
 
 /// A connected socket on a loop: owns the descriptor and what it receives. Moves, but not while a
 /// task sends or receives. Closes at the end of the turn in which it is destroyed, when the kernel
@@ -24,14 +55,14 @@ public:
     inline Socket(Loop& loop, Fd fd) noexcept : loop_{&loop}, fd_{std::move(fd)} {}
     Socket(Socket&& other) noexcept
         : loop_{other.loop_},
-          fd_{std::move(other.fd_)},
+          fd_{other.take_fd()},
           receiver_{std::exchange(other.receiver_, nullptr)},
           sender_{std::move(other.sender_)} {}
     inline Socket& operator=(Socket&& other) noexcept {
         if (this != &other) {
             close();
             loop_ = other.loop_;
-            fd_ = std::move(other.fd_);
+            fd_ = other.take_fd();
             receiver_ = std::exchange(other.receiver_, nullptr);
             sender_ = std::move(other.sender_);
         }
@@ -49,17 +80,17 @@ public:
         return {receiver(), {}, ReceiveWhat::rest};
     }
     /// Awaits that some of `bytes` is sent; see Loop::send.
-    [[nodiscard]] NumberOperation send(std::span<const std::byte> bytes) noexcept {
-        return loop_->send(free_to_send(), bytes);
+    [[nodiscard]] SocketSend<NumberOperation> send(std::span<const std::byte> bytes) noexcept {
+        return {sends_, [&] { return loop_->send(free_to_send(), bytes); }};
     }
     /// Awaits that all of `bytes` is sent; see Loop::send_all.
-    [[nodiscard]] SendOperation send_all(std::span<const std::byte> bytes,
-                                         std::optional<Milliseconds> limit = {}) noexcept {
-        return loop_->send_all(free_to_send(), bytes, limit);
+    [[nodiscard]] SocketSend<SendOperation> send_all(
+        std::span<const std::byte> bytes, std::optional<Milliseconds> limit = {}) noexcept {
+        return {sends_, [&] { return loop_->send_all(free_to_send(), bytes, limit); }};
     }
-    [[nodiscard]] GatheredSend send_all(Pieces pieces,
-                                        std::optional<Milliseconds> limit = {}) noexcept {
-        return loop_->send_all(free_to_send(), pieces, limit);
+    [[nodiscard]] SocketSend<GatheredSend> send_all(
+        Pieces pieces, std::optional<Milliseconds> limit = {}) noexcept {
+        return {sends_, [&] { return loop_->send_all(free_to_send(), pieces, limit); }};
     }
     /// Hands `piece` over to be sent, in order, while the task does something else; awaits only
     /// that less than `limits::send_behind` bytes, in a few pieces, are on their way. A later call
@@ -97,10 +128,18 @@ private:
     }
     [[nodiscard]] inline Sender& sender() { return sender_.get(loop_->senders(), fd_.get()); }
 
+    [[nodiscard]] inline Fd take_fd() noexcept {
+        ensure(sends_ == 0, "a stream was moved while a task sends to it");
+        return std::move(fd_);
+    }
+
     Loop* loop_;
     Fd fd_;
+    std::uint32_t sends_ = 0;  ///< that tasks await
     Receiver* receiver_ = nullptr;
     SenderSlot sender_;
 };
+
+static_assert(sizeof(Socket) <= 40);  // every idle connection has one
 
 }  // namespace ringfort::uring

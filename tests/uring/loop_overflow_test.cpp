@@ -77,6 +77,8 @@ TEST_CASE("hundreds of completions at once do not fit, and none of them is lost"
         co_return woken;
     };
     CHECK(loop->run(body(*loop, pairs)) == 300);
+    // The soft ring leaves what is ready where it is instead.
+    if (loop->backend() == uring::Backend::io_uring) CHECK(loop->statistics().overflows > 0);
 }
 
 TEST_CASE("receives that an overflow has ended are asked for again, and no byte is lost") {
@@ -102,6 +104,8 @@ TEST_CASE("receives that an overflow has ended are asked for again, and no byte 
     for (const auto& pair : pairs)
         if (pair->received == expected) ++right;
     CHECK(right == 200);
+    // The soft ring leaves bytes in the sockets instead.
+    if (loop->backend() == uring::Backend::io_uring) CHECK(loop->statistics().overflows > 0);
     CHECK(loop->buffers().leased() == 0);
 }
 
@@ -156,6 +160,7 @@ TEST_CASE("cancellations that find the queues full reach their operations all th
         co_return cancelled;
     };
     CHECK(loop->run(body(*loop, pairs)) == 200);
+    CHECK(loop->statistics().overflows > 0);
 }
 
 TEST_CASE("messages that an overflow interrupts come all, in their order") {
@@ -183,5 +188,6 @@ TEST_CASE("messages that an overflow interrupts come all, in their order") {
         co_return next;
     };
     CHECK(loop->run(body(*loop, Fd{ends[0]}, Fd{ends[1]})) > 160);
+    if (loop->backend() == uring::Backend::io_uring) CHECK(loop->statistics().overflows > 0);
     CHECK(loop->message_buffers().leased() == 0);
 }

@@ -1,13 +1,21 @@
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <poll.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/generators/catch_generators.hpp>
+#include <cerrno>
 #include <chrono>
 #include <coroutine>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <exception>
+#include <iterator>
 #include <memory>
 #include <optional>
 #include <span>
@@ -56,6 +64,37 @@ TEST_CASE("a loop echoes in every mode this kernel has") {
     CHECK(uring::consequences(loop->features()).empty() ==
           (loop->features().mode == RingMode::deferred_no_array &&
            loop->features().incremental_buffers && loop->features().futex));
+}
+
+TEST_CASE("a ring with which nothing can be registered is not used, and one sentence says so") {
+    const int refused = GENERATE(EPERM, EINVAL, ENOSYS);
+    const pid_t child = ::fork();
+    if (child == 0) {
+        ::alarm(20);
+        ::unsetenv("RINGFORT_DRIVER");
+        sock_filter filter[] = {
+            BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
+            BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, __NR_io_uring_register, 0, 1),
+            BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | static_cast<unsigned>(refused)),
+            BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+        };
+        const sock_fprog program{.len = std::size(filter), .filter = filter};
+        if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0 ||
+            ::prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) != 0)
+            ::_exit(1);
+        auto loop = Loop::open();
+        if (!loop) ::_exit(2);
+        if ((*loop)->backend() != uring::Backend::epoll) ::_exit(3);
+        if ((*loop)->shortcomings().size() != 1) ::_exit(4);
+        auto [near, far] = testing::socket_pair();
+        if (::write(far.get(), "hello", 5) != 5) ::_exit(5);
+        const auto text = (*loop)->run(echo_once(**loop, std::move(near)));
+        const bool strict = Loop::open({.backend = uring::Backend::io_uring}).has_value();
+        ::_exit(text && *text == "hello" && !strict ? 0 : 6);
+    }
+    int status = -1;
+    REQUIRE(::waitpid(child, &status, 0) == child);
+    CHECK(status == 0);
 }
 
 TEST_CASE("a loop returns the value of its task") {

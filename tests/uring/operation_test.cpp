@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <catch2/catch_test_macros.hpp>
+#include <catch2/generators/catch_generators.hpp>
 #include <chrono>
 #include <coroutine>
 #include <cstddef>
@@ -21,6 +22,7 @@ import ringfort.coro;
 import ringfort.uring;
 
 #include "sockets.h"
+#include "soft_ring_sockets.h"
 
 using namespace ringfort;
 using coro::Task;
@@ -52,6 +54,40 @@ TEST_CASE("a large send goes on after short writes until every byte is gone") {
     std::string received;
     loop->run(body(*loop, near.get(), std::move(far), payload, received));
     CHECK(received == payload);
+}
+
+TEST_CASE("a send in whose middle the peer goes has moved a part, asks for the rest and fails") {
+    // The kernel tells the part, and of the error only when it is asked for the rest.
+    auto loop = Loop::open().value();
+    const std::vector<std::byte> bytes(std::size_t{64} << 20);
+    const std::span<const std::byte> pieces[2] = {std::span{bytes}.first(1'000), bytes};
+    const int way = GENERATE(0, 1, 2);
+    auto [near, far] = testing::tcp_pair();
+    auto send = [&](RawFd to) -> Task<Result<void>> {
+        if (way == 0) co_return co_await loop->send_all(to, bytes);
+        if (way == 1) co_return co_await loop->send_all(to, uring::Pieces{pieces});
+        co_return co_await uring::ZeroCopySend{*loop, to, bytes};
+    };
+    auto keep = [&send](RawFd to, std::optional<Result<void>>& out) -> Task<> {
+        out.emplace(co_await send(to));
+    };
+    auto body = [&]() -> Task<Result<void>> {
+        coro::Scope scope{co_await coro::current_context()};
+        std::optional<Result<void>> sent;
+        scope.spawn(keep(near.get(), sent));
+        (void)co_await loop->sleep(Milliseconds{10});
+        ensure(!sent, "it waits for the peer to read");
+        const auto before = loop->statistics().completions;
+        testing::reset(std::move(far));
+        co_await scope.join();
+        const bool both = loop->statistics().completions - before >= 2;
+        ensure(both || loop->backend() == uring::Backend::epoll, "a part, and the error");
+        co_return *sent;
+    };
+    const auto sent = loop->run(body());
+    REQUIRE_FALSE(sent);
+    CHECK(
+        (sent.error().is(std::errc::connection_reset) || sent.error().is(std::errc::broken_pipe)));
 }
 
 TEST_CASE("sending to a peer that has gone is an error and no signal") {
