@@ -14,11 +14,4 @@ void CancelSource::request() noexcept {
     while (CancelHook* hook = hooks_.pop_front()) hook->action_(*hook);
 }
 
-void CancelSource::attach(CancelHook& hook) noexcept {
-    if (requested_)
-        hook.action_(hook);
-    else
-        hooks_.push_back(hook);
-}
-
 }  // namespace ringfort::coro

@@ -1,20 +1,29 @@
+module;
+#include <cstdint>
 export module ringfort.coro:cancel;
 
+import ringfort.base;
 import :list;
 
 export namespace ringfort::coro {
 
+/// Whether a hook is attached only while there is something to cancel, or also in between.
+enum class Attached : std::uint8_t { while_waiting, lastingly };
+
 /// What is to be done when a CancelSource is triggered: the base of everything that can be
-/// cancelled. Fires at most once. The action must not resume a coroutine directly and must not
-/// throw.
+/// cancelled. Fires at most once each time it is attached. The action must not resume a coroutine
+/// directly and must not throw. That of a hook which is attached lastingly is also called when the
+/// source ends: it is for the hook to know whether it may.
 class CancelHook : public ListNode<CancelHook> {
 public:
     using Action = void (*)(CancelHook&) noexcept;
-    inline explicit CancelHook(Action action) noexcept : action_{action} {}
+    inline explicit CancelHook(Action action, Attached attached = Attached::while_waiting) noexcept
+        : action_{action}, attached_{attached} {}
 
 private:
     friend class CancelSource;
     Action action_;
+    Attached attached_;
 };
 
 /// Asks the operations below it to stop. Sources form a tree: cancelling one cancels its
@@ -24,15 +33,30 @@ class CancelSource : private CancelHook {
 public:
     /// Makes a root, or a child that is cancelled together with `parent`, which must outlive it.
     explicit CancelSource(CancelSource* parent = nullptr) noexcept;
+    /// Aborts when there is something below it that it would have to cancel.
+    inline ~CancelSource() { leave_hooks(); }
 
     /// Tells whether cancelling was asked for.
     [[nodiscard]] inline bool requested() const noexcept { return requested_; }
     /// Fires every hook, oldest first. A second call does nothing.
     void request() noexcept;
     /// Registers `hook`, which fires at once when cancelling was requested before.
-    void attach(CancelHook& hook) noexcept;
+    inline void attach(CancelHook& hook) noexcept {
+        if (requested_)
+            hook.action_(hook);
+        else
+            hooks_.push_back(hook);
+    }
 
 private:
+    inline void leave_hooks() noexcept {
+        while (CancelHook* hook = hooks_.pop_front()) {
+            ensure(hook->attached_ == Attached::lastingly,
+                   "a source was destroyed with something to cancel below it");
+            hook->action_(*hook);
+        }
+    }
+
     bool requested_ = false;
     List<CancelHook> hooks_;
 };

@@ -14,6 +14,15 @@ TimerQueue::~TimerQueue() {
     ensure(size_ == 0, "a timer queue was destroyed with timers armed");
 }
 
+[[clang::preserve_most]] void TimerQueue::arm(Timer& timer, Instant due) noexcept {
+    timer.disarm();
+    const std::uint64_t tick = tick_after(due);
+    timer.tick_ = tick > reached_ ? tick : reached_ + 1;
+    timer.queue_ = this;
+    ++size_;
+    place(timer);
+}
+
 std::optional<TimerQueue::Position> TimerQueue::earliest() const noexcept {
     for (unsigned level = 0; level < levels; ++level) {
         if (occupied_[level] == 0) continue;

@@ -63,14 +63,13 @@ public:
     ~TimerQueue();
 
     /// Arms `timer`, or moves it when it is armed already. What is due already fires a tick after
-    /// the last call of `fire`. Inline, because each receive with a time limit arms one.
-    inline void arm(Timer& timer, Instant due) noexcept {
-        timer.disarm();
-        const std::uint64_t tick = tick_after(due);
-        timer.tick_ = tick > reached_ ? tick : reached_ + 1;
-        timer.queue_ = this;
-        ++size_;
-        place(timer);
+    /// the last call of `fire`.
+    [[clang::preserve_most]] void arm(Timer& timer, Instant due) noexcept;
+    /// Arms `timer` unless it fires by then anyway: for a limit that moves on with every wait, and
+    /// whose timer looks, when it fires, whether the limit has come. Costs a comparison.
+    inline void arm_by(Timer& timer, Instant due) noexcept {
+        if (timer.queue_ != this || timer.tick_ * ns_per_tick >= count_ns(due) + ns_per_tick)
+            arm(timer, due);
     }
     /// Fires what is due at `instant`, earliest first, and in the order of arming what is due in
     /// the same tick; returns how many. An action may arm and disarm, also its own timer.

@@ -1,13 +1,17 @@
 #include <catch2/catch_test_macros.hpp>
+#include <string>
 
 import ringfort.coro;
+
+#include "death.h"
 
 using namespace ringfort;
 
 namespace {
 struct Hook : coro::CancelHook {
-    Hook()
-        : CancelHook{[](coro::CancelHook& self) noexcept { ++static_cast<Hook&>(self).fired; }} {}
+    explicit Hook(coro::Attached attached = coro::Attached::while_waiting)
+        : CancelHook{[](coro::CancelHook& self) noexcept { ++static_cast<Hook&>(self).fired; },
+                     attached} {}
     int fired = 0;
 };
 }  // namespace
@@ -78,4 +82,28 @@ TEST_CASE("a hook may destroy its neighbour while hooks fire") {
     source.attach(*killer.victim);
     source.request();
     SUCCEED("no use after free: asan watches");
+}
+
+TEST_CASE("a source that ends tells the hooks that are attached lastingly, and lets go of them") {
+    Hook hook{coro::Attached::lastingly};
+    {
+        coro::CancelSource source;
+        source.attach(hook);
+    }
+    CHECK(hook.fired == 1);
+    CHECK_FALSE(hook.linked());
+    coro::CancelSource next;
+    next.attach(hook);
+    next.request();
+    CHECK(hook.fired == 2);
+}
+
+TEST_CASE("a source that ends above something that waits aborts") {
+    const std::string message = testing::death_of([] {
+        Hook hook;
+        coro::CancelSource source;
+        source.attach(hook);
+    });
+    CHECK(message.find("a source was destroyed with something to cancel below it") !=
+          std::string::npos);
 }

@@ -64,6 +64,36 @@ TEST_CASE("a destroyed timer does not fire and arming again moves it") {
     CHECK(order == std::vector{1});
 }
 
+TEST_CASE("a timer that is armed by an instant is moved only when it would fire later") {
+    std::vector<int> order;
+    Recorder timer{order, 1};
+    coro::TimerQueue queue;
+    queue.arm_by(timer, at(20));
+    queue.arm_by(timer, at(30));
+    queue.fire(at(20));
+    CHECK(order == std::vector{1});  // by 30 it has fired: who wants it then arms it again
+    queue.arm_by(timer, at(60));
+    queue.arm_by(timer, at(40));
+    queue.fire(at(39));
+    CHECK(order == std::vector{1});
+    queue.fire(at(40));
+    CHECK(order == std::vector{1, 1});
+}
+
+TEST_CASE("a timer that is armed by an instant fires at most a tick after it, in any queue") {
+    using namespace std::chrono_literals;
+    std::vector<int> order;
+    coro::TimerQueue first, second;
+    Recorder timer{order, 1};
+    first.arm_by(timer, start + 10ms + 1ns);
+    first.arm_by(timer, start + 11ms);  // the same tick
+    second.arm_by(timer, start + 20ms);
+    CHECK(first.size() == 0);
+    second.arm_by(timer, start + 19ms + 1ns);
+    second.fire(start + 20ms);
+    CHECK(order == std::vector{1});
+}
+
 TEST_CASE("a heap of random timers with random removals fires in order") {
     std::mt19937 random{12345};
     std::vector<int> order;
