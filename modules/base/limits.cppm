@@ -53,13 +53,14 @@ inline constexpr std::size_t frame_slab_bytes = 16'384;
 /// A worker's ring: its two queues in entries, and the buffers the kernel receives into.
 inline constexpr std::uint32_t ring_submissions = 1'024;
 inline constexpr std::uint32_t ring_completions = 8'192;
-inline constexpr std::uint32_t receive_buffers = 16;    ///< per worker, at the start
-inline constexpr Bytes receive_ahead{128ULL << 10};     ///< per connection, not yet taken
-inline constexpr Bytes starved_receive{16ULL << 10};    ///< of one receive while no buffer is free
-inline constexpr Bytes send_behind{128ULL << 10};       ///< per connection, posted and not sent
-inline constexpr Bytes max_request{1ULL << 30};         ///< moved by one request of the ring
-inline constexpr std::size_t gather_pieces = 16;        ///< sent by one request
-inline constexpr std::uint32_t accept_ahead = 64;       ///< connections, not yet taken
+inline constexpr std::uint32_t fetched_ahead = 32;    ///< completions whose requests are prefetched
+inline constexpr std::uint32_t receive_buffers = 16;  ///< per worker, at the start
+inline constexpr Bytes receive_ahead{128ULL << 10};   ///< per connection, not yet taken
+inline constexpr Bytes starved_receive{16ULL << 10};  ///< of one receive while no buffer is free
+inline constexpr Bytes send_behind{128ULL << 10};     ///< per connection, posted and not sent
+inline constexpr Bytes max_request{1ULL << 30};       ///< moved by one request of the ring
+inline constexpr std::size_t gather_pieces = 16;      ///< sent by one request
+inline constexpr std::uint32_t accept_ahead = 64;     ///< connections, not yet taken
 inline constexpr std::uint32_t messages_ahead = 1'024;  ///< datagrams a socket, not yet taken
 inline constexpr std::uint32_t message_buffers = 64;    ///< per worker, from the first datagram on
 inline constexpr std::uint32_t max_message_buffers = 4'096;

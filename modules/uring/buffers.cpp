@@ -53,16 +53,14 @@ Result<void> BufferPool::open(Driver& driver, Loop& loop, Options options) {
     return replenish() ? Result<void>{} : Error{"set up receive buffers", ENOBUFS};
 }
 
-std::span<const std::byte> BufferPool::consume(std::uint32_t flags, std::size_t length) noexcept {
-    const auto id = static_cast<std::uint16_t>(flags >> IORING_CQE_BUFFER_SHIFT);
+/// Takes note that the kernel is done with a buffer.
+[[clang::preserve_most]] void BufferPool::filled(std::uint16_t id,
+                                                 std::size_t last_length) noexcept {
+    static_assert(id_shift == IORING_CQE_BUFFER_SHIFT && goes_on == IORING_CQE_F_BUF_MORE);
     Buffer& buffer = buffers_[id];
-    const std::span<const std::byte> bytes{address(id) + buffer.filled, length};
-    buffer.filled += static_cast<std::uint32_t>(length);
-    if (incremental_ && (flags & IORING_CQE_F_BUF_MORE) != 0) return bytes;
     buffer.with_kernel = false;
     least_available_ = std::min(least_available_, --available_);
-    if (length == 0 && buffer.leases == 0) recycle(id);
-    return bytes;
+    if (last_length == 0 && buffer.leases == 0) recycle(id);
 }
 
 bool BufferPool::replenish() noexcept {
@@ -103,7 +101,7 @@ std::uint32_t BufferPool::id_of_copy() {
     return id;
 }
 
-void BufferPool::recycle(std::uint32_t number) noexcept {
+[[clang::preserve_most]] void BufferPool::recycle(std::uint32_t number) noexcept {
     if (number >= options_.max_count) {
         copies_[number - options_.max_count].reset();
         free_copies_.push_back(number);

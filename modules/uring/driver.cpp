@@ -13,6 +13,7 @@ module;
 #include <limits>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string_view>
 #include <system_error>
 #include <vector>
@@ -86,104 +87,7 @@ bool is_refusal(const Error& error) noexcept {
            error.is(std::errc::function_not_supported) || error.is(std::errc::invalid_argument);
 }
 
-void prepare(io_uring_sqe& sqe, const Request& request) noexcept {
-    void* const address = const_cast<void*>(request.address);
-    const int flags = static_cast<int>(request.flags);
-    switch (request.opcode) {
-        case Opcode::send:
-        case Opcode::send_some:
-            ::io_uring_prep_send(&sqe, request.fd, address, bounded(request.length), flags);
-            return;
-        case Opcode::send_message:
-        case Opcode::send_pieces:
-            ::io_uring_prep_sendmsg(&sqe, request.fd, static_cast<const msghdr*>(address),
-                                    request.flags);
-            return;
-        case Opcode::accept:
-            ::io_uring_prep_accept(&sqe, request.fd, nullptr, nullptr, flags);
-            return;
-        case Opcode::accept_waiting:
-            ::io_uring_prep_accept(&sqe, request.fd, nullptr, nullptr, flags);
-            sqe.ioprio |= IORING_ACCEPT_DONTWAIT;
-            return;
-        case Opcode::connect:
-            ::io_uring_prep_connect(&sqe, request.fd, static_cast<const sockaddr*>(address),
-                                    static_cast<socklen_t>(request.length));
-            return;
-        case Opcode::receive:
-            ::io_uring_prep_recv(&sqe, request.fd, address, bounded(request.length), flags);
-            return;
-        case Opcode::poll:
-            ::io_uring_prep_poll_add(&sqe, request.fd, request.flags);
-            return;
-        case Opcode::read:
-        case Opcode::read_all:
-            ::io_uring_prep_read(&sqe, request.fd, address, bounded(request.length),
-                                 request.offset);
-            return;
-        case Opcode::write:
-        case Opcode::write_all:
-            ::io_uring_prep_write(&sqe, request.fd, address, bounded(request.length),
-                                  request.offset);
-            return;
-        case Opcode::open:
-        case Opcode::status:
-        case Opcode::sync:
-        case Opcode::close:
-        case Opcode::accept_many:
-        case Opcode::receive_many:
-        case Opcode::receive_messages:
-        case Opcode::send_zero_copy:
-        case Opcode::futex_wait:
-        case Opcode::futex_wake:
-            prepare_rare(sqe, request);
-            return;
-    }
-}
-
 }  // namespace
-
-Step step_of(Opcode opcode) noexcept {
-    switch (opcode) {
-        case Opcode::accept:
-        case Opcode::accept_waiting:
-        case Opcode::accept_many:
-            return "accept";
-        case Opcode::connect:
-            return "connect";
-        case Opcode::receive:
-        case Opcode::receive_many:
-        case Opcode::receive_messages:
-            return "receive";
-        case Opcode::send:
-        case Opcode::send_some:
-        case Opcode::send_message:
-        case Opcode::send_pieces:
-        case Opcode::send_zero_copy:
-            return "send";
-        case Opcode::poll:
-            return "poll";
-        case Opcode::read:
-        case Opcode::read_all:
-            return "read";
-        case Opcode::write:
-        case Opcode::write_all:
-            return "write";
-        case Opcode::open:
-            return "open";
-        case Opcode::status:
-            return "statx";
-        case Opcode::sync:
-            return "fsync";
-        case Opcode::close:
-            return "close";
-        case Opcode::futex_wait:
-            return "futex_wait";
-        case Opcode::futex_wake:
-            return "futex_wake";
-    }
-    return "do nothing";
-}
 
 std::vector<std::string_view> consequences(const Features& features) {
     std::vector<std::string_view> lacks;
@@ -310,6 +214,10 @@ io_uring_sqe* Driver::room() noexcept {
     io_uring_sqe* sqe = ::io_uring_get_sqe(ring_.get());
     if (sqe != nullptr) [[likely]]
         return sqe;
+    return make_room();
+}
+
+[[clang::preserve_most, gnu::noinline]] io_uring_sqe* Driver::make_room() noexcept {
     flush();
     return ::io_uring_get_sqe(ring_.get());
 }
@@ -320,6 +228,18 @@ bool Driver::submit(const Request& request, std::uint64_t tag) noexcept {
         return false;
     prepare(*sqe, request);
     if (request.quiet) sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
+    sqe->user_data = tag;
+    return true;
+}
+
+bool Driver::send_quietly(RawFd socket, std::span<const std::byte> bytes,
+                          std::uint64_t tag) noexcept {
+    io_uring_sqe* sqe = room();
+    if (sqe == nullptr) [[unlikely]]
+        return false;
+    ::io_uring_prep_send(sqe, socket, bytes.data(), bytes.size(),
+                         MSG_NOSIGNAL | MSG_DONTWAIT | MSG_WAITALL);
+    sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
     sqe->user_data = tag;
     return true;
 }

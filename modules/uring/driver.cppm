@@ -3,6 +3,7 @@ module;
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string_view>
 #include <vector>
 export module ringfort.uring:driver;
@@ -18,10 +19,8 @@ struct io_uring_sqe;
 }
 
 namespace ringfort::uring {
-/// Bounds what one request moves: a longer one completes short and goes on from there.
-[[nodiscard]] unsigned bounded(std::size_t length) noexcept;
-/// Fills in the requests of files and of whatever else is asked for rarely.
-void prepare_rare(io_uring_sqe& sqe, const Request& request) noexcept;
+/// Fills in what the kernel is asked for.
+void prepare(io_uring_sqe& sqe, const Request& request) noexcept;
 }  // namespace ringfort::uring
 
 export namespace ringfort::uring {
@@ -91,6 +90,10 @@ public:
     /// Queues a request; its completion will carry `tag`, which is not 0. Returns whether there was
     /// room.
     [[nodiscard]] bool submit(const Request& request, std::uint64_t tag) noexcept;
+    /// Queues the sending of all of `bytes`, of what the socket takes at once, with a completion
+    /// only if that is not all. Returns whether there was room.
+    [[nodiscard]] bool send_quietly(RawFd socket, std::span<const std::byte> bytes,
+                                    std::uint64_t tag) noexcept;
     /// Tells, between two turns, whether the kernel has taken all that was queued and nothing that
     /// it has answered is left to be seen.
     [[nodiscard]] bool told() const noexcept;
@@ -125,7 +128,8 @@ private:
     [[nodiscard]] Result<void> open_ring(std::uint32_t submissions, std::uint32_t completions,
                                          RingMode mode);
     [[nodiscard]] Result<void> open_soft(std::uint32_t submissions, std::uint32_t completions);
-    io_uring_sqe* room() noexcept;
+    [[nodiscard]] io_uring_sqe* room() noexcept;
+    [[nodiscard]] [[clang::preserve_most]] io_uring_sqe* make_room() noexcept;
 
     std::unique_ptr<io_uring, Close> ring_;
     std::unique_ptr<SoftRing> soft_;  ///< what ring_ points into, if there is no io_uring

@@ -103,6 +103,11 @@ void Loop::reap() noexcept {
     unsigned count = 0;
     io_uring_cqe* cqe = nullptr;
     io_uring_for_each_cqe(&driver_.ring(), head, cqe) {
+        Multishot::prefetch(cqe->user_data);
+        if (++count == limits::fetched_ahead) break;
+    }
+    count = 0;
+    io_uring_for_each_cqe(&driver_.ring(), head, cqe) {
         ++count;
         const std::uint64_t tag = cqe->user_data;
         auto* const request =
@@ -201,6 +206,7 @@ void Loop::close(Fd fd) noexcept {
 /// Asks again for all that wait: what has to wait once more is not asked for again.
 template <class T>
 void Loop::retry(coro::List<T>& waiting) noexcept {
+    if (waiting.empty()) return;
     coro::List<T> requests;
     while (T* request = waiting.pop_front()) requests.push_back(*request);
     while (T* request = requests.pop_front()) {

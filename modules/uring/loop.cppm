@@ -135,6 +135,7 @@ private:
 
     void turn();
     void reap() noexcept;
+    [[nodiscard]] bool submit_quiet(Sender& sender) noexcept;
     void settle(Sender& sender) noexcept;
     void answer(Operation& operation, int result, std::uint32_t flags) noexcept;
     void submit(Operation& operation) noexcept;

@@ -3,6 +3,7 @@ module;
 #include <cstdint>
 #include <optional>
 #include <system_error>
+#include <utility>
 module ringfort.uring;
 
 import ringfort.base;
@@ -53,11 +54,28 @@ void Multishot::arm_with_buffer(BufferPool& pool) noexcept {
     if (state_ == State::idle) loop_.starved(*this, pool);
 }
 
-void MultishotWait::end(State state) noexcept {
-    state_ = state;
-    CancelHook::unlink();
-    disarm();
-    request_.loop().scheduler().push(resumption_);
+[[clang::preserve_most]] void Multishot::attach(coro::CancelSource* source) noexcept {
+    coro::CancelHook::unlink();
+    source_ = source;
+    if (source != nullptr) source->attach(*this);
+}
+
+/// The source was triggered, or ends.
+void Multishot::cancelled() noexcept {
+    const coro::CancelSource* const source = std::exchange(source_, nullptr);
+    if (!awaited()) return;
+    ensure(source->requested(), "a source was destroyed with something to cancel below it");
+    waiter_->end(MultishotWait::State::cancelled);
+}
+
+/// The timer was armed for this wait or, with an earlier limit, for one before it.
+void Multishot::time_passed() noexcept {
+    if (!awaited() || waiter_->due_ == Instant::max()) return;
+    coro::Scheduler& scheduler = *waiter_->scheduler_;
+    if (waiter_->due_ > scheduler.time())
+        scheduler.timers().arm(*this, waiter_->due_);
+    else
+        waiter_->end(MultishotWait::State::timed_out);
 }
 
 Error MultishotWait::interruption(Step step) const noexcept {
@@ -84,7 +102,7 @@ void Loop::cancel(Multishot& request) noexcept {
 
 void Loop::ended(Multishot& request) noexcept {
     --receiving_;
-    request.coro::ListNode<Multishot>::unlink();  // it may have been told to end
+    if (request.state_ == Multishot::State::stopping) request.coro::ListNode<Multishot>::unlink();
     request.state_ = Multishot::State::idle;
 }
 

@@ -24,7 +24,10 @@ class Sender;
 ///
 /// Its life: idle -> (waiting for room or a buffer ->) armed -> (asked to stop ->) idle. It may end
 /// by itself at any time, for example because the completion queue was full.
-class Multishot : private coro::ListNode<Multishot> {
+///
+/// What ends a task's waiting for answers, cancelling and the time limit, stays registered from one
+/// wait to the next: then a wait that begins and ends touches nothing but itself and this.
+class Multishot : private coro::ListNode<Multishot>, private coro::CancelHook, private coro::Timer {
 public:
     Multishot(Multishot&&) = delete;
 
@@ -38,7 +41,12 @@ protected:
     /// request's address, so that each answer is one direct call.
     enum class Taker : std::uint8_t { receiver = 1, answers = 2, sender = 3 };
 
-    inline Multishot(Loop& loop, Taker taker) noexcept : loop_{loop}, taker_{taker} {}
+    inline Multishot(Loop& loop, Taker taker) noexcept
+        : CancelHook{[](CancelHook& self) noexcept { static_cast<Multishot&>(self).cancelled(); },
+                     coro::Attached::lastingly},
+          Timer{[](Timer& self) noexcept { static_cast<Multishot&>(self).time_passed(); }},
+          loop_{loop},
+          taker_{taker} {}
     ~Multishot();
 
     /// Asks the kernel; does nothing when it was asked already.
@@ -57,6 +65,8 @@ protected:
     [[nodiscard]] inline bool claimed() const noexcept { return waiter_ != nullptr; }
     /// Ends the waiting of a task, if one waits.
     inline void wake() noexcept;
+    /// Ends the waiting of the task that waits.
+    inline void wake_waiter() noexcept;
     [[nodiscard]] inline MultishotWait* waiter() const noexcept { return waiter_; }
 
 private:
@@ -72,7 +82,18 @@ private:
     };
     static constexpr std::uint64_t takers = 3;  ///< the bits of a tag
 
+    /// Has the processor fetch what an answer with this tag is going to look at. With many
+    /// connections it is not in the cache, and is waited for once when all is fetched together.
+    inline static void prefetch(std::uint64_t tag) noexcept {
+        constexpr std::uintptr_t line = 64;
+        const auto address = static_cast<std::uintptr_t>(tag & ~takers);
+        __builtin_prefetch(reinterpret_cast<const void*>(address + line), 1);
+    }
     void submit() noexcept;
+    inline void begin_wait(MultishotWait& waiter, coro::CancelSource* source) noexcept;
+    [[clang::preserve_most]] void attach(coro::CancelSource* source) noexcept;
+    void cancelled() noexcept;
+    void time_passed() noexcept;
     [[nodiscard]] Request request() const noexcept;
     [[nodiscard]] inline std::uint64_t tag() const noexcept {
         return reinterpret_cast<std::uintptr_t>(this) | static_cast<std::uint64_t>(taker_);
@@ -82,13 +103,14 @@ private:
 
     Loop& loop_;
     MultishotWait* waiter_ = nullptr;
+    coro::CancelSource* source_ = nullptr;  ///< that the hook is attached to
     State state_ = State::idle;
     Taker taker_;
 };
 
 /// The base of the awaitables of what a Multishot has brought. Cancelling and the time limit end
 /// the waiting alone: what arrives later is kept for the next one.
-class MultishotWait : private coro::CancelHook, private coro::Timer {
+class MultishotWait {
 public:
     MultishotWait(MultishotWait&&) = delete;
 
@@ -96,14 +118,7 @@ public:
 
 protected:
     inline MultishotWait(Multishot& request, std::optional<Milliseconds> limit) noexcept
-        : CancelHook{[](CancelHook& self) noexcept {
-              static_cast<MultishotWait&>(self).end(State::cancelled);
-          }},
-          Timer{[](Timer& self) noexcept {
-              static_cast<MultishotWait&>(self).end(State::timed_out);
-          }},
-          request_{request},
-          limit_{limit.value_or(Milliseconds{-1})} {}
+        : request_{request}, limit_{limit.value_or(Milliseconds{-1})} {}
     inline ~MultishotWait() {
         ensure(state_ != State::waiting, "a wait for an answer was destroyed");
         if (claims_) request_.waiter_ = nullptr;
@@ -128,11 +143,10 @@ protected:
     inline bool wait(std::coroutine_handle<> task, const coro::Context& context) noexcept {
         state_ = State::waiting;
         claims_ = true;
-        request_.waiter_ = this;
+        scheduler_ = context.scheduler;
         resumption_.prepare(task, context);
-        if (context.cancel != nullptr) context.cancel->attach(*this);
-        if (limit_.count() >= 0)
-            context.scheduler->timers().arm(*this, context.scheduler->after(limit_));
+        if (limit_.count() >= 0) due_ = scheduler_->after(limit_);
+        request_.begin_wait(*this, context.cancel);
         return true;
     }
 
@@ -146,14 +160,27 @@ private:
     friend class Multishot;
     enum class State : std::uint8_t { idle, waiting, done, cancelled, timed_out };
 
-    void end(State state) noexcept;
+    inline void end(State state) noexcept {
+        state_ = state;
+        scheduler_->push(resumption_);
+    }
 
     Multishot& request_;
     Milliseconds limit_;  ///< negative: none
+    Instant due_ = Instant::max();
+    coro::Scheduler* scheduler_ = nullptr;
     coro::Resumption resumption_;
     State state_ = State::idle;
     bool claims_ = false;  ///< waits, or did
 };
+
+/// Registers what ends the waiting of `waiter`, unless it still is.
+inline void Multishot::begin_wait(MultishotWait& waiter, coro::CancelSource* source) noexcept {
+    waiter_ = &waiter;
+    if (source != source_) [[unlikely]]
+        attach(source);
+    if (waiter.due_ != Instant::max()) waiter.scheduler_->timers().arm_by(*this, waiter.due_);
+}
 
 /// See the declaration.
 inline bool Multishot::awaited() const noexcept {
@@ -162,7 +189,12 @@ inline bool Multishot::awaited() const noexcept {
 
 /// See the declaration.
 inline void Multishot::wake() noexcept {
-    if (awaited()) waiter_->end(MultishotWait::State::done);
+    if (awaited()) wake_waiter();
+}
+
+/// See the declaration.
+inline void Multishot::wake_waiter() noexcept {
+    waiter_->end(MultishotWait::State::done);
 }
 
 }  // namespace ringfort::uring

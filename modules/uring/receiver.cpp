@@ -18,28 +18,20 @@ import ringfort.coro;
 
 namespace ringfort::uring {
 
-ReceiveOperation::ReceiveOperation(Receiver& receiver, std::optional<Milliseconds> limit,
-                                   ReceiveWhat what) noexcept
-    : MultishotWait{receiver, limit}, what_{what} {}
-
-Receiver& ReceiveOperation::receiver() const noexcept {
-    return static_cast<Receiver&>(request());
-}
-
 bool ReceiveOperation::begin(std::coroutine_handle<> task, const coro::Context& context) {
     Receiver& from = receiver();
     ensure(!from.claimed(), "two tasks receive from one stream");
     if (context.cancelled()) return refuse();
     const bool rest = what_ == ReceiveWhat::rest;
     if (from.ready() || (rest && !from.armed())) return pass(task, context);
-    if (!rest) from.ask();
+    if (!rest && !from.asked()) from.ask();
     return wait(task, context);
 }
 
-Result<Lease> ReceiveOperation::await_resume() noexcept {
-    // What arrived between the time limit and this resumption is there for the next receive.
+/// What there is but bytes that arrived while the task waited: those that arrived before it, or
+/// after its waiting was ended, are the receiver's.
+Result<Lease> ReceiveOperation::outcome() noexcept {
     if (interrupted()) return interruption("receive");
-    if (!lease_.empty()) return std::move(lease_);
     return receiver().take();
 }
 
@@ -62,7 +54,7 @@ void Receiver::pause() noexcept {
     (void)stop();
 }
 
-void Receiver::ask() noexcept {
+[[clang::preserve_most]] void Receiver::ask() noexcept {
     paused_ = false;
     if (!ended_) rearm();
 }
@@ -79,28 +71,35 @@ Request Receiver::request() const noexcept {
     const std::size_t most = limits::receive_ahead.count;
     return {.opcode = Opcode::receive_many,
             .fd = socket_,
-            .length = !loop().features().bounded_receives ? 0 : most > bytes_ ? most - bytes_ : 1,
+            .length = !loop().features().bounded_receives ? 0
+                      : most > bytes_                     ? most - bytes_
+                                                          : 1,
             .offset = BufferPool::group,
             .flags = hungry_ ? IORING_RECVSEND_POLL_FIRST : 0U};
 }
 
 void Receiver::complete(int result, std::uint32_t flags) noexcept {
-    if ((flags & IORING_CQE_F_BUFFER) != 0)
-        arrived(flags, result > 0 ? static_cast<std::size_t>(result) : 0);
+    if ((flags & IORING_CQE_F_BUFFER) != 0) [[likely]] {
+        const auto length = result > 0 ? static_cast<std::size_t>(result) : 0;
+        const auto id = static_cast<std::uint16_t>(flags >> IORING_CQE_BUFFER_SHIFT);
+        const auto bytes = loop().buffers_.consume(flags, length);
+        if (awaited() && first_ == nullptr && length > 0) [[likely]] {
+            Lease lease = loop().buffers_.lease(id, bytes);
+            static_cast<ReceiveOperation*>(waiter())->lease_.fill(lease);
+            wake_waiter();
+        } else if (length > 0) {
+            arrived_early(id, bytes);
+        }
+    }
     if ((flags & IORING_CQE_F_MORE) == 0) completed_last(result);
 }
 
-void Receiver::arrived(std::uint32_t flags, std::size_t length) noexcept {
-    const auto bytes = loop().buffers_.consume(flags, length);
-    if (length == 0) return;
-    const auto id = static_cast<std::uint16_t>(flags >> IORING_CQE_BUFFER_SHIFT);
+/// Keeps bytes that nobody waits for yet, or drops those that nobody will.
+[[clang::preserve_most]] void Receiver::arrived_early(std::uint16_t id,
+                                                      std::span<const std::byte> bytes) noexcept {
     if (closed_) {
         (void)loop().buffers_.lease(id, bytes);
         return;
-    }
-    if (awaited() && first_ == nullptr) [[likely]] {
-        static_cast<ReceiveOperation*>(waiter())->lease_ = loop().buffers_.lease(id, bytes);
-        return wake();
     }
     keep(id, bytes);
     if (bytes_ >= limits::receive_ahead.count) (void)stop();

@@ -33,20 +33,25 @@ enum class ReceiveWhat : std::uint8_t {
 /// receive. Errors: those of recv(2); ECANCELED; ETIMEDOUT.
 class ReceiveOperation : public MultishotWait {
 public:
-    ReceiveOperation(Receiver& receiver, std::optional<Milliseconds> limit,
-                     ReceiveWhat what = ReceiveWhat::more) noexcept;
+    inline ReceiveOperation(Receiver& receiver, std::optional<Milliseconds> limit,
+                            ReceiveWhat what = ReceiveWhat::more) noexcept;
 
     template <coro::TaskPromise P>
     bool await_suspend(std::coroutine_handle<P> task) {
         return begin(task, task.promise().context());
     }
-    [[nodiscard]] Result<Lease> await_resume() noexcept;
+    [[nodiscard]] inline Result<Lease> await_resume() noexcept {
+        if (!lease_.empty()) [[likely]]
+            return std::move(lease_);
+        return outcome();
+    }
 
 private:
     friend class Receiver;
 
     bool begin(std::coroutine_handle<> task, const coro::Context& context);
-    [[nodiscard]] Receiver& receiver() const noexcept;
+    [[nodiscard]] Result<Lease> outcome() noexcept;
+    [[nodiscard]] inline Receiver& receiver() const noexcept;
 
     Lease lease_;  ///< what arrived while it waited
     ReceiveWhat what_;
@@ -104,11 +109,14 @@ private:
     };
 
     ~Receiver();
+    /// Tells whether the kernel has been asked for more, and not told to stop.
+    [[nodiscard]] inline bool asked() const noexcept { return armed() && !paused_; }
     [[nodiscard]] inline bool ready() const noexcept { return first_ != nullptr || ended_; }
     [[nodiscard]] Request request() const noexcept;
-    void ask() noexcept;
+    [[clang::preserve_most]] void ask() noexcept;
     void rearm() noexcept;
-    void arrived(std::uint32_t flags, std::size_t length) noexcept;
+    [[clang::preserve_most]] void arrived_early(std::uint16_t id,
+                                                std::span<const std::byte> bytes) noexcept;
     [[nodiscard]] bool fed() noexcept;
     [[nodiscard]] bool receive_copy() noexcept;
     /// Tells whether so much waits to be taken that no more is to be received ahead.
@@ -124,14 +132,24 @@ private:
     bool ended_ = false;
     bool paused_ = false;
     bool closed_ = false;
-    bool hungry_ = false;  ///< asked to wait for bytes before a buffer is looked for
-    RawFd socket_;
-    int end_ = 0;  ///< once ended: 0 or -errno
-    Piece* first_ = nullptr;
+    bool hungry_ = false;     ///< asked to wait for bytes before a buffer is looked for
+    Piece* first_ = nullptr;  ///< and all above: what each completion looks at
     Piece* last_ = nullptr;
     std::size_t bytes_ = 0;
+    RawFd socket_;
+    int end_ = 0;  ///< once ended: 0 or -errno
 };
 
-static_assert(sizeof(Receiver) <= 72);  // every idle connection has one
+static_assert(sizeof(Receiver) <= 152);  // every idle connection has one
+
+/// See the declaration.
+inline ReceiveOperation::ReceiveOperation(Receiver& receiver, std::optional<Milliseconds> limit,
+                                          ReceiveWhat what) noexcept
+    : MultishotWait{receiver, limit}, what_{what} {}
+
+/// See the declaration.
+inline Receiver& ReceiveOperation::receiver() const noexcept {
+    return static_cast<Receiver&>(request());
+}
 
 }  // namespace ringfort::uring

@@ -32,15 +32,15 @@ Error PostOperation::failure() const noexcept {
 
 Sender::Sender(Loop& loop, Senders& home) noexcept
     : Multishot{loop, Taker::sender},
-      request_{.opcode = Opcode::send_some, .fd = -1},
-      home_{home} {}
+      home_{home},
+      request_{.opcode = Opcode::send_some, .fd = -1} {}
 
 void Sender::abandon() noexcept {
     ensure(!claimed(), "a stream was destroyed while a task sends to it");
     slot_ = nullptr;
-    const bool last_chance = coro::ListNode<Sender>::linked() && !armed() && loop().running_;
+    const bool last_chance = in_turn_ == InTurn::posted && loop().running_;
     if (last_chance) {
-        coro::ListNode<Sender>::unlink();
+        home_.remove(*this);
         submit();  // in the queue before the closing
     }
     if ((last_chance && with_kernel()) || stop())
@@ -51,21 +51,35 @@ void Sender::abandon() noexcept {
 
 void Sender::give_back() noexcept {
     drop_pieces();
-    coro::ListNode<Sender>::unlink();
+    home_.remove(*this);
     bytes_ = 0;
     error_ = 0;
     blocked_ = false;
-    home_.free_.push_back(this);
+    home_.free_.push(*this);
 }
 
 /// Asks for all there is.
 void Sender::submit() noexcept {
-    if (count_ == 1) [[likely]] {
+    asked_ = bytes_;
+    // A task that waits for it is to go on at once, not with what happens next.
+    const bool quiet = !blocked_ && !awaited();
+    if (quiet) home_.enlist(*this, InTurn::quiet);
+    if (quiet && count_ == 1 && loop().submit_quiet(*this)) [[likely]]
+        return;
+    submit_request();
+}
+
+/// Asks in the way of what can wait, or has several pieces.
+void Sender::submit_request() noexcept {
+    request_.fd = socket_;
+    request_.quiet = in_turn_ == InTurn::quiet;
+    request_.flags = MSG_NOSIGNAL | (request_.quiet ? MSG_DONTWAIT | MSG_WAITALL : 0);
+    if (count_ == 1) {
         request_.opcode = Opcode::send_some;
         request_.address = pieces_[first_].bytes().data();
         request_.length = bytes_;
     } else {
-        for (std::size_t i = 0; i < count_; ++i) {
+        for (std::uint32_t i = 0; i < count_; ++i) {
             const auto bytes = piece(i).bytes();
             window_[i] = {.iov_base = const_cast<std::byte*>(bytes.data()),
                           .iov_len = bytes.size()};
@@ -76,17 +90,21 @@ void Sender::submit() noexcept {
         request_.opcode = Opcode::send_message;
         request_.address = &message_;
     }
-    // A task that waits for it is to go on at once, not with what happens next.
-    request_.quiet = !blocked_ && !awaited();
-    request_.flags = MSG_NOSIGNAL | (request_.quiet ? MSG_DONTWAIT | MSG_WAITALL : 0);
-    asked_ = bytes_;
-    if (request_.quiet) home_.quiet_.push_back(*this);
     arm();
+}
+
+/// Asks for the one piece there is, in the way of almost all sends.
+bool Loop::submit_quiet(Sender& sender) noexcept {
+    const auto bytes = sender.pieces_[sender.first_].bytes();
+    if (!driver_.send_quietly(sender.socket_, bytes, sender.tag())) return false;
+    sender.state_ = Multishot::State::armed;
+    ++receiving_;
+    return true;
 }
 
 /// Takes the kernel's answer, at most one a request.
 void Sender::complete(int result, std::uint32_t /*flags*/) noexcept {
-    coro::ListNode<Sender>::unlink();
+    home_.remove(*this);
     if (slot_ == nullptr) {
         --loop().abandoned_;
         return give_back();
@@ -108,6 +126,17 @@ void Sender::complete(int result, std::uint32_t /*flags*/) noexcept {
     }
 }
 
+/// Takes note that all that was asked for has been sent.
+void Sender::gone() noexcept {
+    if (slot_ == nullptr || claimed() || count_ > 1 || bytes_ > asked_) [[unlikely]]
+        return complete(static_cast<int>(asked_), 0);
+    pieces_[first_].release();
+    count_ = 0;
+    bytes_ = 0;
+    slot_->sender_ = nullptr;
+    home_.free_.push(*this);
+}
+
 void Sender::advance(std::size_t sent) noexcept {
     ensure(sent <= bytes_, "more was sent than was posted");
     bytes_ -= sent;
@@ -125,37 +154,47 @@ void Sender::drop_pieces() noexcept {
     for (; count_ > 0; --count_) piece(count_ - 1).release();
 }
 
-Sender& Senders::take(SenderSlot& slot, RawFd socket) {
-    if (free_.empty()) [[unlikely]] {
-        all_.push_back(std::make_unique<Sender>(loop_, *this));
-        free_.reserve(all_.capacity());
-        free_.push_back(all_.back().get());
-    }
-    Sender& sender = *free_.back();
-    free_.pop_back();
-    sender.slot_ = &slot;
-    sender.request_.fd = socket;
-    return sender;
+void Senders::make_one() {
+    all_.push_back(std::make_unique<Sender>(loop_, *this));
+    for (List* list : {&free_, &posted_, &quiet_}) list->members.resize(all_.capacity());
+    free_.push(*all_.back());
+}
+
+/// Takes `sender` out of the list it is in, if it is in one.
+void Senders::remove(Sender& sender) noexcept {
+    if (sender.in_turn_ == Sender::InTurn::no) return;
+    List& list = sender.in_turn_ == Sender::InTurn::posted ? posted_ : quiet_;
+    Sender& last = list.pop();
+    last.place_ = sender.place_;
+    list.members[sender.place_] = &last;
+    sender.in_turn_ = Sender::InTurn::no;
 }
 
 void Senders::submit() noexcept {
-    while (Sender* sender = posted_.pop_front()) sender->submit();
+    for (std::uint32_t i = 0; i < posted_.count; ++i) {
+        Sender& sender = *posted_.members[i];
+        sender.in_turn_ = Sender::InTurn::no;
+        sender.submit();
+    }
+    posted_.count = 0;
 }
 
 void Senders::settle() noexcept {
-    coro::List<Sender> unsubmitted;
-    while (Sender* sender = quiet_.pop_front()) {
-        if (sender->with_kernel())
-            loop_.settle(*sender);
-        else
-            unsubmitted.push_back(*sender);
+    const std::uint32_t submitted = std::exchange(quiet_.count, 0);
+    for (std::uint32_t i = 0; i < submitted; ++i) {
+        Sender& sender = *quiet_.members[i];
+        if (sender.with_kernel()) [[likely]] {
+            sender.in_turn_ = Sender::InTurn::no;
+            loop_.settle(sender);
+        } else {
+            enlist(sender, Sender::InTurn::quiet);  // it still waits for room
+        }
     }
-    while (Sender* sender = unsubmitted.pop_front()) quiet_.push_back(*sender);
 }
 
 void Loop::settle(Sender& sender) noexcept {
     ended(sender);
-    sender.complete(static_cast<int>(sender.asked_), 0);
+    sender.gone();
 }
 
 }  // namespace ringfort::uring

@@ -81,7 +81,7 @@ enum class PostUntil : std::uint8_t { room, sent };
 /// completion. One that went in part is answered, and asks for the rest with a request that waits.
 /// Lent by the loop's Senders, where it is again, at the latest, when the kernel has answered to
 /// one that was abandoned.
-class Sender : private Multishot, private coro::ListNode<Sender> {
+class Sender : private Multishot {
 public:
     /// Makes one that no socket has.
     Sender(Loop& loop, Senders& home) noexcept;
@@ -92,8 +92,8 @@ private:
     friend class PostOperation;
     friend class Senders;
     friend class SenderSlot;
-    friend class coro::List<Sender>;
-    static constexpr std::size_t most_pieces = 8;
+    static constexpr std::uint32_t most_pieces = 8;
+    enum class InTurn : std::uint8_t { no, posted, quiet };  ///< which list of Senders it is in
 
     [[nodiscard]] inline bool holds(PostUntil until) const noexcept {
         if (error_ != 0) return true;
@@ -102,7 +102,9 @@ private:
     }
     inline void push(Lease&& piece) noexcept;
     void submit() noexcept;
+    void submit_request() noexcept;
     void complete(int result, std::uint32_t flags) noexcept;
+    void gone() noexcept;
     void advance(std::size_t sent) noexcept;
     void abandon() noexcept;
     void give_back() noexcept;
@@ -113,20 +115,23 @@ private:
         give_back();
     }
     void drop_pieces() noexcept;
-    [[nodiscard]] inline Lease& piece(std::size_t index) noexcept {
+    [[nodiscard]] inline Lease& piece(std::uint32_t index) noexcept {
         return pieces_[(first_ + index) % most_pieces];
     }
 
-    Request request_;
     Senders& home_;
     SenderSlot* slot_ = nullptr;  ///< nullptr once abandoned
+    RawFd socket_ = -1;
+    std::uint32_t place_ = 0;  ///< in the list of Senders that it is in
+    InTurn in_turn_ = InTurn::no;
+    bool blocked_ = false;  ///< the socket has not taken all it was given at once
+    int error_ = 0;         ///< of a send that failed: nothing more is sent
+    std::uint32_t first_ = 0;
+    std::uint32_t count_ = 0;
     std::size_t bytes_ = 0;
-    std::size_t first_ = 0;
-    std::size_t count_ = 0;
-    int error_ = 0;          ///< of a send that failed: nothing more is sent
     std::size_t asked_ = 0;  ///< bytes of the request
-    bool blocked_ = false;   ///< the socket has not taken all it was given at once
     std::array<Lease, most_pieces> pieces_;
+    Request request_;                        ///< of more than one piece, or one that waits
     std::array<iovec, most_pieces> window_;  ///< of a request of more than one piece
     msghdr message_;
 };
@@ -142,7 +147,7 @@ public:
     /// Submits what was posted in this turn.
     void submit() noexcept;
     /// Tells whether something was submitted that is not answered if it goes well.
-    [[nodiscard]] inline bool submitted() const noexcept { return !quiet_.empty(); }
+    [[nodiscard]] inline bool submitted() const noexcept { return quiet_.count > 0; }
     /// Takes note that all that was submitted and not answered has gone.
     void settle() noexcept;
 
@@ -150,14 +155,38 @@ private:
     friend class PostOperation;
     friend class Sender;
     friend class SenderSlot;
-    [[nodiscard]] Sender& take(SenderSlot& slot, RawFd socket);
+    /// Some of the senders, with room for all.
+    struct List {
+        std::vector<Sender*> members;
+        std::uint32_t count = 0;
+
+        inline void push(Sender& sender) noexcept { members[count++] = &sender; }
+        [[nodiscard]] inline Sender& pop() noexcept { return *members[--count]; }
+    };
+
+    [[nodiscard]] inline Sender& take(SenderSlot& slot, RawFd socket) {
+        if (free_.count == 0) [[unlikely]]
+            make_one();
+        Sender& sender = free_.pop();
+        sender.slot_ = &slot;
+        sender.socket_ = socket;
+        return sender;
+    }
+    void make_one();
+    inline void enlist(Sender& sender, Sender::InTurn list) noexcept {
+        List& members = list == Sender::InTurn::posted ? posted_ : quiet_;
+        sender.in_turn_ = list;
+        sender.place_ = members.count;
+        members.push(sender);
+    }
+    void remove(Sender& sender) noexcept;
 
     Loop& loop_;
     coro::Scheduler& scheduler_;
     std::vector<std::unique_ptr<Sender>> all_;
-    std::vector<Sender*> free_;  ///< the last one used is the next
-    coro::List<Sender> posted_;
-    coro::List<Sender> quiet_;  ///< submitted in this turn, answered only if something is wrong
+    List free_;    ///< the last one used is the next
+    List posted_;  ///< have something to ask for at the end of the turn
+    List quiet_;   ///< submitted, answered only if something is wrong
 };
 
 /// Awaits that a socket's Sender takes a piece, or that it has sent all it was given.
@@ -233,8 +262,8 @@ inline void SenderSlot::take(SenderSlot& other) noexcept {
 /// See the declaration.
 inline void Sender::push(Lease&& piece) noexcept {
     bytes_ += piece.size();
-    this->piece(count_++) = std::move(piece);
-    if (!armed() && !coro::ListNode<Sender>::linked()) home_.posted_.push_back(*this);
+    this->piece(count_++).fill(piece);
+    if (!armed() && in_turn_ == InTurn::no) home_.enlist(*this, InTurn::posted);
 }
 
 }  // namespace ringfort::uring

@@ -88,6 +88,60 @@ TEST_CASE("a receive past its time limit ends with ETIMEDOUT, and later bytes ar
     out.reset();
 }
 
+TEST_CASE("each receive has its own time limit, whether longer or shorter than the one before") {
+    auto loop = Loop::open().value();
+    Pair pair{*loop};
+    auto body = [](Socket& socket, const Fd& peer) -> Task<> {
+        // A limit that nothing is left of but its timer, which fires early for the next receive.
+        put(peer, "one");
+        CHECK((co_await socket.receive(Milliseconds{5})).value().text() == "one");
+        Instant begin = now();
+        CHECK((co_await socket.receive(Milliseconds{40})).error().is(std::errc::timed_out));
+        CHECK(now() - begin >= Milliseconds{40});
+        // And one whose timer would fire too late.
+        put(peer, "two");
+        CHECK((co_await socket.receive(Milliseconds{60'000})).value().text() == "two");
+        begin = now();
+        CHECK((co_await socket.receive(Milliseconds{10})).error().is(std::errc::timed_out));
+        CHECK(now() - begin < Milliseconds{10'000});
+        // None at all, with a timer left over.
+        put(peer, "three");
+        CHECK((co_await socket.receive(Milliseconds{5})).value().text() == "three");
+        CHECK((co_await coro::timeout(Milliseconds{30}, socket.receive()))
+                  .error()
+                  .is(std::errc::timed_out));
+    };
+    loop->run(body(pair.near, pair.far));
+}
+
+TEST_CASE("a receive is cancelled by the source it waits under, whichever the last one was") {
+    auto loop = Loop::open().value();
+    Pair pair{*loop};
+    auto body = [](Loop& on, Pair& sockets) -> Task<> {
+        const coro::Context outer = co_await coro::current_context();
+        Received cut;
+        Received lasting;
+        {
+            coro::Scope inner{outer};
+            inner.spawn(receive_into(sockets.near, cut));
+            (void)co_await on.sleep(Milliseconds{1});
+            inner.cancel();
+            co_await inner.join();
+        }
+        put(sockets.far, "bytes");
+        CHECK((co_await sockets.near.receive()).value().text() == "bytes");
+        coro::Scope scope{outer};
+        scope.spawn(receive_into(sockets.near, lasting));
+        (void)co_await on.sleep(Milliseconds{1});
+        CHECK_FALSE(lasting.has_value());
+        scope.cancel();
+        co_await scope.join();
+        CHECK(cut->error().is(std::errc::operation_canceled));
+        CHECK(lasting->error().is(std::errc::operation_canceled));
+    };
+    loop->run(body(*loop, pair));
+}
+
 TEST_CASE("an empty lease is the end of the stream, however often it is asked for") {
     auto loop = Loop::open().value();
     Pair pair{*loop};
