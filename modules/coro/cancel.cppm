@@ -2,7 +2,6 @@ module;
 #include <cstdint>
 export module ringfort.coro:cancel;
 
-import ringfort.base;
 import :list;
 
 export namespace ringfort::coro {
@@ -13,7 +12,7 @@ enum class Attached : std::uint8_t { while_waiting, lastingly };
 /// What is to be done when a CancelSource is triggered: the base of everything that can be
 /// cancelled. Fires at most once each time it is attached. The action must not resume a coroutine
 /// directly and must not throw. That of a hook which is attached lastingly is also called when the
-/// source ends: it is for the hook to know whether it may.
+/// source ends without having been triggered: it has to abort if something waits.
 class CancelHook : public ListNode<CancelHook> {
 public:
     using Action = void (*)(CancelHook&) noexcept;
@@ -34,7 +33,9 @@ public:
     /// Makes a root, or a child that is cancelled together with `parent`, which must outlive it.
     explicit CancelSource(CancelSource* parent = nullptr) noexcept;
     /// Aborts when there is something below it that it would have to cancel.
-    inline ~CancelSource() { leave_hooks(); }
+    inline ~CancelSource() {
+        if (!hooks_.empty()) leave_hooks();
+    }
 
     /// Tells whether cancelling was asked for.
     [[nodiscard]] inline bool requested() const noexcept { return requested_; }
@@ -49,13 +50,7 @@ public:
     }
 
 private:
-    inline void leave_hooks() noexcept {
-        while (CancelHook* hook = hooks_.pop_front()) {
-            ensure(hook->attached_ == Attached::lastingly,
-                   "a source was destroyed with something to cancel below it");
-            hook->action_(*hook);
-        }
-    }
+    void leave_hooks() noexcept;
 
     bool requested_ = false;
     List<CancelHook> hooks_;

@@ -14,9 +14,21 @@ TimerQueue::~TimerQueue() {
     ensure(size_ == 0, "a timer queue was destroyed with timers armed");
 }
 
+void TimerQueue::place(Timer& timer) noexcept {
+    const auto differing = static_cast<unsigned>(std::bit_width(timer.tick_ ^ current_));
+    const unsigned level = differing == 0 ? 0 : (differing - 1) / bits;
+    const std::uint64_t slot = (timer.tick_ >> (level * bits)) % slots;
+    occupied_[level] |= std::uint64_t{1} << slot;
+    TimerLink& end = slots_[level * slots + slot];
+    timer.previous = end.previous;
+    timer.next = &end;
+    end.previous->next = &timer;
+    end.previous = &timer;
+}
+
 [[clang::preserve_most]] void TimerQueue::arm(Timer& timer, Instant due) noexcept {
     timer.disarm();
-    const std::uint64_t tick = tick_after(due);
+    const std::uint64_t tick = (count_ns(due) + ns_per_tick - 1) / ns_per_tick;
     timer.tick_ = tick > reached_ ? tick : reached_ + 1;
     timer.queue_ = this;
     ++size_;

@@ -1,6 +1,5 @@
 module;
 #include <array>
-#include <bit>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -99,21 +98,7 @@ private:
     inline static std::uint64_t tick_before(Instant instant) noexcept {
         return count_ns(instant) / ns_per_tick;
     }
-    inline static std::uint64_t tick_after(Instant instant) noexcept {
-        return (count_ns(instant) + ns_per_tick - 1) / ns_per_tick;
-    }
-
-    inline void place(Timer& timer) noexcept {
-        const auto differing = static_cast<unsigned>(std::bit_width(timer.tick_ ^ current_));
-        const unsigned level = differing == 0 ? 0 : (differing - 1) / bits;
-        const std::uint64_t slot = (timer.tick_ >> (level * bits)) % slots;
-        occupied_[level] |= std::uint64_t{1} << slot;
-        TimerLink& end = slots_[level * slots + slot];
-        timer.previous = end.previous;
-        timer.next = &end;
-        end.previous->next = &timer;
-        end.previous = &timer;
-    }
+    void place(Timer& timer) noexcept;
     inline void remove(Timer& timer) noexcept {
         TimerLink* const other = timer.next;
         timer.previous->next = other;

@@ -47,9 +47,10 @@ Result<void> BufferPool::open(Driver& driver, Loop& loop, Options options) {
     incremental_ = options.group == group && driver.features().incremental_buffers;
     RF_LET(ring_, driver.add_buffers(ring_entries_, options.group, incremental_));
     buffers_ = std::make_unique<Buffer[]>(options.max_count);
-    idle_.resize(options.max_count);
+    parked_.resize(options.max_count);
     for (std::uint32_t i = 0; i < options.max_count; ++i)
-        idle_[i] = static_cast<std::uint16_t>(options.max_count - 1 - i);
+        parked_[i] = static_cast<std::uint16_t>(options.max_count - 1 - i);
+    without_pages_ = least_parked_ = options.max_count;
     return replenish() ? Result<void>{} : Error{"set up receive buffers", ENOBUFS};
 }
 
@@ -65,13 +66,14 @@ Result<void> BufferPool::open(Driver& driver, Loop& loop, Options options) {
 
 bool BufferPool::replenish() noexcept {
     if (available_ > 0) return true;
-    surplus_ = 0;  // there is none any more
-    const auto wanted = std::min<std::size_t>(std::max(options_.count, active_), idle_.size());
+    const auto wanted = std::min<std::size_t>(std::max(options_.count, active_), parked_.size());
     for (std::size_t i = 0; i < wanted; ++i) {
-        supply(idle_.back());
-        idle_.pop_back();
+        supply(parked_.back());
+        parked_.pop_back();
         ++active_;
     }
+    least_parked_ = std::min(least_parked_, parked_.size());
+    without_pages_ = std::min(without_pages_, parked_.size());
     if (active_ > options_.count) loop_->begin_trimming();
     return wanted > 0;
 }
@@ -108,11 +110,9 @@ std::uint32_t BufferPool::id_of_copy() {
         return;
     }
     const auto id = static_cast<std::uint16_t>(number);
-    if (surplus_ > 0) {
-        --surplus_;
+    if (available_ >= options_.count) {
         --active_;
-        idle_.push_back(id);
-        release_pages(id);
+        parked_.push_back(id);
     } else {
         supply(id);
     }
@@ -124,19 +124,17 @@ void BufferPool::release_pages(std::uint16_t id) noexcept {
 }
 
 bool BufferPool::trim() noexcept {
-    if (active_ <= options_.count) return false;
-    const std::uint32_t extra = active_ - options_.count;
-    const bool quiet = least_available_ == active_;
-    // Not all that nobody has used: a load that comes and goes does not make it come and go too.
-    surplus_ = quiet ? extra : std::min(extra, least_available_ - least_available_ / 4);
-    // In a quiet loop no buffer comes back to be taken out. The kernel keeps them, without pages,
-    // if it is certain that there is nothing in them.
-    const bool settled = quiet && driver_->settled();
+    while (without_pages_ < least_parked_) release_pages(parked_[without_pages_++]);
+    least_parked_ = parked_.size();
+    // In a quiet loop no buffer comes back to be parked. The kernel keeps them, without pages, if
+    // it is certain that there is nothing in them.
+    const bool many = active_ > options_.count;
+    const bool settled = many && least_available_ == active_ && driver_->settled();
     for (std::uint32_t id = 0; settled && id < options_.max_count; ++id)
         if (buffers_[id].with_kernel && buffers_[id].filled == 0)
             release_pages(static_cast<std::uint16_t>(id));
     least_available_ = available_;
-    return !settled;
+    return without_pages_ < parked_.size() || (many && !settled);
 }
 
 void BufferPool::supply(std::uint16_t id) noexcept {

@@ -89,10 +89,11 @@ private:
 ///
 /// Where the kernel can (6.12, IOU_PBUF_RING_INC), it fills a buffer piece by piece, for whichever
 /// socket has data: each piece is leased on its own, and the buffer is used again when it is full
-/// and its last lease has ended. Starts with `count` buffers, few enough to stay in the processor's
-/// cache; supplies more when the kernel runs out, up to `max_count`, and takes those back when they
-/// are idle: memory follows what is really in use. Address space for all of them is reserved at
-/// once; a page is resident only once bytes arrived in it.
+/// and its last lease has ended. Starts with `count` buffers; supplies more when the kernel runs
+/// out, up to `max_count`. The kernel fills its buffers in turn, so one that comes back is parked
+/// while the kernel has `count`, and the last one parked is the next to be supplied: what is used
+/// stays few enough for the processor's cache. Address space for all of them is reserved at once; a
+/// page is resident only once bytes arrived in it, and not for long when its buffer stays parked.
 ///
 /// When all `max_count` are held, bytes that a task waits for are received into memory of their own
 /// and leased like others: whoever holds buffers keeps nobody else from going on.
@@ -163,8 +164,8 @@ private:
     [[nodiscard]] Lease lease_copy(std::span<const std::byte> bytes);
     /// Makes sure that the kernel has a buffer to pick; false when every buffer is held.
     [[nodiscard]] bool replenish() noexcept;
-    /// Takes a share of the buffers that were idle since the last call out of circulation; to be
-    /// called about once a second. Returns whether it should be called again.
+    /// Gives the pages of buffers back that nobody has used since the last call; to be called about
+    /// once a second. Returns whether it should be called again.
     bool trim() noexcept;
     void give_back(std::uint32_t id) noexcept;
     /// Leaves its caller's registers alone: so what gives a lease back, in many places and seldom
@@ -188,10 +189,11 @@ private:
     std::uint32_t active_ = 0;           ///< in circulation
     std::uint32_t available_ = 0;        ///< of those, the kernel's
     std::uint32_t least_available_ = 0;  ///< since the last trim
-    std::uint32_t surplus_ = 0;          ///< to be taken out of circulation
     bool incremental_ = false;
-    std::vector<std::uint16_t> idle_;  ///< not in circulation, the next to be used last
-    coro::List<Multishot> waiting_;    ///< found no buffer
+    std::vector<std::uint16_t> parked_;  ///< not in circulation, the next to be used last
+    std::size_t least_parked_ = 0;       ///< since the last trim: the first of them were not used
+    std::size_t without_pages_ = 0;      ///< so many of the first
+    coro::List<Multishot> waiting_;      ///< found no buffer
     /// The memory of copies, which count as buffers from `max_count` on, and those without any.
     std::vector<std::unique_ptr<std::byte[]>> copies_;
     std::vector<std::uint32_t> free_copies_;

@@ -232,13 +232,14 @@ bool Driver::submit(const Request& request, std::uint64_t tag) noexcept {
     return true;
 }
 
+const std::uint32_t Driver::quietly = MSG_DONTWAIT | MSG_WAITALL;
+
 bool Driver::send_quietly(RawFd socket, std::span<const std::byte> bytes,
                           std::uint64_t tag) noexcept {
     io_uring_sqe* sqe = room();
     if (sqe == nullptr) [[unlikely]]
         return false;
-    ::io_uring_prep_send(sqe, socket, bytes.data(), bytes.size(),
-                         MSG_NOSIGNAL | MSG_DONTWAIT | MSG_WAITALL);
+    ::io_uring_prep_send(sqe, socket, bytes.data(), bytes.size(), MSG_NOSIGNAL | quietly);
     sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
     sqe->user_data = tag;
     return true;

@@ -90,6 +90,9 @@ public:
     /// Queues a request; its completion will carry `tag`, which is not 0. Returns whether there was
     /// room.
     [[nodiscard]] bool submit(const Request& request, std::uint64_t tag) noexcept;
+    /// The flags of a send that is answered only if not all goes at once: MSG_DONTWAIT, for it is
+    /// to be carried out while it is submitted, and MSG_WAITALL, or a part would do.
+    static const std::uint32_t quietly;
     /// Queues the sending of all of `bytes`, of what the socket takes at once, with a completion
     /// only if that is not all. Returns whether there was room.
     [[nodiscard]] bool send_quietly(RawFd socket, std::span<const std::byte> bytes,

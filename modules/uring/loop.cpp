@@ -146,7 +146,7 @@ void Loop::answer(Operation& operation, int result, std::uint32_t flags) noexcep
 
 Wait Loop::wait() const noexcept {
     if (!scheduler_.empty() || !operations_without_room_.empty() ||
-        !multishots_without_room_.empty() || !closing_.empty())
+        !multishots_without_room_.empty() || !to_be_fed_.empty() || !closing_.empty())
         return {.limit_ns = 0};
     Wait wait;
     if (const auto due = scheduler_.timers().next()) {
@@ -217,7 +217,24 @@ void Loop::retry(coro::List<T>& waiting) noexcept {
     }
 }
 
+/// Has a receiver that found no buffer ask again in the next turn. What the tasks of this one post
+/// has gone by then, so that the buffers just used are used again, and not others beside them.
+void Loop::wait_for_buffers(Receiver& receiver) noexcept {
+    Multishot& request = receiver;
+    request.state_ = Multishot::State::without_buffer;
+    starving_.push_back(request);
+}
+
+void Loop::feed_starving() noexcept {
+    while (Multishot* request = to_be_fed_.pop_front()) {
+        request->state_ = Multishot::State::idle;
+        static_cast<Receiver*>(request)->rearm();
+    }
+    while (Multishot* request = starving_.pop_front()) to_be_fed_.push_back(*request);
+}
+
 void Loop::retry_waiting() noexcept {
+    feed_starving();
     retry(operations_without_room_);
     retry(multishots_without_room_);
     if (!closing_.empty()) [[unlikely]]

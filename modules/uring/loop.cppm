@@ -155,6 +155,8 @@ private:
     void begin_trimming() noexcept;
     void trim_buffers() noexcept;
     void retry_waiting() noexcept;
+    void wait_for_buffers(Receiver& receiver) noexcept;
+    void feed_starving() noexcept;
     [[nodiscard]] Wait wait() const noexcept;
     void run_until_empty(const coro::Scope& scope);
     void let_go() noexcept;
@@ -168,6 +170,8 @@ private:
     Senders senders_{*this, scheduler_};
     coro::List<Operation> operations_without_room_;
     coro::List<Multishot> multishots_without_room_;
+    coro::List<Multishot> starving_;             ///< receivers that found no buffer in this turn
+    coro::List<Multishot> to_be_fed_;            ///< those of the last turn
     coro::List<Operation> stopping_operations_;  ///< the kernel was asked to cancel them
     coro::List<Multishot> stopping_multishots_;
     std::vector<Fd> closing_;      ///< found the submission queue full

@@ -3,6 +3,7 @@ module;
 #include <coroutine>
 #include <cstdint>
 #include <optional>
+#include <utility>
 export module ringfort.uring:multishot;
 
 import ringfort.base;
@@ -85,9 +86,10 @@ private:
     /// Has the processor fetch what an answer with this tag is going to look at. With many
     /// connections it is not in the cache, and is waited for once when all is fetched together.
     inline static void prefetch(std::uint64_t tag) noexcept {
-        constexpr std::uintptr_t line = 64;
-        const auto address = static_cast<std::uintptr_t>(tag & ~takers);
-        __builtin_prefetch(reinterpret_cast<const void*>(address + line), 1);
+        // The last members of this and the first of what is derived, in one line or in two.
+        const auto end = static_cast<std::uintptr_t>(tag & ~takers) + sizeof(Multishot);
+        __builtin_prefetch(reinterpret_cast<const void*>(end - 32), 1);
+        __builtin_prefetch(reinterpret_cast<const void*>(end + 7), 1);
     }
     void submit() noexcept;
     inline void begin_wait(MultishotWait& waiter, coro::CancelSource* source) noexcept;
@@ -121,7 +123,7 @@ protected:
         : request_{request}, limit_{limit.value_or(Milliseconds{-1})} {}
     inline ~MultishotWait() {
         ensure(state_ != State::waiting, "a wait for an answer was destroyed");
-        if (claims_) request_.waiter_ = nullptr;
+        give_up_claim();
     }
 
     /// The three ways to begin, each of which returns what `await_suspend` has to: not to wait,
@@ -150,6 +152,10 @@ protected:
         return true;
     }
 
+    /// Leaves the request to others, before this ends.
+    inline void give_up_claim() noexcept {
+        if (std::exchange(claims_, false)) request_.waiter_ = nullptr;
+    }
     /// Tells whether cancelling or the time limit has ended the waiting, or prevented it.
     [[nodiscard]] inline bool interrupted() const noexcept { return state_ > State::done; }
     /// Returns which of them: ECANCELED or ETIMEDOUT.

@@ -121,7 +121,11 @@ void Receiver::completed_last(int result) noexcept {
         return wake();
     }
     if (result == -ENOBUFS && fed()) return;
-    if (awaited() || (!paused_ && !ahead())) rearm();
+    if (!awaited() && (paused_ || ahead())) return;
+    if (result == -ENOBUFS && !hungry_)
+        loop().wait_for_buffers(*this);
+    else
+        rearm();
 }
 
 /// The kernel has found no buffer. Reports whether nothing is to be asked of it for now.

@@ -109,7 +109,7 @@ private:
     };
 
     ~Receiver();
-    /// Tells whether the kernel has been asked for more, and not told to stop.
+    /// Tells whether the kernel has been asked for more, and nobody has paused that.
     [[nodiscard]] inline bool asked() const noexcept { return armed() && !paused_; }
     [[nodiscard]] inline bool ready() const noexcept { return first_ != nullptr || ended_; }
     [[nodiscard]] Request request() const noexcept;

@@ -73,7 +73,7 @@ void Sender::submit() noexcept {
 void Sender::submit_request() noexcept {
     request_.fd = socket_;
     request_.quiet = in_turn_ == InTurn::quiet;
-    request_.flags = MSG_NOSIGNAL | (request_.quiet ? MSG_DONTWAIT | MSG_WAITALL : 0);
+    request_.flags = MSG_NOSIGNAL | (request_.quiet ? Driver::quietly : 0);
     if (count_ == 1) {
         request_.opcode = Opcode::send_some;
         request_.address = pieces_[first_].bytes().data();
@@ -164,6 +164,8 @@ void Senders::make_one() {
 void Senders::remove(Sender& sender) noexcept {
     if (sender.in_turn_ == Sender::InTurn::no) return;
     List& list = sender.in_turn_ == Sender::InTurn::posted ? posted_ : quiet_;
+    ensure(sender.place_ < list.count && list.members[sender.place_] == &sender,
+           "a sender is not where it was put");
     Sender& last = list.pop();
     last.place_ = sender.place_;
     list.members[sender.place_] = &last;
@@ -183,12 +185,11 @@ void Senders::settle() noexcept {
     const std::uint32_t submitted = std::exchange(quiet_.count, 0);
     for (std::uint32_t i = 0; i < submitted; ++i) {
         Sender& sender = *quiet_.members[i];
-        if (sender.with_kernel()) [[likely]] {
-            sender.in_turn_ = Sender::InTurn::no;
+        sender.in_turn_ = Sender::InTurn::no;
+        if (sender.with_kernel()) [[likely]]
             loop_.settle(sender);
-        } else {
+        else
             enlist(sender, Sender::InTurn::quiet);  // it still waits for room
-        }
     }
 }
 

@@ -131,7 +131,7 @@ private:
     std::size_t bytes_ = 0;
     std::size_t asked_ = 0;  ///< bytes of the request
     std::array<Lease, most_pieces> pieces_;
-    Request request_;                        ///< of more than one piece, or one that waits
+    Request request_;                        ///< but of a quiet one of one piece that found room
     std::array<iovec, most_pieces> window_;  ///< of a request of more than one piece
     msghdr message_;
 };
@@ -174,6 +174,7 @@ private:
     }
     void make_one();
     inline void enlist(Sender& sender, Sender::InTurn list) noexcept {
+        ensure(sender.in_turn_ == Sender::InTurn::no, "a sender was put into a second list");
         List& members = list == Sender::InTurn::posted ? posted_ : quiet_;
         sender.in_turn_ = list;
         sender.place_ = members.count;
@@ -216,7 +217,7 @@ public:
         if (!piece_.empty()) [[likely]]
             sender().push(std::move(piece_));
         else
-            sender().rest();
+            leave();
         return {};
     }
 
@@ -224,6 +225,11 @@ private:
     friend class Sender;
 
     [[nodiscard]] inline Sender& sender() const noexcept { return static_cast<Sender&>(request()); }
+    inline void leave() noexcept {
+        Sender& left = sender();
+        give_up_claim();
+        left.rest();
+    }
     bool begin(std::coroutine_handle<> task, const coro::Context& context);
     [[nodiscard]] Error failure() const noexcept;
 

@@ -88,7 +88,7 @@ int main(int argc, char** argv) {
         std::_Exit(ask(theirs, rounds));
     }
     theirs.clear();
-    auto loop = uring::Loop::open();
+    auto loop = uring::Loop::open({.backend = uring::Backend::io_uring});
     if (!loop) {
         fmt::print(stderr, "no ring: {}\n", loop.error().text());
         return 1;

@@ -73,10 +73,10 @@ TEST_CASE("a timer that is armed by an instant is moved only when it would fire 
     queue.fire(at(20));
     CHECK(order == std::vector{1});  // by 30 it has fired: who wants it then arms it again
     queue.arm_by(timer, at(60));
-    queue.arm_by(timer, at(40));
-    queue.fire(at(39));
+    queue.arm_by(timer, at(59));
+    queue.fire(at(58));
     CHECK(order == std::vector{1});
-    queue.fire(at(40));
+    queue.fire(at(59));
     CHECK(order == std::vector{1, 1});
 }
 
@@ -84,14 +84,18 @@ TEST_CASE("a timer that is armed by an instant fires at most a tick after it, in
     using namespace std::chrono_literals;
     std::vector<int> order;
     coro::TimerQueue first, second;
-    Recorder timer{order, 1};
+    Recorder timer{order, 1}, other{order, 2};
     first.arm_by(timer, start + 10ms + 1ns);
-    first.arm_by(timer, start + 11ms);  // the same tick
+    first.arm(other, start + 11ms);
+    first.arm_by(timer, start + 11ms);  // the same tick: it keeps its place before the other
+    first.fire(start + 11ms);
+    CHECK(order == std::vector{1, 2});
+    first.arm_by(timer, start + 20ms);
     second.arm_by(timer, start + 20ms);
     CHECK(first.size() == 0);
     second.arm_by(timer, start + 19ms + 1ns);
     second.fire(start + 20ms);
-    CHECK(order == std::vector{1});
+    CHECK(order == std::vector{1, 2, 1});
 }
 
 TEST_CASE("a heap of random timers with random removals fires in order") {

@@ -1,6 +1,8 @@
 #include <poll.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/generators/catch_generators.hpp>
 #include <chrono>
@@ -80,6 +82,7 @@ TEST_CASE("a pool supplies more buffers when all are held, and takes them back a
     CHECK(loop->buffers().active() >= 40);
     fixture.kept.clear();
     CHECK(loop->buffers().leased() == 0);
+    CHECK(loop->buffers().active() < 40);  // parked as they came: the kernel has enough
     auto trickle = [](Loop& on, Fixture& all) -> Task<> {
         for (int i = 0; i < 400 && on.buffers().active() > 4; ++i) {
             all.write(0);
@@ -89,6 +92,37 @@ TEST_CASE("a pool supplies more buffers when all are held, and takes them back a
     };
     loop->run(trickle(*loop, fixture));
     CHECK(loop->buffers().active() == 4);
+}
+
+TEST_CASE("the pages of buffers that stay parked are given back") {
+    constexpr std::size_t size = 16'384;
+    constexpr std::size_t count = 12;
+    auto loop =
+        Loop::open({.receive_buffers = 1, .max_receive_buffers = 64, .receive_buffer_size = {size}})
+            .value();
+    auto [near, far] = testing::socket_pair();
+    uring::Socket socket{*loop, std::move(near)};
+    auto resident = [](const std::vector<void*>& pages) {
+        return std::ranges::count_if(pages, [](void* page) {
+            unsigned char in_core = 0;
+            return ::mincore(page, 1, &in_core) == 0 && (in_core & 1) != 0;
+        });
+    };
+    loop->run([](Loop& on, uring::Socket& from, const Fd& peer, auto counted) -> Task<> {
+        std::vector<uring::Lease> held;
+        std::vector<void*> pages;
+        for (std::size_t i = 0; i < count; ++i) {
+            testing::put(peer, std::string(size, 'x'));
+            held.push_back((co_await from.receive()).value());
+            const auto address = reinterpret_cast<std::uintptr_t>(held.back().bytes().data());
+            pages.push_back(reinterpret_cast<void*>(address / 4096 * 4096));
+        }
+        CHECK(counted(pages) == count);
+        held.clear();
+        CHECK(counted(pages) == count);  // they may be wanted again at once
+        (void)co_await on.sleep(2 * limits::buffer_trim_ms + Milliseconds{300});
+        CHECK(counted(pages) <= 2);
+    }(*loop, socket, far, resident));
 }
 
 TEST_CASE("messages of many sockets share a buffer where the kernel can") {
