@@ -59,6 +59,7 @@ struct Options {
     ringfort::Milliseconds warmup{200};
     ringfort::Milliseconds duration{1'000};
     ringfort::Milliseconds timeout{5'000};  ///< for a connect, an answer and the final end
+    // None of these may throw: what runs when they are called cannot be left in the middle.
     std::function<void()> before_connecting = {};
     std::function<void()> window_begins = {};            ///< when the counting begins
     std::function<void()> window_ends = {};              ///< when the counting ends

@@ -4,6 +4,7 @@
 #include <time.h>
 
 #include <algorithm>
+#include <exception>
 #include <iterator>
 #include <map>
 #include <optional>
@@ -120,22 +121,34 @@ struct Notes {
     Reading begin;
     Reading end;
     MemoryWatch memory;
+    std::exception_ptr thrown;  ///< by a callback: a load cannot be left in the middle
 };
 
 void take_notes(load::Options& load, Notes& notes, const CellSpec& spec, const Contestant& server,
                 const CellOptions& options, const CallCounter* counter) {
-    load.window_begins = [&, counter] { notes.begin = read_clocks(server, options, counter); };
-    load.window_ends = [&, counter] { notes.end = read_clocks(server, options, counter); };
-    if (spec.work != Work::idle) return;
-    load.before_connecting = [&] {
-        notes.memory.before = memory_of(server);
-        notes.memory.kernel_before = load::kernel_memory();
+    const auto noting = [&notes](auto body) {
+        return [&notes, body] {
+            try {
+                body();
+            } catch (...) {
+                notes.thrown = std::current_exception();
+            }
+        };
     };
-    load.window_ends = [&, counter] {
+    const bool idle = spec.work == Work::idle;
+    load.window_begins =
+        noting([&, counter] { notes.begin = read_clocks(server, options, counter); });
+    load.window_ends = noting([&, counter, idle] {
         notes.end = read_clocks(server, options, counter);
+        if (!idle) return;
         notes.memory.after = memory_of(server);
         notes.memory.kernel_after = load::kernel_memory();
-    };
+    });
+    if (!idle) return;
+    load.before_connecting = noting([&] {
+        notes.memory.before = memory_of(server);
+        notes.memory.kernel_before = load::kernel_memory();
+    });
 }
 
 Slice slice_of(const load::Report& report, const Notes& notes, const CellSpec& spec,
@@ -176,6 +189,7 @@ void run_slice(const CellSpec& spec, const CellOptions& options, const Contestan
     const auto report = load::run(load);
     if (!report) throw std::runtime_error("the load could not run: " + report.error().text());
     if (options.interrupted()) throw std::runtime_error("interrupted");
+    if (notes.thrown) std::rethrow_exception(notes.thrown);
     if (!report->clean()) {
         series.failure = load::describe(*report);
         return;

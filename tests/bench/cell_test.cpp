@@ -107,6 +107,17 @@ TEST_CASE("a server that refuses or cannot start is left out and named as failed
     CHECK(bench::to_table(cell, bench::pick_cores()).find("FAILED: refuses") != std::string::npos);
 }
 
+TEST_CASE("a server that dies under load is left out and named as failed, and the others go on") {
+    const std::string dying = "\"$0\" 0 & sleep 0.25; kill -9 $!; exec sleep 60";
+    const CellResult cell = run({Kind::echo, Work::round_trips, 2, 64, 1},
+                                {launch("dies", {"/bin/sh", "-c", dying, BENCH_EPOLL_ECHO}),
+                                 launch("good", {BENCH_EPOLL_ECHO, "0"})});
+    CHECK(cell.find("dies") == nullptr);
+    CHECK_FALSE(cell.series[0].failure.empty());
+    REQUIRE(cell.find("good") != nullptr);
+    CHECK(cell.find("good")->slices.size() == 2);
+}
+
 TEST_CASE("a ratio is taken pair by pair") {
     CellResult cell{{Kind::echo, Work::round_trips, 50, 64, 1},
                     {series_of("ringfort", {10, 30, 90}), series_of("epoll", {20, 20, 100})}};
