@@ -113,6 +113,7 @@ std::uint32_t BufferPool::id_of_copy() {
     if (available_ >= options_.count) {
         --active_;
         parked_.push_back(id);
+        loop_->begin_trimming();
     } else {
         supply(id);
     }
