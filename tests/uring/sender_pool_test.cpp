@@ -1,6 +1,4 @@
 /// Many senders at once, and what one of them, lent from socket to socket, must not carry along.
-#include <sys/socket.h>
-
 #include <catch2/catch_test_macros.hpp>
 #include <chrono>
 #include <coroutine>
@@ -24,6 +22,7 @@ import ringfort.uring;
 using namespace ringfort;
 using coro::Task;
 using testing::put;
+using testing::read_now;
 using uring::Loop;
 using uring::Socket;
 
@@ -47,13 +46,6 @@ struct Echoes {
     std::vector<Socket> sockets;
     std::vector<Fd> peers;
 };
-
-std::string read_now(const Fd& fd) {
-    std::string text(256, '\0');
-    const ssize_t count = ::recv(fd.get(), text.data(), text.size(), MSG_DONTWAIT);
-    text.resize(count > 0 ? static_cast<std::size_t>(count) : 0);
-    return text;
-}
 
 /// Fills what lies between a socket and a peer that does not read.
 Task<> clog(Echoes& echoes, std::size_t index) {
@@ -121,9 +113,8 @@ TEST_CASE("a sender takes neither time limit nor cancellation along to the next 
             scope.spawn(flush(all.sockets[0], Milliseconds{30}, first));
             (void)co_await on.sleep(Milliseconds{2});
             CHECK_FALSE(first);
-            std::string sink(1 << 20, '\0');
             while (!first) {  // until the peer has read enough for the flush to end
-                (void)::recv(all.peers[0].get(), sink.data(), sink.size(), MSG_DONTWAIT);
+                (void)read_now(all.peers[0]);
                 (void)co_await on.sleep(Milliseconds{1});
             }
             co_await scope.join();
@@ -151,9 +142,8 @@ TEST_CASE("a socket that has flushed leaves its sender to others within the same
         };
         co_await clog(all, 0);
         auto reader = [](Echoes& from) -> Task<> {
-            std::string bytes(1 << 20, '\0');
             while (from.sockets[0].unsent() > 0) {
-                (void)::recv(from.peers[0].get(), bytes.data(), bytes.size(), MSG_DONTWAIT);
+                (void)read_now(from.peers[0]);
                 (void)co_await coro::sleep_for(Milliseconds{1});
             }
         };

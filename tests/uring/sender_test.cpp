@@ -24,6 +24,7 @@ import ringfort.uring;
 using namespace ringfort;
 using coro::Task;
 using testing::put;
+using testing::read_now;
 using uring::Loop;
 using uring::Socket;
 
@@ -49,14 +50,6 @@ std::string numbered(std::size_t bytes) {
     std::string text;
     for (std::size_t i = 0; text.size() < bytes; ++i) text += std::to_string(i) + ' ';
     text.resize(bytes);
-    return text;
-}
-
-/// Reads what is there; the end is not.
-std::string read_now(const Fd& fd) {
-    std::string text(std::size_t{1} << 20, '\0');
-    const ssize_t count = ::recv(fd.get(), text.data(), text.size(), MSG_DONTWAIT);
-    text.resize(count > 0 ? static_cast<std::size_t>(count) : 0);
     return text;
 }
 

@@ -3,6 +3,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <cstddef>
+#include <string>
 #include <string_view>
 #include <utility>
 
@@ -17,6 +19,14 @@ inline std::pair<ringfort::Fd, ringfort::Fd> socket_pair() {
 inline void put(const ringfort::Fd& fd, std::string_view text) {
     ringfort::ensure(
         ::write(fd.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size()), "write");
+}
+
+/// Reads what is there, at most 1 MiB; the end is not.
+inline std::string read_now(const ringfort::Fd& fd) {
+    std::string text(std::size_t{1} << 20, '\0');
+    const ssize_t count = ::recv(fd.get(), text.data(), text.size(), MSG_DONTWAIT);
+    text.resize(count > 0 ? static_cast<std::size_t>(count) : 0);
+    return text;
 }
 
 }  // namespace testing
