@@ -23,6 +23,7 @@ namespace {
 namespace rf = ringfort;
 constexpr std::size_t most_at_once = 64U << 10;  // bytes a connection fills and sends in one go
 constexpr std::size_t most_at_once_in_bulk = 256U << 10;
+constexpr std::chrono::milliseconds writer_grace{10};  // for its error, when the reader met an end
 
 /// What is in flight fits into the socket's buffers at their smallest, so sending never waits for
 /// the server to be read from: one task can do both, and costs less than two.
@@ -168,6 +169,10 @@ rf::coro::Task<void> Connection::read() {
                 continue;
             }
         } else if (!closing_) {
+            // Of a reset the kernel tells one of the two, and the other meets a mere end or a
+            // broken pipe: a send that is under way may know better, and says so within a turn or
+            // two.
+            if (writing_) (void)co_await rf::coro::sleep_for(writer_grace);
             fail(&Failures::early_eof);
         }
         break;

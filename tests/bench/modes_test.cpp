@@ -87,7 +87,9 @@ TEST_CASE("control: every mode notices a server that refuses, resets, stalls or 
     for (const Mode mode : {Mode::echo, Mode::churn, Mode::bulk}) {
         INFO(load::name_of(mode));
         CHECK(load_on(Fault::refuse, mode).failures.refused == clients);
-        CHECK(load_on(Fault::reset, mode).failures.reset == 1);
+        const Report reset = load_on(Fault::reset, mode);
+        INFO("of resets it says: " << load::describe(reset));
+        CHECK(reset.failures.reset == 1);
         CHECK(load_on(Fault::close_early, mode).failures.total() == 1);
         CHECK(load_on(Fault::stall, mode).failures.timed_out == clients);
     }
