@@ -56,6 +56,7 @@ inline constexpr std::uint32_t ring_completions = 8'192;
 inline constexpr std::uint32_t fetched_ahead = 32;    ///< completions whose requests are prefetched
 inline constexpr std::uint32_t receive_buffers = 16;  ///< per worker, at the start
 inline constexpr Bytes receive_ahead{128ULL << 10};   ///< per connection, not yet taken
+inline constexpr Bytes receive_burst{1024ULL << 10};  ///< per connection, before it is asked again
 inline constexpr Bytes starved_receive{16ULL << 10};  ///< of one receive while no buffer is free
 inline constexpr Bytes send_behind{128ULL << 10};     ///< per connection, posted and not sent
 inline constexpr Bytes max_request{1ULL << 30};       ///< moved by one request of the ring

@@ -46,7 +46,7 @@ struct RelayTotals {
 /// Moves bytes both ways between two streams until both have ended.
 ///
 /// An end of one side is passed on to the other as a half-close, and the opposite direction goes
-/// on. What a direction holds is bounded, by `limits::receive_ahead` and a buffer or by a pipe, so
+/// on. What a direction holds is bounded, by `limits::receive_burst` and a buffer or by a pipe, so
 /// a slow reader holds its writer back. An error on either side ends both, and the other side is
 /// closed with a reset, so that cut-off bytes are not taken for all of them. The totals count what
 /// the other side's socket has confirmed to have taken; that is all of it unless the relay fails.

@@ -20,8 +20,8 @@ using Chunk = uring::Lease;
 
 /// A connected byte stream, TCP or unix: owns the socket. Moves, but not while a task receives from
 /// it or sends to it. One receive and one send may be in flight at a time. Once the first receive
-/// was asked for, the kernel goes on receiving, up to `limits::receive_ahead` bytes that nobody has
-/// taken.
+/// was asked for, the kernel goes on receiving until `limits::receive_ahead` bytes wait to be
+/// taken, or at once `limits::receive_burst`.
 class Stream {
 public:
     /// Takes over a connected socket in blocking mode.

@@ -91,7 +91,7 @@ uring::Backend backend_of(config::Driver driver) {
 
 uring::LoopOptions loop_options(const config::Worker& worker) {
     // Enough for one buffer each way of every connection. Some hold more, up to
-    // limits::receive_ahead and limits::send_behind; what finds none does without.
+    // limits::receive_burst and limits::send_behind; what finds none does without.
     const std::uint64_t most = std::uint64_t{2} * worker.connections;
     return {.submissions = worker.ring_submissions,
             .completions = worker.ring_completions,

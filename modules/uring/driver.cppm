@@ -1,4 +1,7 @@
 module;
+#include <linux/time_types.h>
+
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -54,7 +57,8 @@ enum class Backend : std::uint8_t {
 
 /// How long the loop may wait for a completion.
 struct Wait {
-    std::optional<std::int64_t> limit_ns;  ///< absent: for ever; 0: do not wait
+    Instant until = Instant::min();  ///< a moment that has passed: not at all; max: for ever
+    Instant clock = {};              ///< when it was read last
 };
 
 /// The io_uring of one thread, or the SoftRing in its place: owns it, translates requests, makes
@@ -103,6 +107,10 @@ public:
     /// The tag of an answer that tells that the kernel could not cancel; of which request it does
     /// not tell, as that may be gone.
     static constexpr std::uint64_t cancel_failed = 4;
+    /// The tag of the answer that comes when the ring's alarm was due: `alarm_passed` is to be
+    /// called. No other answer's tag is below it.
+    static constexpr std::uint64_t alarm = 8;
+    inline void alarm_passed() noexcept { alarm_due_ = Instant::max(); }
     /// Queues the cancelling of the request with this tag. It is answered by that request, and by
     /// `cancel_failed` if there was none or the kernel was just working on it.
     [[nodiscard]] bool cancel(std::uint64_t tag) noexcept;
@@ -131,6 +139,7 @@ private:
     [[nodiscard]] Result<void> open_ring(std::uint32_t submissions, std::uint32_t completions,
                                          RingMode mode);
     [[nodiscard]] Result<void> open_soft(std::uint32_t submissions, std::uint32_t completions);
+    [[nodiscard]] bool alarmed(Instant until) noexcept;
     [[nodiscard]] io_uring_sqe* room() noexcept;
     [[nodiscard]] [[clang::preserve_most]] io_uring_sqe* make_room() noexcept;
 
@@ -138,6 +147,9 @@ private:
     std::unique_ptr<SoftRing> soft_;  ///< what ring_ points into, if there is no io_uring
     Features features_;
     std::optional<Error> refusal_;
+    Instant alarm_due_ = Instant::max();   ///< when a request of the ring ends the wait; max: none
+    Instant last_until_ = Instant::max();  ///< of the last wait that it did not cover
+    __kernel_timespec alarm_time_{};       ///< what the kernel reads when the request goes in
 };
 
 }  // namespace ringfort::uring

@@ -22,8 +22,8 @@ import ringfort.coro;
 namespace ringfort::uring {
 namespace {
 
-/// The tag of an operation's completion. 0 is the answer to a request that nobody waits for, 4 to
-/// one to cancel; for those of Multishots see there.
+/// The tag of an operation's completion. 0 is the answer to a request that nobody waits for; for
+/// those up to Driver::alarm, and those of Multishots, see there.
 std::uint64_t tag_of(const Operation& operation) noexcept {
     return reinterpret_cast<std::uintptr_t>(&operation);
 }
@@ -79,7 +79,7 @@ void Loop::turn() {
     ++statistics_.turns;
     const bool unsettled = senders_.submitted();  // of the last turn: its answers did not all come
     senders_.submit();
-    const auto entered = driver_.enter(unsettled ? Wait{.limit_ns = 0} : wait());
+    const auto entered = driver_.enter(unsettled ? Wait{} : wait());
     if (!entered) [[unlikely]]
         panic(entered.error().text());
     const Instant time = now();
@@ -119,11 +119,13 @@ void Loop::reap() noexcept {
             answer(static_cast<Sender&>(*request), cqe->res, cqe->flags);
         else if (taker == Multishot::Taker::answers)
             answer(static_cast<Answers&>(*request), cqe->res, cqe->flags);
-        else if (tag > Driver::cancel_failed)
+        else if (tag > Driver::alarm)
             answer(*reinterpret_cast<Operation*>(static_cast<std::uintptr_t>(tag)), cqe->res,
                    cqe->flags);
         else if (tag == Driver::cancel_failed)
             cancel_failed();
+        else if (tag == Driver::alarm)
+            driver_.alarm_passed();
     }
     if (count == driver_.ring().cq.ring_entries && ::io_uring_cq_has_overflow(&driver_.ring()))
         [[unlikely]]
@@ -147,14 +149,9 @@ void Loop::answer(Operation& operation, int result, std::uint32_t flags) noexcep
 Wait Loop::wait() const noexcept {
     if (!scheduler_.empty() || !operations_without_room_.empty() ||
         !multishots_without_room_.empty() || !to_be_fed_.empty() || !closing_.empty())
-        return {.limit_ns = 0};
-    Wait wait;
-    if (const auto due = scheduler_.timers().next()) {
-        const auto left =
-            std::chrono::duration_cast<std::chrono::nanoseconds>(*due - scheduler_.clock()).count();
-        wait.limit_ns = std::max<std::int64_t>(left, 0);
-    }
-    return wait;
+        return {};
+    return {.until = scheduler_.timers().next().value_or(Instant::max()),
+            .clock = scheduler_.clock()};
 }
 
 void Loop::submit(Operation& operation) noexcept {

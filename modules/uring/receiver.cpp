@@ -68,12 +68,11 @@ void Receiver::rearm() noexcept {
 }
 
 Request Receiver::request() const noexcept {
-    const std::size_t most = limits::receive_ahead.count;
+    static_assert(limits::receive_burst > limits::receive_ahead);  // more than is ever kept by now
+    const bool bounded = loop().features().bounded_receives;
     return {.opcode = Opcode::receive_many,
             .fd = socket_,
-            .length = !loop().features().bounded_receives ? 0
-                      : most > bytes_                     ? most - bytes_
-                                                          : 1,
+            .length = bounded ? limits::receive_burst.count - bytes_ : 0,
             .offset = BufferPool::group,
             .flags = hungry_ ? IORING_RECVSEND_POLL_FIRST : 0U};
 }

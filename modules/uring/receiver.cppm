@@ -61,10 +61,10 @@ private:
 /// bytes that nobody has taken yet.
 ///
 /// Its life: idle -> armed -> ended, and back to idle when the kernel stops delivering without the
-/// stream's end: out of buffers, out of room for completions, or because it has delivered as much
-/// as it was asked for, which is so much that no more than `limits::receive_ahead` bytes and the
-/// rest of a buffer wait to be taken. Owned by the loop once `close` was called, and destroyed when
-/// the kernel has let go of it.
+/// stream's end: out of buffers, out of room for completions, or because it has delivered
+/// `limits::receive_burst` bytes, the most that one turn brings. It is told to stop when
+/// `limits::receive_ahead` of them wait to be taken. Owned by the loop once `close` was called, and
+/// destroyed when the kernel has let go of it.
 ///
 /// Where others hold all buffers, the kernel is asked to wait for bytes before it looks for one,
 /// and bytes for which it then finds none are received into memory of their own.

@@ -201,9 +201,10 @@ TEST_CASE("what nobody takes is bounded, and taking it makes the kernel go on") 
         ensure(!sockets.near.receiver().armed(), "it goes on receiving");
         ensure(ahead > limits::receive_ahead.count / 2, "it has stopped too early");
         // What no bound was set to may be a burst more before it is told to stop.
-        const std::size_t burst = on.features().bounded_receives ? 1 : 32;
-        ensure(ahead <= limits::receive_ahead.count + burst * limits::receive_buffer_size.count,
-               "it has not stopped");
+        const std::size_t burst = on.features().bounded_receives
+                                      ? limits::receive_burst.count
+                                      : 32 * limits::receive_buffer_size.count;
+        ensure(ahead <= limits::receive_ahead.count + burst, "it has not stopped");
         co_await read_all(sockets.near);
         co_await scope.join();
         co_return ahead;

@@ -1,0 +1,137 @@
+// Timers end the loop's wait, whoever sees to it: the limit of one wait, or an alarm of the ring,
+// which is set when a second wait in a row needs it. What ends the waits before that is a chat.
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <catch2/catch_test_macros.hpp>
+#include <chrono>
+#include <coroutine>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+import ringfort.base;
+import ringfort.coro;
+import ringfort.uring;
+
+#include "sockets.h"
+
+using namespace ringfort;
+using coro::Task;
+using uring::Loop;
+
+namespace {
+
+/// A socket whose other end is at hand.
+struct Line {
+    explicit Line(Loop& loop) : Line{loop, testing::socket_pair()} {}
+    uring::Socket near;
+    Fd far;
+
+private:
+    Line(Loop& loop, std::pair<Fd, Fd> ends)
+        : near{loop, std::move(ends.first)}, far{std::move(ends.second)} {}
+};
+
+/// Ends so many waits of the loop by bytes that arrive.
+Task<> chat(Line& line, int rounds) {
+    for (int i = 0; i < rounds; ++i) {
+        testing::put(line.far, "x");
+        const auto chunk = co_await line.near.receive();
+        ensure(chunk.has_value() && !chunk->empty(), "nothing arrives");
+    }
+}
+
+/// Sleeps until `due`, and says how much too early it went on.
+Task<> sleep_until(Instant due, Instant::duration& early) {
+    (void)co_await coro::sleep_until(due);
+    early += std::max(Instant::duration{}, due - now());
+}
+
+/// Chats while a timer is armed, then waits for it in silence; returns how early it was.
+Task<Instant::duration> sleep_beside_chat(Line& line, Milliseconds duration) {
+    coro::Scope scope{co_await coro::current_context()};
+    Instant::duration early{};
+    scope.spawn(sleep_until(now() + duration, early));
+    co_await chat(line, 5);
+    co_await scope.join();
+    co_return early;
+}
+
+Task<> sleep_for_an_hour() {
+    (void)co_await coro::sleep_for(std::chrono::hours{1});
+}
+
+}  // namespace
+
+TEST_CASE("a timer ends a silence that follows waits that it did not end") {
+    auto loop = Loop::open().value();
+    Line line{*loop};
+    CHECK(loop->run(sleep_beside_chat(line, Milliseconds{40})) == Instant::duration{});
+}
+
+TEST_CASE("an earlier timer is not kept waiting by the alarm for a later one") {
+    auto loop = Loop::open().value();
+    Line line{*loop};
+    auto body = [](Line& on) -> Task<Instant::duration> {
+        coro::Scope scope{co_await coro::current_context()};
+        scope.spawn(sleep_for_an_hour());
+        co_await chat(on, 5);
+        Instant::duration early{};
+        for (const int ms : {50, 20, 5, 30}) {
+            early += co_await sleep_beside_chat(on, Milliseconds{ms});
+            (void)co_await coro::sleep_for(Milliseconds{ms});  // in silence from the beginning
+        }
+        scope.cancel();
+        co_await scope.join();
+        co_return early;
+    };
+    CHECK(loop->run(body(line)) == Instant::duration{});
+}
+
+TEST_CASE("a receive's limit counts from its beginning, also where the last one's alarm is set") {
+    auto loop = Loop::open().value();
+    Line line{*loop};
+    auto body = [](Line& on) -> Task<Instant::duration> {
+        constexpr Milliseconds limit{30};
+        Instant begun{};
+        for (int i = 0; i < 10; ++i) {
+            if (i < 9) testing::put(on.far, "x");
+            begun = now();
+            const auto chunk = co_await on.near.receive(limit);
+            ensure(chunk.has_value() == (i < 9), "it is not the silence that ends by the limit");
+            if (!chunk) ensure(chunk.error().is(std::errc::timed_out), "another error");
+            ::usleep(2'000);
+        }
+        co_return std::max(Instant::duration{}, begun + limit - now());
+    };
+    CHECK(loop->run(body(line)) == Instant::duration{});
+}
+
+TEST_CASE("alarms that pass while they are moved are set again") {
+    auto loop = Loop::open().value();
+    Line line{*loop};
+    auto body = [](Line& on) -> Task<Instant::duration> {
+        coro::Scope scope{co_await coro::current_context()};
+        Instant::duration early{};
+        auto late = [](Instant::duration& out) -> Task<> {
+            for (int i = 0; i < 100; ++i) co_await sleep_until(now() + Milliseconds{3}, out);
+        };
+        scope.spawn(late(early));
+        for (int i = 0; i < 100; ++i) {
+            early += co_await sleep_beside_chat(on, Milliseconds{1 + i % 3});
+            co_await chat(on, i % 7);
+        }
+        co_await scope.join();
+        co_return early;
+    };
+    CHECK(loop->run(body(line)) == Instant::duration{});
+}
