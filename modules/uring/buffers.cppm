@@ -29,9 +29,9 @@ public:
     Lease() noexcept = default;
     inline Lease(Lease&& other) noexcept
         : pool_{std::exchange(other.pool_, nullptr)},
-          data_{other.data_},
           size_{std::exchange(other.size_, 0)},
-          id_{other.id_} {}
+          id_{other.id_},
+          data_{other.data_} {}
     inline Lease& operator=(Lease&& other) noexcept {
         if (this != &other) {
             release();
@@ -69,20 +69,22 @@ private:
     /// Takes over what `other` holds into an empty lease.
     inline void fill(Lease& other) noexcept {
         pool_ = std::exchange(other.pool_, nullptr);
-        data_ = other.data_;
         size_ = std::exchange(other.size_, 0);
         id_ = other.id_;
+        data_ = other.data_;
     }
     inline Lease(BufferPool& pool, std::uint32_t id, std::span<const std::byte> bytes) noexcept
         : pool_{&pool},
-          data_{bytes.data()},
           size_{static_cast<std::uint32_t>(bytes.size())},
-          id_{id} {}
+          id_{id},
+          data_{bytes.data()} {}
 
+    // The pointers are apart so that no compiler copies both in one wide piece: what has just been
+    // written in narrow ones is waited for when it is read so.
     BufferPool* pool_ = nullptr;
-    const std::byte* data_ = nullptr;
     std::uint32_t size_ = 0;
     std::uint32_t id_ = 0;
+    const std::byte* data_ = nullptr;
 };
 
 /// Receive buffers of equal size that the kernel picks from (io_uring_setup_buf_ring(3)).
