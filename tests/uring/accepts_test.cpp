@@ -127,6 +127,37 @@ TEST_CASE("the last connections are those that were accepted before the stream w
     loop->run(body(*loop, listener));
 }
 
+TEST_CASE(
+    "a task that was cancelled in its wait for a connection gets the last ones all the same") {
+    auto loop = Loop::open().value();
+    const testing::Listener listener;
+    auto body = [](Loop& on, const testing::Listener& at) -> Task<> {
+        AcceptStream stream{on, at.socket.get()};
+        std::size_t accepted = 0;
+        auto all = [](AcceptStream& from, std::size_t& count) -> Task<> {
+            while (co_await from.next()) ++count;
+            // Cancelled, and below the same source as before: what is left does not hear of it.
+            for (;;) {
+                const auto last = co_await from.last();
+                ensure(last.has_value(), "the last were cancelled");
+                if (!*last) co_return;
+                ++count;
+            }
+        };
+        coro::Scope scope{co_await coro::current_context()};
+        scope.spawn(all(stream, accepted));
+        (void)co_await on.sleep(Milliseconds{1});
+        auto clients = connect_many(at, 3);
+        scope.cancel();  // before the loop has seen them
+        co_await scope.join();
+        ensure(accepted == 3 && !stream.armed(), "all of them, and no more");
+        scope.spawn(all(stream, accepted));  // cancelled before it begins
+        co_await scope.join();
+        ensure(accepted == 3 && !stream.armed(), "nothing was asked for");
+    };
+    loop->run(body(*loop, listener));
+}
+
 TEST_CASE("what is accepted and not taken is bounded, and taking it makes the kernel go on") {
     auto loop = Loop::open().value();
     const testing::Listener listener{1'000};
