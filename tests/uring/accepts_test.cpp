@@ -150,10 +150,12 @@ TEST_CASE(
         auto clients = connect_many(at, 3);
         scope.cancel();  // before the loop has seen them
         co_await scope.join();
-        ensure(accepted == 3 && !stream.armed(), "all of them, and no more");
+        ensure(accepted <= 3 && !stream.armed(), "the kernel goes on");
+        std::vector<Fd> rest;  // of which it had accepted none before it was told to end
+        while (accepted + rest.size() < 3) rest.push_back((co_await stream.next()).value());
         scope.spawn(all(stream, accepted));  // cancelled before it begins
         co_await scope.join();
-        ensure(accepted == 3 && !stream.armed(), "nothing was asked for");
+        ensure(stream.pending() == 0 && !stream.armed(), "something was asked for");
     };
     loop->run(body(*loop, listener));
 }
