@@ -11,10 +11,12 @@ module;
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
+#include <fstream>
 #include <limits>
 #include <memory>
 #include <optional>
 #include <span>
+#include <string>
 #include <string_view>
 #include <system_error>
 #include <utility>
@@ -77,6 +79,17 @@ bool bounds_receives(io_uring& ring) noexcept {
 __kernel_timespec timespec_of(Instant::duration duration) noexcept {
     const std::int64_t ns = std::chrono::nanoseconds{duration}.count();
     return {.tv_sec = ns / ns_per_s, .tv_nsec = ns % ns_per_s};
+}
+
+/// Tells whether this process's monotonic clock is the machine's own. In a time namespace it may
+/// not be, and a kernel up to 7.0 takes the moment of a timeout request for one of the machine's.
+/// Source: time_namespaces(7).
+bool has_the_machines_clock() {
+    std::ifstream offsets{"/proc/self/timens_offsets"};
+    std::string clock;
+    for (std::int64_t s = 0, ns = 0; offsets >> clock >> s >> ns;)
+        if (clock == "monotonic") return s == 0 && ns == 0;
+    return true;  // a kernel without time namespaces
 }
 
 /// What the environment variable RINGFORT_DRIVER asks for; any other word is as if it were unset.
@@ -143,6 +156,7 @@ Result<void> Driver::open_ring(std::uint32_t submissions, std::uint32_t completi
     if (!knows(*ring_, IORING_OP_FUTEX_WAIT)) features_.futex = false;
     if (!knows(*ring_, IORING_OP_SEND_ZC)) features_.zero_copy = false;
     if (!bounds_receives(*ring_)) features_.bounded_receives = false;
+    if (!has_the_machines_clock()) alarm_due_ = Instant::min();  // as if it had passed: never used
     return {};
 }
 
@@ -319,7 +333,9 @@ Result<void> Driver::enter(const Wait& wait) noexcept {
     // kernel would do none of the work it has deferred until it is asked.
     if (!soft_ && (at_once || ::io_uring_cq_ready(ring_.get()) >= 1)) {
         outcome = ::io_uring_submit_and_get_events(ring_.get());
-    } else if (wait.until == Instant::max() || (!soft_ && alarmed(wait.until))) {
+    } else if (wait.until == Instant::max() ||
+               // One that has passed and was not answered is not relied on.
+               (!soft_ && alarm_due_ > wait.clock && alarmed(wait.until))) {
         outcome = soft_ ? soft_->enter(1, nullptr) : ::io_uring_submit_and_wait(ring_.get(), 1);
     } else {
         auto limit = timespec_of(at_once ? Instant::duration{} : wait.until - wait.clock);

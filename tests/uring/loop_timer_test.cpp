@@ -1,10 +1,14 @@
 // Timers end the loop's wait, whoever sees to it: the limit of one wait, or an alarm of the ring,
 // which is set when a second wait in a row needs it. What ends the waits before that is a chat.
+#include <fcntl.h>
+#include <sched.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <catch2/catch_test_macros.hpp>
+#include <catch2/generators/catch_generators.hpp>
 #include <chrono>
 #include <coroutine>
 #include <cstddef>
@@ -64,6 +68,31 @@ Task<Instant::duration> sleep_beside_chat(Line& line, Milliseconds duration) {
     co_await chat(line, 5);
     co_await scope.join();
     co_return early;
+}
+
+/// Runs `body` in a process whose monotonic clock is so many seconds ahead of the machine's;
+/// returns its exit code, or -1 when this process may not make a time namespace.
+template <class Body>
+int with_clock_ahead(int seconds, Body body) {
+    const pid_t outer = ::fork();
+    if (outer == 0) {
+        if (::unshare(CLONE_NEWTIME) != 0) ::_exit(100);
+        const Fd offsets{::open("/proc/self/timens_offsets", O_WRONLY | O_CLOEXEC)};
+        const std::string text = "monotonic " + std::to_string(seconds) + " 0\n";
+        if (!offsets || ::write(offsets.get(), text.data(), text.size()) < 0) ::_exit(100);
+        const pid_t inner = ::fork();
+        if (inner == 0) {
+            ::alarm(10);  // ends it if nothing else does
+            ::_exit(body());
+        }
+        int status = 0;
+        ::waitpid(inner, &status, 0);
+        ::_exit(WIFEXITED(status) ? WEXITSTATUS(status) : 101);
+    }
+    int status = 0;
+    ::waitpid(outer, &status, 0);
+    const int code = WIFEXITED(status) ? WEXITSTATUS(status) : 101;
+    return code == 100 ? -1 : code;
 }
 
 Task<> sleep_for_an_hour() {
@@ -134,4 +163,19 @@ TEST_CASE("alarms that pass while they are moved are set again") {
         co_return early;
     };
     CHECK(loop->run(body(line)) == Instant::duration{});
+}
+
+TEST_CASE("timers are kept where the clock is not the machine's") {
+    const int seconds = GENERATE(1'000, -10);
+    const int code = with_clock_ahead(seconds, [] {
+        auto loop = Loop::open().value();
+        Line line{*loop};
+        for (int i = 0; i < 5; ++i)
+            if (loop->run(sleep_beside_chat(line, Milliseconds{40})) != Instant::duration{})
+                return 1;
+        // 5 rounds of a chat and a silence: a loop that spins has thousands of turns.
+        return loop->statistics().turns < 200 ? 0 : 2;
+    });
+    if (code == -1) SKIP("this process may not make a time namespace");
+    CHECK(code == 0);
 }
