@@ -1,5 +1,9 @@
 module;
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <ringfort/try.h>
+#include <sys/socket.h>
+
 #include <algorithm>
 #include <chrono>
 #include <compare>
@@ -23,7 +27,6 @@ namespace {
 namespace rf = ringfort;
 constexpr std::size_t most_at_once = 64U << 10;  // bytes a connection fills and sends in one go
 constexpr std::size_t most_at_once_in_bulk = 256U << 10;
-constexpr std::chrono::milliseconds writer_grace{10};  // for its error, when the reader met an end
 
 /// What is in flight fits into the socket's buffers at their smallest, so sending never waits for
 /// the server to be read from: one task can do both, and costs less than two.
@@ -37,6 +40,16 @@ bool fits_one_task(const Options& options) {
 std::size_t scratch_bytes(const Options& options) {
     if (options.mode == Mode::bulk) return most_at_once_in_bulk;
     return std::min(most_at_once, options.payload_bytes * options.depth);
+}
+
+/// Tells, of a connection of which a receive has met the end, whether it was reset: the kernel
+/// tells that to one of two calls, and if it was the send, the receive meets a mere end. A
+/// connection whose peer has closed it in order is half open still. False for unix sockets.
+bool was_reset(rf::RawFd socket) noexcept {
+    tcp_info info{};
+    socklen_t size = sizeof info;
+    return ::getsockopt(socket, IPPROTO_TCP, TCP_INFO, &info, &size) == 0 &&
+           info.tcpi_state == TCP_CLOSE;
 }
 
 std::uint64_t Failures::* counter_of(const rf::Error& error) {
@@ -169,11 +182,7 @@ rf::coro::Task<void> Connection::read() {
                 continue;
             }
         } else if (!closing_) {
-            // Of a reset the kernel tells one of the two, and the other meets a mere end or a
-            // broken pipe: a send that is under way may know better, and says so within a turn or
-            // two.
-            if (writing_) (void)co_await rf::coro::sleep_for(writer_grace);
-            fail(&Failures::early_eof);
+            fail(was_reset(stream_->fd()) ? &Failures::reset : &Failures::early_eof);
         }
         break;
     }
