@@ -91,7 +91,7 @@ public:
     /// Is to be told of a descriptor that is closed by other means than `close`.
     void forget(RawFd fd) noexcept;
 
-    /// Queues a request; its completion will carry `tag`, which is not 0. Returns whether there was
+    /// Queues a request; its completion will carry `tag`, above `alarm`. Returns whether there was
     /// room.
     [[nodiscard]] bool submit(const Request& request, std::uint64_t tag) noexcept;
     /// The flags of a send that is answered only if not all goes at once: MSG_DONTWAIT, for it is
@@ -108,8 +108,9 @@ public:
     /// not tell, as that may be gone.
     static constexpr std::uint64_t cancel_failed = 4;
     /// The tag of the answer that comes when the ring's alarm was due: `alarm_passed` is to be
-    /// called. No other answer's tag is below it.
+    /// called. Every request's tag is above it.
     static constexpr std::uint64_t alarm = 8;
+    /// Takes note of that: the next wait that needs an alarm sets one.
     inline void alarm_passed() noexcept { alarm_due_ = Instant::max(); }
     /// Queues the cancelling of the request with this tag. It is answered by that request, and by
     /// `cancel_failed` if there was none or the kernel was just working on it.

@@ -68,7 +68,7 @@ void Receiver::rearm() noexcept {
 }
 
 Request Receiver::request() const noexcept {
-    static_assert(limits::receive_burst > limits::receive_ahead);  // more than is ever kept by now
+    static_assert(limits::receive_burst > limits::receive_ahead);  // of which half at most is kept
     const bool bounded = loop().features().bounded_receives;
     return {.opcode = Opcode::receive_many,
             .fd = socket_,

@@ -261,7 +261,7 @@ TEST_CASE("what the kernel may have filled unseen is told, so that no pages of i
     CHECK(driver.settled() == deferred);
     auto [near, far] = testing::socket_pair();
     REQUIRE(::write(far.get(), "x", 1) == 1);
-    REQUIRE(driver.submit({.opcode = uring::Opcode::poll, .fd = near.get(), .flags = POLLIN}, 8));
+    REQUIRE(driver.submit({.opcode = uring::Opcode::poll, .fd = near.get(), .flags = POLLIN}, 16));
     CHECK(driver.settled() == deferred);
     driver.flush();
     CHECK_FALSE(driver.settled());
