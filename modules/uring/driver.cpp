@@ -329,20 +329,24 @@ bool Driver::alarmed(Instant until) noexcept {
 Result<void> Driver::enter(const Wait& wait) noexcept {
     int outcome = 0;
     const bool at_once = wait.until <= wait.clock;
-    // With as many at hand as are waited for, liburing would submit and not ask for more: the
-    // kernel would do none of the work it has deferred until it is asked.
-    if (!soft_ && (at_once || ::io_uring_cq_ready(ring_.get()) >= 1)) {
+    const bool for_ever = wait.until == Instant::max();
+    const auto left = [&] {
+        return timespec_of(at_once ? Instant::duration{} : wait.until - wait.clock);
+    };
+    if (soft_) [[unlikely]] {
+        const __kernel_timespec limit = left();
+        outcome = soft_->enter(1, for_ever ? nullptr : &limit);
+    } else if (at_once || ::io_uring_cq_ready(ring_.get()) >= 1) {
+        // With as many at hand as are waited for, liburing would submit and not ask for more: the
+        // kernel would do none of the work it has deferred until it is asked.
         outcome = ::io_uring_submit_and_get_events(ring_.get());
-    } else if (wait.until == Instant::max() ||
-               // One that has passed and was not answered is not relied on.
-               (!soft_ && alarm_due_ > wait.clock && alarmed(wait.until))) {
-        outcome = soft_ ? soft_->enter(1, nullptr) : ::io_uring_submit_and_wait(ring_.get(), 1);
+    } else if (for_ever || (alarm_due_ > wait.clock && alarmed(wait.until))) {
+        // An alarm that has passed and was not answered is not relied on.
+        outcome = ::io_uring_submit_and_wait(ring_.get(), 1);
     } else {
-        auto limit = timespec_of(at_once ? Instant::duration{} : wait.until - wait.clock);
+        __kernel_timespec limit = left();
         io_uring_cqe* first = nullptr;
-        outcome = soft_
-                      ? soft_->enter(1, &limit)
-                      : ::io_uring_submit_and_wait_timeout(ring_.get(), &first, 1, &limit, nullptr);
+        outcome = ::io_uring_submit_and_wait_timeout(ring_.get(), &first, 1, &limit, nullptr);
     }
     if (outcome >= 0 || outcome == -ETIME || outcome == -EINTR || outcome == -EAGAIN ||
         outcome == -EBUSY)
