@@ -68,7 +68,9 @@ inline constexpr std::uint32_t max_message_buffers = 4'096;
 inline constexpr Bytes message_buffer_size{68ULL << 10};  ///< the longest datagram, its sender
 inline constexpr Milliseconds futex_recheck_ms{2};        ///< on a kernel without futex waits
 inline constexpr Milliseconds buffer_trim_ms{1'000};
-inline constexpr Milliseconds cancel_retry_ms{10};  ///< what the kernel did not find to cancel
+inline constexpr std::uint32_t buffers_trimmed = 128;    ///< between two turns
+inline constexpr Milliseconds buffer_trim_pause_ms{10};  ///< after so many, before the next
+inline constexpr Milliseconds cancel_retry_ms{10};       ///< what the kernel did not find to cancel
 inline constexpr Bytes receive_buffer_size{64ULL << 10};
 inline constexpr std::uint32_t max_ring_submissions = 32'768;  ///< IORING_MAX_ENTRIES
 inline constexpr std::uint32_t max_ring_completions = 65'536;  ///< IORING_MAX_CQ_ENTRIES
@@ -93,6 +95,7 @@ inline constexpr std::uint32_t relay_small_splices = 4;  ///< in a row: bulk no 
 inline constexpr Bytes relay_pipe_size{256ULL << 10};
 inline constexpr std::uint32_t relay_pipes = 64;       ///< lent at a time, two descriptors each
 inline constexpr std::uint32_t relay_idle_pipes = 16;  ///< kept open for the next
+inline constexpr Milliseconds relay_stall_ms{1'000};   ///< between looks at a writer not read from
 
 /// A channel: the largest message, and what is queued or waited for when the socket is full.
 inline constexpr std::size_t max_message_bytes = 4'096;

@@ -1,6 +1,7 @@
 module;
 #include <poll.h>
 #include <ringfort/try.h>
+#include <sys/socket.h>
 
 #include <chrono>
 #include <compare>
@@ -37,6 +38,18 @@ private:
     std::size_t bytes_ = 0;
 };
 
+/// Returns what has broken a connection from which nothing is received.
+std::optional<Error> failure_of(uring::Socket& socket) noexcept {
+    if (const auto failure = socket.receiver().failure()) return failure;
+    // Only what poll(2) tells of has broken it: the option alone would give passing errors, too.
+    pollfd broken{.fd = socket.fd(), .events = 0, .revents = 0};
+    if (::poll(&broken, 1, 0) != 1 || (broken.revents & POLLERR) == 0) return {};
+    int code = 0;
+    socklen_t size = sizeof code;
+    if (::getsockopt(socket.fd(), SOL_SOCKET, SO_ERROR, &code, &size) != 0 || code == 0) return {};
+    return Error{"receive", code};
+}
+
 bool again(const Error& error) noexcept {
     return error.is(std::errc::resource_unavailable_try_again);
 }
@@ -48,12 +61,14 @@ coro::Task<Result<void>> send_rest(const Direction& direction) {
         RF_CO_LET(Chunk chunk, co_await direction.from.socket().receive_rest());
         if (chunk.empty()) break;
         direction.count(chunk.size());
+        const StallGuard watch{direction.relaying, direction.from.socket()};
         RF_CO_TRY(co_await direction.to.post(std::move(chunk)));
     }
     co_return co_await direction.to.flush();
 }
 
 coro::Task<Result<void>> drain(const Direction& direction, Pipe& pipe) {
+    std::optional<StallGuard> watch;
     for (;;) {
         const auto sent = pipe.drain(direction.to.fd());
         if (sent) {
@@ -62,6 +77,7 @@ coro::Task<Result<void>> drain(const Direction& direction, Pipe& pipe) {
         } else if (!again(sent.error())) {
             co_return sent.error();
         }
+        if (!watch) watch.emplace(direction.relaying, direction.from.socket());
         // A socket that took a part takes no more now.
         RF_CO_TRY(co_await direction.relaying.loop.poll(direction.to.fd(), POLLOUT));
     }
@@ -95,6 +111,25 @@ coro::Task<Result<After>> splice(const Direction& direction) {
 
 }  // namespace
 
+StallGuard::StallGuard(Relaying& relaying, uring::Socket& writer) noexcept
+    : Timer{[](coro::Timer& timer) noexcept { static_cast<StallGuard&>(timer).look(); }},
+      relaying_{relaying},
+      writer_{writer} {
+    rearm();
+}
+
+void StallGuard::rearm() noexcept {
+    coro::Scheduler& scheduler = relaying_.loop.scheduler();
+    scheduler.timers().arm(*this, scheduler.after(limits::relay_stall_ms));
+}
+
+void StallGuard::look() noexcept {
+    if (const auto failure = failure_of(writer_))
+        relaying_.fail(*failure);
+    else
+        rearm();
+}
+
 coro::Task<> run(Direction direction) {
     BulkRun run;
     for (;;) {
@@ -103,7 +138,11 @@ coro::Task<> run(Direction direction) {
         if (chunk->empty()) break;
         const bool bulk = run.add(chunk->size());
         direction.count(chunk->size());
+        std::optional<StallGuard> watch;
+        if (direction.to.socket().sends())
+            watch.emplace(direction.relaying, direction.from.socket());
         const auto posted = co_await direction.to.post(*std::move(chunk));
+        watch.reset();
         if (!posted) co_return direction.relaying.fail(posted.error());
         if (!bulk) continue;
         run.begin_anew();

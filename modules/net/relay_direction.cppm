@@ -40,6 +40,22 @@ struct Relaying : uring::SendFailureHook {
     }
 };
 
+/// Looks from time to time, while a direction waits for its reader, whether the writer is still
+/// there: the relay receives nothing from it meanwhile, and would learn of a reset when the reader
+/// goes on, which may be never.
+class StallGuard : private coro::Timer {
+public:
+    /// Watches `writer` as long as it lives. Both must outlive it.
+    StallGuard(Relaying& relaying, uring::Socket& writer) noexcept;
+
+private:
+    void rearm() noexcept;
+    void look() noexcept;
+
+    Relaying& relaying_;
+    uring::Socket& writer_;
+};
+
 /// One direction of a relay.
 struct Direction {
     Relaying& relaying;

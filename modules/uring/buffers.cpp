@@ -6,6 +6,7 @@ module;
 #include <algorithm>
 #include <bit>
 #include <cerrno>
+#include <chrono>
 #include <compare>
 #include <cstddef>
 #include <cstdint>
@@ -64,9 +65,9 @@ Result<void> BufferPool::open(Driver& driver, Loop& loop, Options options) {
     if (last_length == 0 && buffer.leases == 0) recycle(id);
 }
 
-bool BufferPool::replenish() noexcept {
+bool BufferPool::replenish(std::size_t takers) noexcept {
     if (available_ > 0) return true;
-    const auto wanted = std::min<std::size_t>(std::max(options_.count, active_), parked_.size());
+    const auto wanted = std::min(std::max<std::size_t>(options_.count, takers), parked_.size());
     for (std::size_t i = 0; i < wanted; ++i) {
         supply(parked_.back());
         parked_.pop_back();
@@ -74,7 +75,7 @@ bool BufferPool::replenish() noexcept {
     }
     least_parked_ = std::min(least_parked_, parked_.size());
     without_pages_ = std::min(without_pages_, parked_.size());
-    if (active_ > options_.count) loop_->begin_trimming();
+    if (active_ > options_.count) begin_trimming();
     return wanted > 0;
 }
 
@@ -113,7 +114,7 @@ std::uint32_t BufferPool::id_of_copy() {
     if (available_ >= options_.count) {
         --active_;
         parked_.push_back(id);
-        loop_->begin_trimming();
+        begin_trimming();
     } else {
         supply(id);
     }
@@ -124,18 +125,32 @@ void BufferPool::release_pages(std::uint16_t id) noexcept {
     (void)::madvise(address(id), options_.buffer_size.count, MADV_DONTNEED);
 }
 
-bool BufferPool::trim() noexcept {
-    while (without_pages_ < least_parked_) release_pages(parked_[without_pages_++]);
-    least_parked_ = parked_.size();
+void BufferPool::begin_trimming() noexcept {
+    if (!armed()) loop_->scheduler().timers().arm(*this, now() + limits::buffer_trim_ms);
+}
+
+void BufferPool::trim() noexcept {
+    std::uint32_t left = limits::buffers_trimmed;
+    for (; left > 0 && without_pages_ < least_parked_; --left)
+        release_pages(parked_[without_pages_++]);
     // In a quiet loop no buffer comes back to be parked. The kernel keeps them, without pages, if
     // it is certain that there is nothing in them.
     const bool many = active_ > options_.count;
     const bool settled = many && least_available_ == active_ && driver_->settled();
-    for (std::uint32_t id = 0; settled && id < options_.max_count; ++id)
-        if (buffers_[id].with_kernel && buffers_[id].filled == 0)
-            release_pages(static_cast<std::uint16_t>(id));
+    if (!settled) trimmed_to_ = 0;
+    for (; settled && left > 0 && trimmed_to_ < options_.max_count; ++trimmed_to_) {
+        if (!buffers_[trimmed_to_].with_kernel || buffers_[trimmed_to_].filled > 0) continue;
+        release_pages(static_cast<std::uint16_t>(trimmed_to_));
+        --left;
+    }
+    coro::Scheduler& scheduler = loop_->scheduler();
+    if (left == 0)
+        return scheduler.timers().arm(*this, scheduler.time() + limits::buffer_trim_pause_ms);
+    trimmed_to_ = 0;
+    least_parked_ = parked_.size();
     least_available_ = available_;
-    return without_pages_ < parked_.size() || (many && !settled);
+    if (without_pages_ < parked_.size() || (many && !settled))
+        scheduler.timers().arm(*this, scheduler.time() + limits::buffer_trim_ms);
 }
 
 void BufferPool::supply(std::uint16_t id) noexcept {

@@ -79,13 +79,16 @@ private:
           id_{id},
           data_{bytes.data()} {}
 
-    // The pointers are apart so that no compiler copies both in one wide piece: what has just been
-    // written in narrow ones is waited for when it is read so.
+    // The pointers are apart so that no two neighbours are copied in one wide piece, which Clang
+    // does with two of them: what has just been written in narrow pieces is waited for when it is
+    // read so.
     BufferPool* pool_ = nullptr;
     std::uint32_t size_ = 0;
     std::uint32_t id_ = 0;
     const std::byte* data_ = nullptr;
 };
+
+static_assert(sizeof(Lease) == 24);  // a wait for bytes has one
 
 /// Receive buffers of equal size that the kernel picks from (io_uring_setup_buf_ring(3)).
 ///
@@ -99,7 +102,7 @@ private:
 ///
 /// When all `max_count` are held, bytes that a task waits for are received into memory of their own
 /// and leased like others: whoever holds buffers keeps nobody else from going on.
-class BufferPool {
+class BufferPool : private coro::Timer {
 public:
     static constexpr std::uint16_t group = 0;          ///< of the bytes of streams
     static constexpr std::uint16_t message_group = 1;  ///< of datagrams, each in its own buffer
@@ -113,7 +116,8 @@ public:
         std::uint16_t group = BufferPool::group;
     };
 
-    BufferPool() noexcept = default;
+    inline BufferPool() noexcept
+        : Timer{[](Timer& self) noexcept { static_cast<BufferPool&>(self).trim(); }} {}
     BufferPool(BufferPool&&) = delete;
     ~BufferPool();
 
@@ -125,6 +129,8 @@ public:
     [[nodiscard]] inline std::uint32_t leased() const noexcept { return leases_; }
     /// Counts the buffers in circulation: held by leases or ready for the kernel.
     [[nodiscard]] inline std::uint32_t active() const noexcept { return active_; }
+    /// Tells whether so many of them are in circulation that no connection should take many more.
+    [[nodiscard]] inline bool scarce() const noexcept { return active_ > options_.max_count / 2; }
 
 private:
     friend class Lease;
@@ -164,11 +170,13 @@ private:
     }
     /// Leases a copy of `bytes`, which has memory of its own.
     [[nodiscard]] Lease lease_copy(std::span<const std::byte> bytes);
-    /// Makes sure that the kernel has a buffer to pick; false when every buffer is held.
-    [[nodiscard]] bool replenish() noexcept;
-    /// Gives the pages of buffers back that nobody has used since the last call; to be called about
-    /// once a second. Returns whether it should be called again.
-    bool trim() noexcept;
+    /// Makes sure that the kernel has a buffer to pick, and, if it had none, one for each of so
+    /// many `takers`; false when every buffer is held.
+    [[nodiscard]] bool replenish(std::size_t takers = 1) noexcept;
+    /// Gives the pages of buffers back that nobody has used for `limits::buffer_trim_ms`: as many
+    /// at a time as keep nobody waiting for long. Goes on by itself as long as there are some.
+    void trim() noexcept;
+    void begin_trimming() noexcept;
     void give_back(std::uint32_t id) noexcept;
     /// Leaves its caller's registers alone: so what gives a lease back, in many places and seldom
     /// the last one, needs to save none.
@@ -194,6 +202,7 @@ private:
     bool incremental_ = false;
     std::vector<std::uint16_t> parked_;  ///< not in circulation, the next to be used last
     std::size_t least_parked_ = 0;       ///< since the last trim: the first of them were not used
+    std::uint32_t trimmed_to_ = 0;       ///< of the kernel's, if not all at once
     std::size_t without_pages_ = 0;      ///< so many of the first
     coro::List<Multishot> waiting_;      ///< found no buffer
     /// The memory of copies, which count as buffers from `max_count` on, and those without any.

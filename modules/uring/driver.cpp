@@ -303,10 +303,11 @@ bool Driver::settled() const noexcept {
            !::io_uring_cq_has_overflow(ring_.get());
 }
 
-/// Tells whether the ring itself ends a wait by `until`. A limit set for each wait costs one with
-/// a single connection, which sleeps between two requests, a twentieth of its CPU; a request of the
-/// ring is there once for all waits. It is made, or moved, for what two waits in a row need.
-bool Driver::alarmed(Instant until) noexcept {
+/// Sees to it that the ring itself ends a wait by `until`; returns false when it does not. A limit
+/// set for each wait costs one with a single connection, which sleeps between two requests, a
+/// twentieth of its CPU; a request of the ring is there once for all waits. It is made, or moved,
+/// for what two waits in a row need.
+bool Driver::ensure_alarm(Instant until) noexcept {
     if (until >= alarm_due_) return true;
     if (std::exchange(last_until_, until) != until) return false;
     io_uring_sqe* const sqe = room();
@@ -340,7 +341,7 @@ Result<void> Driver::enter(const Wait& wait) noexcept {
         // With as many at hand as are waited for, liburing would submit and not ask for more: the
         // kernel would do none of the work it has deferred until it is asked.
         outcome = ::io_uring_submit_and_get_events(ring_.get());
-    } else if (for_ever || (alarm_due_ > wait.clock && alarmed(wait.until))) {
+    } else if (for_ever || (alarm_due_ > wait.clock && ensure_alarm(wait.until))) {
         // An alarm that has passed and was not answered is not relied on.
         outcome = ::io_uring_submit_and_wait(ring_.get(), 1);
     } else {

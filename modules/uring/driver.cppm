@@ -55,7 +55,9 @@ enum class Backend : std::uint8_t {
     epoll  ///< a SoftRing
 };
 
-/// How long the loop may wait for a completion.
+/// How long the loop may wait for a completion. An io_uring counts the time from when the queue has
+/// been handed over, unless its alarm is set: what is sent on the way makes the wait end so much
+/// later.
 struct Wait {
     Instant until = Instant::min();  ///< a moment that has passed: not at all; max: for ever
     Instant clock = {};              ///< when it was read last
@@ -140,7 +142,7 @@ private:
     [[nodiscard]] Result<void> open_ring(std::uint32_t submissions, std::uint32_t completions,
                                          RingMode mode);
     [[nodiscard]] Result<void> open_soft(std::uint32_t submissions, std::uint32_t completions);
-    [[nodiscard]] bool alarmed(Instant until) noexcept;
+    [[nodiscard]] bool ensure_alarm(Instant until) noexcept;
     [[nodiscard]] io_uring_sqe* room() noexcept;
     [[nodiscard]] [[clang::preserve_most]] io_uring_sqe* make_room() noexcept;
 

@@ -30,10 +30,6 @@ std::uint64_t tag_of(const Operation& operation) noexcept {
 
 }  // namespace
 
-Loop::TrimTimer::TrimTimer(Loop& owner) noexcept
-    : Timer{[](Timer& timer) noexcept { static_cast<TrimTimer&>(timer).loop.trim_buffers(); }},
-      loop{owner} {}
-
 Loop::CancelTimer::CancelTimer(Loop& owner) noexcept
     : Timer{[](Timer& timer) noexcept { static_cast<CancelTimer&>(timer).loop.cancel_again(); }},
       loop{owner} {}
@@ -223,7 +219,11 @@ void Loop::wait_for_buffers(Receiver& receiver) noexcept {
 }
 
 void Loop::feed_starving() noexcept {
-    while (Multishot* request = to_be_fed_.pop_front()) {
+    coro::List<Multishot> hungry;
+    std::size_t count = 0;
+    for (; Multishot* request = to_be_fed_.pop_front(); ++count) hungry.push_back(*request);
+    if (count > 0) (void)buffers_.replenish(count);
+    while (Multishot* request = hungry.pop_front()) {
         request->state_ = Multishot::State::idle;
         static_cast<Receiver*>(request)->rearm();
     }
@@ -241,16 +241,6 @@ void Loop::retry_waiting() noexcept {
 void Loop::buffer_available(BufferPool& pool) noexcept {
     // All of them: the first may have nothing to receive, and would leave the buffer where it is.
     retry(pool.waiting_);
-}
-
-void Loop::begin_trimming() noexcept {
-    if (!trim_timer_.armed()) scheduler_.timers().arm(trim_timer_, now() + limits::buffer_trim_ms);
-}
-
-void Loop::trim_buffers() noexcept {
-    const bool streams = buffers_.trim();
-    if (message_buffers_.trim() || streams)
-        scheduler_.timers().arm(trim_timer_, scheduler_.time() + limits::buffer_trim_ms);
 }
 
 FdOperation Loop::accept(RawFd listener, std::optional<Milliseconds> limit) noexcept {

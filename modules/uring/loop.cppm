@@ -123,15 +123,11 @@ private:
     friend class Receiver;
     friend class Sender;
     friend class Senders;
-    struct TrimTimer : coro::Timer {
-        explicit TrimTimer(Loop& owner) noexcept;
-        Loop& loop;
-    };
     struct CancelTimer : coro::Timer {
         explicit CancelTimer(Loop& owner) noexcept;
         Loop& loop;
     };
-    inline Loop() noexcept : trim_timer_{*this}, cancel_timer_{*this} {}
+    inline Loop() noexcept : cancel_timer_{*this} {}
 
     void turn();
     void reap() noexcept;
@@ -152,8 +148,6 @@ private:
     template <class T>
     void retry(coro::List<T>& waiting) noexcept;
     [[nodiscard]] Result<BufferPool*> open_message_buffers();
-    void begin_trimming() noexcept;
-    void trim_buffers() noexcept;
     void retry_waiting() noexcept;
     void wait_for_buffers(Receiver& receiver) noexcept;
     void feed_starving() noexcept;
@@ -162,11 +156,11 @@ private:
     void let_go() noexcept;
 
     Driver driver_;
+    coro::Scheduler scheduler_;
     BufferPool buffers_;
     BufferPool message_buffers_;  ///< opened when the first message is received
     BufferPool::Options message_buffer_options_{};
     Receiver::Pieces pieces_;
-    coro::Scheduler scheduler_;
     Senders senders_{*this, scheduler_};
     coro::List<Operation> operations_without_room_;
     coro::List<Multishot> multishots_without_room_;
@@ -179,7 +173,6 @@ private:
     std::uint64_t receiving_ = 0;  ///< multishots that the kernel knows of
     std::uint64_t abandoned_ = 0;  ///< of those, what nobody owns any more
     bool running_ = false;
-    TrimTimer trim_timer_;
     CancelTimer cancel_timer_;
     LoopStatistics statistics_;
 };

@@ -70,9 +70,10 @@ void Receiver::rearm() noexcept {
 Request Receiver::request() const noexcept {
     static_assert(limits::receive_burst > limits::receive_ahead);  // of which half at most is kept
     const bool bounded = loop().features().bounded_receives;
+    const Bytes burst = loop().buffers_.scarce() ? limits::receive_ahead : limits::receive_burst;
     return {.opcode = Opcode::receive_many,
             .fd = socket_,
-            .length = bounded ? limits::receive_burst.count - bytes_ : 0,
+            .length = bounded ? burst.count - bytes_ : 0,
             .offset = BufferPool::group,
             .flags = hungry_ ? IORING_RECVSEND_POLL_FIRST : 0U};
 }
@@ -174,7 +175,7 @@ void Receiver::drop_pieces() noexcept {
 
 Result<Lease> Receiver::take() noexcept {
     if (first_ == nullptr) {
-        if (end_ < 0) return Error{"receive", -end_};
+        if (const auto error = failure()) return *error;
         return Lease{};
     }
     Piece* const piece = first_;

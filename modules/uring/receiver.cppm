@@ -83,6 +83,11 @@ public:
     /// Tells whether the peer has closed its half or the socket has failed; what arrived before can
     /// still be received.
     [[nodiscard]] inline bool ended() const noexcept { return ended_; }
+    /// Returns what it has ended with, unless it goes on or the peer has closed its half.
+    [[nodiscard]] inline std::optional<Error> failure() const noexcept {
+        if (end_ < 0) return Error{"receive", -end_};
+        return {};
+    }
     /// Counts the bytes that have arrived and were not taken.
     [[nodiscard]] inline std::size_t pending() const noexcept { return bytes_; }
 

@@ -192,3 +192,36 @@ TEST_CASE("a slow reader that takes bytes is not idle, and one that stops is") {
     CHECK(chain.outcome->error().is(std::errc::timed_out));
     expect_nothing_left(chain);
 }
+
+TEST_CASE("a writer that resets while its reader stands still ends a relay without an idle limit") {
+    // Copied, and, with so much read before, spliced.
+    const std::uint64_t read_before = GENERATE(0U, 3U << 20);
+    auto loop = uring::Loop::open().value();
+    Chain chain{*loop, Family::tcp};
+    auto body = [](uring::Loop& on, Chain& c, std::uint64_t read) -> Task<> {
+        coro::Scope scope{co_await coro::current_context()};
+        scope.spawn(run_relay(on, c));
+        {
+            net::Stream client = std::move(c.client);
+            coro::Scope writers{co_await coro::current_context()};
+            writers.spawn(write_while_possible(client, 3));
+            CHECK(co_await testing::read_flow(c.server, 0, read, 3) >= read);
+            (void)co_await on.sleep(Milliseconds{100});  // until nothing moves any more
+            writers.cancel();
+            co_await writers.join();
+            CHECK_FALSE(c.outcome.has_value());
+            client.reset_on_close();
+        }
+        const Instant gone = now();
+        while (!c.outcome && now() - gone < 5 * limits::relay_stall_ms)
+            (void)co_await on.sleep(Milliseconds{5});
+        CHECK(c.outcome.has_value());
+        scope.cancel();
+        co_await scope.join();
+    };
+    loop->run(body(*loop, chain, read_before));
+    REQUIRE(chain.outcome.has_value());
+    REQUIRE_FALSE(*chain.outcome);
+    CHECK(chain.outcome->error().is(std::errc::connection_reset));
+    expect_nothing_left(chain);
+}

@@ -1,5 +1,7 @@
 /// What goes on while others hold every buffer of the pool: all that has anybody to do it.
+#include <poll.h>
 #include <sys/socket.h>
+#include <sys/types.h>
 #include <unistd.h>
 
 #include <catch2/catch_test_macros.hpp>
@@ -82,6 +84,27 @@ Task<int> serve_two_floods_and_one_echo(Loop& loop, std::vector<Connection>& all
     co_return done;
 }
 
+/// Sends and receives so much that the kernel lets `bytes` wait on the way: it gives a socket room
+/// as its reader takes more at a time.
+void widen(int reader, int writer, std::size_t bytes) {
+    const std::vector<std::byte> piece(std::size_t{256} << 10);
+    std::vector<std::byte> into(bytes);
+    for (int round = 0; round < 64; ++round) {
+        std::size_t sent = 0;
+        for (ssize_t count = 1; count > 0 && sent < bytes;) {
+            count = ::send(writer, piece.data(), piece.size(), MSG_DONTWAIT);
+            if (count > 0) sent += static_cast<std::size_t>(count);
+        }
+        for (std::size_t got = 0; got < sent;) {
+            const ssize_t count = ::recv(reader, into.data(), into.size(), 0);
+            REQUIRE(count > 0);
+            got += static_cast<std::size_t>(count);
+        }
+        if (sent >= bytes) return;
+    }
+    SKIP("this machine's sockets hold no burst");
+}
+
 /// A pool in which every piece occupies a buffer.
 std::unique_ptr<Loop> open_small(std::uint32_t most) {
     return Loop::open({.receive_buffers = 1,
@@ -118,6 +141,75 @@ TEST_CASE("what nobody takes of a burst is bounded by what a connection may brin
     const std::size_t ahead = loop->run(body(*loop, one));
     CHECK(ahead >= limits::receive_ahead.count);
     CHECK(ahead <= limits::receive_burst.count + limits::receive_buffer_size.count);
+}
+
+TEST_CASE("a burst goes as far as it may, and not so far when half of the buffers are in use") {
+    auto loop =
+        Loop::open(
+            {.receive_buffers = 64, .max_receive_buffers = 256, .receive_buffer_size = {16 << 10}})
+            .value();
+    if (!loop->features().bounded_receives) SKIP("this kernel is older than Linux 6.17");
+    constexpr std::size_t burst = std::size_t{2} << 20;
+    std::vector<Connection> all;
+    for (int i = 0; i < 6; ++i) {
+        auto ends = testing::tcp_pair();
+        widen(ends.first.get(), ends.second.get(), burst);
+        all.emplace_back(*loop, std::move(ends));
+    }
+    auto body = [](Loop& on, std::vector<Connection>& crowd) -> Task<> {
+        for (auto& one : crowd) {
+            const std::vector<std::byte> bytes(burst);
+            (void)co_await on.send_all(one.far.get(), bytes, Milliseconds{100});
+            const auto first = co_await one.near.receive();
+            (void)co_await on.sleep(Milliseconds{5});
+        }
+    };
+    loop->run(body(*loop, all));
+    const std::size_t rest = 16 << 10;
+    CHECK(all.front().near.receiver().pending() > limits::receive_burst.count - 2 * rest);
+    CHECK(all.front().near.receiver().pending() <= limits::receive_burst.count + rest);
+    CHECK(all.back().near.receiver().pending() > limits::receive_ahead.count / 2);
+    CHECK(all.back().near.receiver().pending() <= limits::receive_ahead.count + rest);
+    CHECK(loop->buffers().leased() < 256);
+}
+
+TEST_CASE("a receiver that waits for a buffer can be paused or closed in any turn") {
+    const bool closes = GENERATE(true, false);
+    for (int turns = 0; turns < 4; ++turns) {
+        auto loop = open_small(1);
+        Connection holder{*loop};
+        Connection other{*loop};
+        Connection sign{*loop};
+        auto body = [closes, turns](Loop& on, Connection& first, Connection& second,
+                                    Connection& sign) -> Task<> {
+            coro::Scope scope{co_await coro::current_context()};
+            auto receiving = [](Socket& from) -> Task<> { (void)co_await from.receive(); };
+            scope.spawn(receiving(second.near));  // while there is a buffer
+            (void)co_await coro::sleep_for(Milliseconds{2});
+            testing::put(first.far, "held");
+            auto held = co_await first.near.receive();
+            // Both are seen in one turn: that there is no buffer, and that this task is to go on.
+            testing::put(second.far, "bytes");
+            testing::put(sign.far, "now");
+            (void)co_await on.poll(sign.near.fd(), POLLIN);
+            for (int i = 0; i < turns; ++i) (void)co_await coro::sleep_until(Instant{});
+            scope.cancel();
+            co_await scope.join();
+            if (closes) {
+                second.near.close();
+            } else {
+                second.near.receiver().pause();
+                for (;;) {
+                    const auto rest = co_await second.near.receive_rest();
+                    if (!rest || rest->empty()) break;
+                }
+                CHECK_FALSE(second.near.receiver().armed());
+            }
+            CHECK(held->text() == "held");
+        };
+        loop->run(body(*loop, holder, other, sign));
+        CHECK(loop->buffers().leased() == 0);
+    }
 }
 
 TEST_CASE("no bytes are lost or out of order where some have buffers and some have not") {

@@ -132,6 +132,66 @@ TEST_CASE("the pages of buffers that stay parked are given back") {
     }(*loop, socket, far, resident));
 }
 
+TEST_CASE("a pool supplies what receives found none of, and not as many again as are held") {
+    auto loop = open_loop(4, 1024);
+    Fixture holders{*loop, 300};
+    loop->run(receive_all(holders));
+    CHECK(holders.kept.size() == 300);
+    CHECK(loop->buffers().active() < 300 + 8);
+    Fixture one{*loop, 5};
+    loop->run(receive_all(one));
+    CHECK(one.kept.size() == 5);
+    CHECK(loop->buffers().active() < 300 + 16);
+    holders.kept.clear();
+    one.kept.clear();
+}
+
+TEST_CASE("the pages of thousands of buffers are given back a few at a time") {
+    constexpr std::size_t size = 4'096;
+    constexpr std::size_t count = 2'000;
+    static_assert(count > 5 * limits::buffers_trimmed);
+    auto loop = Loop::open({.receive_buffers = 4,
+                            .max_receive_buffers = 4'096,
+                            .receive_buffer_size = {size},
+                            .features = {.incremental_buffers = false}})
+                    .value();
+    auto [near, far] = testing::socket_pair();
+    uring::Socket socket{*loop, std::move(near)};
+    auto body = [](Loop& on, uring::Socket& from, const Fd& peer) -> Task<> {
+        std::vector<uring::Lease> held;
+        std::vector<std::uintptr_t> pages;
+        for (std::size_t i = 0; i < count; ++i) {
+            testing::put(peer, std::string(size, 'x'));
+            held.push_back((co_await from.receive()).value());
+            pages.push_back(reinterpret_cast<std::uintptr_t>(held.back().bytes().data()));
+        }
+        const auto [first, last] = std::ranges::minmax(pages);
+        held.clear();
+        std::vector<unsigned char> in_core((last - first) / size + 1);
+        auto resident = [&in_core, begin = first] {
+            // NOLINTNEXTLINE(performance-no-int-to-ptr)
+            ensure(::mincore(reinterpret_cast<void*>(begin), in_core.size() * size,
+                             in_core.data()) == 0,
+                   "mincore");
+            return std::ranges::count_if(in_core, [](unsigned char c) { return (c & 1) != 0; });
+        };
+        const Instant begun = now();
+        std::ptrdiff_t before = resident();
+        std::ptrdiff_t most = 0;
+        CHECK(before >= static_cast<std::ptrdiff_t>(count));
+        while (before > 100 && now() - begun < Milliseconds{10'000}) {
+            (void)co_await on.sleep(Milliseconds{1});
+            const auto after = resident();
+            most = std::max(most, before - after);
+            before = after;
+        }
+        CHECK(before <= 100);
+        CHECK(most > 0);
+        CHECK(most <= static_cast<std::ptrdiff_t>(2 * limits::buffers_trimmed));
+    };
+    loop->run(body(*loop, socket, far));
+}
+
 TEST_CASE("messages of many sockets share a buffer where the kernel can") {
     auto loop =
         Loop::open({.receive_buffers = 1, .max_receive_buffers = 1, .receive_buffer_size = {4096}})

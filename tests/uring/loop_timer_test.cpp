@@ -102,9 +102,63 @@ Task<> sleep_for_an_hour() {
 }  // namespace
 
 TEST_CASE("a timer ends a silence that follows waits that it did not end") {
-    auto loop = Loop::open().value();
+    const auto mode = GENERATE(uring::RingMode::deferred_no_array, uring::RingMode::deferred,
+                               uring::RingMode::cooperative);
+    auto loop = Loop::open({.features = {.mode = mode}}).value();
     Line line{*loop};
     CHECK(loop->run(sleep_beside_chat(line, Milliseconds{40})) == Instant::duration{});
+}
+
+TEST_CASE("a timer does not cost a completion for each wait, nor a second one when it is due") {
+    auto loop = Loop::open().value();
+    Line line{*loop};
+    loop->run(chat(line, 2));
+    const auto before = loop->statistics().completions;
+    CHECK(loop->run(sleep_beside_chat(line, Milliseconds{40})) == Instant::duration{});
+    // Five messages, and at most one alarm.
+    CHECK(loop->statistics().completions - before >= 5);
+    CHECK(loop->statistics().completions - before <= 6);
+}
+
+TEST_CASE("an alarm left over from one run of the loop does not disturb the next") {
+    auto loop = Loop::open().value();
+    Line line{*loop};
+    auto disturbed = [](Line& on) -> Task<> {
+        coro::Scope scope{co_await coro::current_context()};
+        Instant::duration early{};
+        scope.spawn(sleep_until(now() + Milliseconds{20}, early));
+        co_await chat(on, 5);
+        scope.cancel();
+        co_await scope.join();
+    };
+    loop->run(disturbed(line));
+    const auto turns = loop->statistics().turns;
+    auto silence = []() -> Task<Instant::duration> {
+        Instant::duration early{};
+        co_await sleep_until(now() + Milliseconds{60}, early);
+        co_return early;
+    };
+    CHECK(loop->run(silence()) == Instant::duration{});
+    CHECK(loop->statistics().turns - turns < 10);
+    CHECK(loop->run(sleep_beside_chat(line, Milliseconds{40})) == Instant::duration{});
+}
+
+TEST_CASE("an alarm is not lost among completions that do not fit the queue") {
+    auto loop = Loop::open({.submissions = 8, .completions = 8}).value();
+    Line line{*loop};
+    std::vector<std::unique_ptr<Line>> crowd;
+    for (int i = 0; i < 100; ++i) crowd.push_back(std::make_unique<Line>(*loop));
+    auto body = [](Line& on, std::vector<std::unique_ptr<Line>>& all) -> Task<Instant::duration> {
+        coro::Scope scope{co_await coro::current_context()};
+        Instant::duration early{};
+        scope.spawn(sleep_until(now() + Milliseconds{30}, early));
+        co_await chat(on, 5);
+        for (auto& one : all) scope.spawn(chat(*one, 3));
+        ::usleep(40'000);  // the alarm and what the chats put arrive together
+        co_await scope.join();
+        co_return early + co_await sleep_beside_chat(on, Milliseconds{20});
+    };
+    CHECK(loop->run(body(line, crowd)) == Instant::duration{});
 }
 
 TEST_CASE("an earlier timer is not kept waiting by the alarm for a later one") {
