@@ -61,13 +61,15 @@ Result<void> BufferPool::open(Driver& driver, Loop& loop, Options options) {
     static_assert(id_shift == IORING_CQE_BUFFER_SHIFT && goes_on == IORING_CQE_F_BUF_MORE);
     Buffer& buffer = buffers_[id];
     buffer.with_kernel = false;
+    ++used_;
     least_available_ = std::min(least_available_, --available_);
     if (last_length == 0 && buffer.leases == 0) recycle(id);
 }
 
-bool BufferPool::replenish(std::size_t takers) noexcept {
+bool BufferPool::replenish() noexcept {
     if (available_ > 0) return true;
-    const auto wanted = std::min(std::max<std::size_t>(options_.count, takers), parked_.size());
+    const std::size_t twice = std::size_t{2} * std::max(used_, used_before_);
+    const auto wanted = std::min(std::max<std::size_t>(options_.count, twice), parked_.size());
     for (std::size_t i = 0; i < wanted; ++i) {
         supply(parked_.back());
         parked_.pop_back();

@@ -170,9 +170,12 @@ private:
     }
     /// Leases a copy of `bytes`, which has memory of its own.
     [[nodiscard]] Lease lease_copy(std::span<const std::byte> bytes);
-    /// Makes sure that the kernel has a buffer to pick, and, if it had none, one for each of so
-    /// many `takers`; false when every buffer is held.
-    [[nodiscard]] bool replenish(std::size_t takers = 1) noexcept;
+    /// Makes sure that the kernel has a buffer to pick; false when every buffer is held. If it had
+    /// none, it gets twice as many as it has used in a turn: a burst is met soon, and those who
+    /// hold many buffers do not make it fill as many others, one after another.
+    [[nodiscard]] bool replenish() noexcept;
+    /// Begins to count anew what the kernel uses. Called once in a turn.
+    inline void begin_turn() noexcept { used_before_ = std::exchange(used_, 0); }
     /// Gives the pages of buffers back that nobody has used for `limits::buffer_trim_ms`: as many
     /// at a time as keep nobody waiting for long. Goes on by itself as long as there are some.
     void trim() noexcept;
@@ -199,6 +202,8 @@ private:
     std::uint32_t active_ = 0;           ///< in circulation
     std::uint32_t available_ = 0;        ///< of those, the kernel's
     std::uint32_t least_available_ = 0;  ///< since the last trim
+    std::uint32_t used_ = 0;             ///< that the kernel is done with, in this turn
+    std::uint32_t used_before_ = 0;      ///< in the last one: who found none asks a turn later
     bool incremental_ = false;
     std::vector<std::uint16_t> parked_;  ///< not in circulation, the next to be used last
     std::size_t least_parked_ = 0;       ///< since the last trim: the first of them were not used

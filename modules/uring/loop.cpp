@@ -219,11 +219,7 @@ void Loop::wait_for_buffers(Receiver& receiver) noexcept {
 }
 
 void Loop::feed_starving() noexcept {
-    coro::List<Multishot> hungry;
-    std::size_t count = 0;
-    for (; Multishot* request = to_be_fed_.pop_front(); ++count) hungry.push_back(*request);
-    if (count > 0) (void)buffers_.replenish(count);
-    while (Multishot* request = hungry.pop_front()) {
+    while (Multishot* request = to_be_fed_.pop_front()) {
         request->state_ = Multishot::State::idle;
         static_cast<Receiver*>(request)->rearm();
     }
@@ -232,6 +228,8 @@ void Loop::feed_starving() noexcept {
 
 void Loop::retry_waiting() noexcept {
     feed_starving();
+    buffers_.begin_turn();
+    message_buffers_.begin_turn();
     retry(operations_without_room_);
     retry(multishots_without_room_);
     if (!closing_.empty()) [[unlikely]]
