@@ -57,13 +57,16 @@ bool again(const Error& error) noexcept {
 /// Ends the receive that the ring keeps up, and sends on what it has brought.
 coro::Task<Result<void>> send_rest(const Direction& direction) {
     direction.from.socket().receiver().pause();
+    std::optional<StallGuard> watch;
+    watch.emplace(direction.relaying, direction.from.socket());
     for (;;) {
         RF_CO_LET(Chunk chunk, co_await direction.from.socket().receive_rest());
         if (chunk.empty()) break;
         direction.count(chunk.size());
-        const StallGuard watch{direction.relaying, direction.from.socket()};
         RF_CO_TRY(co_await direction.to.post(std::move(chunk)));
     }
+    // What an orderly end has left is delivered, whatever becomes of the writer afterwards.
+    if (direction.from.socket().receiver().ended()) watch.reset();
     co_return co_await direction.to.flush();
 }
 

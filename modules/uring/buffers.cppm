@@ -129,8 +129,10 @@ public:
     [[nodiscard]] inline std::uint32_t leased() const noexcept { return leases_; }
     /// Counts the buffers in circulation: held by leases or ready for the kernel.
     [[nodiscard]] inline std::uint32_t active() const noexcept { return active_; }
-    /// Tells whether so many of them are in circulation that no connection should take many more.
-    [[nodiscard]] inline bool scarce() const noexcept { return active_ > options_.max_count / 2; }
+    /// Tells whether so many buffers are held that no connection should take many more.
+    [[nodiscard]] inline bool scarce() const noexcept {
+        return active_ - available_ > options_.max_count / 2;
+    }
 
 private:
     friend class Lease;

@@ -194,10 +194,15 @@ TEST_CASE("a slow reader that takes bytes is not idle, and one that stops is") {
 }
 
 TEST_CASE("a writer that resets while its reader stands still ends a relay without an idle limit") {
-    // Copied, and, with so much read before, spliced.
-    const std::uint64_t read_before = GENERATE(0U, 3U << 20);
+    // Copied; about to be spliced, with a reader that takes little at a time; spliced.
+    const std::uint64_t read_before = GENERATE(0U, 300U << 10, 3U << 20);
     auto loop = uring::Loop::open().value();
     Chain chain{*loop, Family::tcp};
+    if (read_before == 300U << 10) {
+        const int little = 8 << 10;
+        (void)::setsockopt(chain.right.fd(), SOL_SOCKET, SO_SNDBUF, &little, sizeof little);
+        (void)::setsockopt(chain.server.fd(), SOL_SOCKET, SO_RCVBUF, &little, sizeof little);
+    }
     auto body = [](uring::Loop& on, Chain& c, std::uint64_t read) -> Task<> {
         coro::Scope scope{co_await coro::current_context()};
         scope.spawn(run_relay(on, c));
