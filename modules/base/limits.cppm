@@ -18,9 +18,24 @@ inline constexpr Milliseconds ready_timeout_ms{10'000};
 inline constexpr Milliseconds kill_timeout_ms{1'500};  ///< from terminate to SIGKILL
 inline constexpr Milliseconds respawn_backoff_min_ms{100};
 inline constexpr Milliseconds respawn_backoff_max_ms{30'000};
+inline constexpr Milliseconds watchdog_ms{10'000};  ///< without progress; 0: for ever
+inline constexpr Milliseconds min_watchdog_ms{200};
+inline constexpr std::uint32_t pulses_per_watchdog = 4;  ///< signs of progress a worker gives in it
 inline constexpr Milliseconds respawn_healthy_ms{
     10'000};                                         ///< alive this long: back-off starts anew
 inline constexpr std::uint32_t max_generations = 4;  ///< living at once, draining ones included
+
+/// The control socket: who is connected at a time, what one may ask, how long one may take to ask
+/// and to read the answer.
+inline constexpr std::uint32_t control_clients = 16;
+inline constexpr std::size_t max_control_line_bytes = 256;
+inline constexpr Milliseconds control_timeout_ms{5'000};
+inline constexpr std::size_t max_findings = 64;  ///< of one reload, told to who asked for it
+inline constexpr std::size_t max_unix_path_bytes = 107;  ///< of sockaddr_un, unix(7)
+
+/// The service manager: what it has no room for, and when that is tried again.
+inline constexpr std::size_t manager_messages = 16;
+inline constexpr Milliseconds manager_retry_ms{100};
 
 /// Listeners: the kernel's queue, their number, and how often a taken address is tried.
 inline constexpr std::uint32_t listen_backlog = 4'096;

@@ -12,6 +12,7 @@
 /// Source: TOML 1.0.0; messages after rustc's and cargo's.
 export module ringfort.config;
 
+export import :changes;
 export import :source;
 export import :problem;
 export import :node;

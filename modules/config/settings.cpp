@@ -115,6 +115,19 @@ void check_settings(const Settings& settings, Faults& faults) {
     check_zone_names(settings.zones, faults);
 }
 
+/// A name without a file would let in everybody: only files have permissions.
+std::optional<Complaint> file_of_socket(const std::string& path) {
+    if (!path.starts_with('@')) return {};
+    return Complaint{"must be a file: an abstract name has no permissions",
+                     "write a path, such as \"/run/echo.sock\""};
+}
+
+std::optional<Complaint> zero_or_long_enough(const Milliseconds& watchdog) {
+    if (watchdog == Milliseconds{0} || watchdog >= limits::min_watchdog_ms) return {};
+    return Complaint{fmt::format("must be 0 or at least {} ms", limits::min_watchdog_ms.count()),
+                     "workers that only wait for the processor would be aborted"};
+}
+
 Table<Master> master_schema() {
     constexpr std::int64_t max_files = limits::max_open_files;
     return table<Master>("Processes and their times.")
@@ -127,6 +140,9 @@ Table<Master> master_schema() {
                {.min = 1})
         .field("kill_timeout_ms", &Master::kill_timeout,
                "from telling a worker to terminate to killing it")
+        .field("watchdog_ms", &Master::watchdog,
+               "a worker that makes no progress for so long is aborted and respawned; 0: never", {},
+               zero_or_long_enough)
         .field("respawn_backoff_min_ms", &Master::respawn_backoff_min,
                "wait before the first respawn of a worker that died; doubles every time",
                {.min = 1})
@@ -137,6 +153,9 @@ Table<Master> master_schema() {
                {.min = 1})
         .field("pid_file", &Master::pid_file, "holds the master's process id; \"\": none",
                {.max = max_path})
+        .field("control", &Master::control,
+               "the socket file of `ctl`, for the master's user alone; \"\": none",
+               {.max = limits::max_unix_path_bytes}, file_of_socket)
         .field("user", &Master::user, "the workers' user, by name; \"\": the master's",
                {.max = max_name})
         .field("group", &Master::group, "the workers' group, by name; \"\": the user's",
@@ -160,6 +179,13 @@ Table<Worker> worker_schema() {
                Names<Driver>{{"auto", Driver::automatic},
                              {"io_uring", Driver::io_uring},
                              {"epoll", Driver::epoll}})
+        .field("affinity", &Worker::affinity,
+               "auto: each worker stays on one processor, which its slot tells; none: where the "
+               "master may run",
+               Names<Affinity>{{"none", Affinity::none}, {"auto", Affinity::automatic}})
+        .field("nice", &Worker::nice,
+               "priority, -20 first and 19 last; not set: the master's. One before that needs root",
+               {.min = -20, .max = 19})
         .field("connections", &Worker::connections,
                "connections at a time, and one more for each further listener; others wait in the "
                "kernel",

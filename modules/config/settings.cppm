@@ -58,10 +58,12 @@ struct Master {
     Milliseconds drain_timeout = limits::drain_timeout_ms;
     Milliseconds ready_timeout = limits::ready_timeout_ms;
     Milliseconds kill_timeout = limits::kill_timeout_ms;
+    Milliseconds watchdog = limits::watchdog_ms;  ///< 0: none
     Milliseconds respawn_backoff_min = limits::respawn_backoff_min_ms;
     Milliseconds respawn_backoff_max = limits::respawn_backoff_max_ms;
     Milliseconds respawn_healthy = limits::respawn_healthy_ms;
     std::string pid_file;          ///< empty: none; as written, relative to the working directory
+    std::string control;           ///< as above
     std::string user;              ///< empty: stay who we are
     std::string group;             ///< empty: the user's own, or stay
     std::uint64_t open_files = 0;  ///< 0: raise the soft limit to the hard one
@@ -71,9 +73,17 @@ struct Master {
 /// What carries a worker's requests to the kernel.
 enum class Driver : std::uint8_t { automatic, io_uring, epoll };
 
+/// On which processors a worker may run.
+enum class Affinity : std::uint8_t {
+    none,      ///< as the master
+    automatic  ///< on one of those of the master, by its slot
+};
+
 /// [worker]: what one worker may use.
 struct Worker {
     Driver driver = Driver::automatic;
+    Affinity affinity = Affinity::none;
+    std::optional<std::int32_t> nice;  ///< absent: as the master
     std::uint32_t connections = limits::worker_connections;
     Milliseconds accept_backoff = limits::accept_backoff_ms;
     std::uint32_t receive_buffers = limits::receive_buffers;  ///< a power of two

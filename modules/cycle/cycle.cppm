@@ -7,6 +7,7 @@
 /// ngx_init_cycle; src/core/ngx_connection.c.
 export module ringfort.cycle;
 
+export import :changes;
 export import :listener;
 export import :log_file;
 export import :snapshot;

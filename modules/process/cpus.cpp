@@ -2,6 +2,7 @@ module;
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sched.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -99,14 +100,20 @@ std::optional<std::string> read_small_file(const std::string& path) {
     return text;
 }
 
-std::uint32_t affinity_count() {
+/// Returns the processors this process may run on; empty when the kernel does not say.
+std::vector<cpu_set_t> affinity_mask() {
     // The kernel refuses a mask that is smaller than its own: EINVAL.
     for (std::size_t cpus = CPU_SETSIZE; cpus <= max_cpus; cpus *= 2) {
         std::vector<cpu_set_t> set(cpus / CPU_SETSIZE);
-        const std::size_t bytes = set.size() * sizeof(cpu_set_t);
-        if (::sched_getaffinity(0, bytes, set.data()) == 0)
-            return static_cast<std::uint32_t>(CPU_COUNT_S(bytes, set.data()));
+        if (::sched_getaffinity(0, set.size() * sizeof(cpu_set_t), set.data()) == 0) return set;
     }
+    return {};
+}
+
+std::uint32_t affinity_count() {
+    const std::vector<cpu_set_t> set = affinity_mask();
+    if (!set.empty())
+        return static_cast<std::uint32_t>(CPU_COUNT_S(set.size() * sizeof(cpu_set_t), set.data()));
     return static_cast<std::uint32_t>(std::max(1L, ::sysconf(_SC_NPROCESSORS_ONLN)));
 }
 
@@ -138,6 +145,24 @@ Quota cgroup_cpu_quota(std::string_view self_cgroup, const ReadFile& read) {
         }
     }
     return quota;
+}
+
+Result<std::uint32_t> stay_on_processor(std::uint32_t index) {
+    std::vector<cpu_set_t> set = affinity_mask();
+    const std::size_t bytes = set.size() * sizeof(cpu_set_t);
+    if (set.empty()) return Error::last("sched_getaffinity");
+    std::uint32_t passes = index % static_cast<std::uint32_t>(CPU_COUNT_S(bytes, set.data()));
+    std::uint32_t cpu = 0;
+    while (CPU_ISSET_S(cpu, bytes, set.data()) == 0 || passes-- > 0) ++cpu;
+    CPU_ZERO_S(bytes, set.data());
+    CPU_SET_S(cpu, bytes, set.data());
+    if (::sched_setaffinity(0, bytes, set.data()) != 0) return Error::last("sched_setaffinity");
+    return cpu;
+}
+
+Result<void> set_nice(int nice) {
+    if (::setpriority(PRIO_PROCESS, 0, nice) != 0) return Error::last("setpriority");
+    return {};
 }
 
 std::uint32_t available_cpus() {

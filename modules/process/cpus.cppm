@@ -6,12 +6,23 @@ module;
 #include <string_view>
 export module ringfort.process:cpus;
 
+import ringfort.base;
+
 export namespace ringfort::process {
 
 /// Counts the processors this process can use: those of its affinity mask, but no more than the CPU
 /// quota of its cgroups, rounded up. At least 1. Reads /proc and /sys; what cannot be read does not
 /// limit. Source: sched_getaffinity(2), cgroups(7).
 [[nodiscard]] std::uint32_t available_cpus();
+
+/// Keeps this process on one processor of its affinity mask: the one at `index`, counted from 0 and
+/// around, so that workers spread over all there are. Returns its number. Errors: those of
+/// sched_getaffinity(2) and sched_setaffinity(2).
+[[nodiscard]] Result<std::uint32_t> stay_on_processor(std::uint32_t index);
+
+/// Sets the priority of this process, -20 (first) to 19 (last). Less than now needs CAP_SYS_NICE or
+/// RLIMIT_NICE. Errors: those of setpriority(2).
+[[nodiscard]] Result<void> set_nice(int nice);
 
 /// Reads a whole small file; nothing when it cannot.
 using ReadFile = std::function<std::optional<std::string>(const std::string& path)>;

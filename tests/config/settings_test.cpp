@@ -52,15 +52,19 @@ workers = 7
 drain_timeout_ms = 1
 ready_timeout_ms = 2
 kill_timeout_ms = 3
+watchdog_ms = 2000
 respawn_backoff_min_ms = 4
 respawn_backoff_max_ms = 5
 respawn_healthy_ms = 6
 pid_file = "run/a.pid"
+control = "run/a.sock"
 user = "nobody"
 group = "nogroup"
 open_files = 1_000
 [worker]
 driver = "epoll"
+affinity = "auto"
+nice = -5
 connections = 8
 accept_backoff_ms = 9
 receive_buffers = 16
@@ -84,15 +88,24 @@ size = 4096
                                      Milliseconds{1},
                                      Milliseconds{2},
                                      Milliseconds{3},
+                                     Milliseconds{2'000},
                                      Milliseconds{4},
                                      Milliseconds{5},
                                      Milliseconds{6},
                                      "run/a.pid",
+                                     "run/a.sock",
                                      "nobody",
                                      "nogroup",
                                      1'000});
-    CHECK(s.worker ==
-          config::Worker{config::Driver::epoll, 8, Milliseconds{9}, 16, {1024}, 11, 12});
+    CHECK(s.worker == config::Worker{config::Driver::epoll,
+                                     config::Affinity::automatic,
+                                     -5,
+                                     8,
+                                     Milliseconds{9},
+                                     16,
+                                     {1024},
+                                     11,
+                                     12});
     CHECK(s.log ==
           config::Log{"/var/log/a.log", ringfort::log::Level::error, ringfort::log::Format::json});
     REQUIRE(s.listeners.size() == 1);
@@ -251,4 +264,26 @@ TEST_CASE("a table that is written as a value is told its brackets") {
     const auto outcome = fixture::read("master = 1\n" + std::string{fixture::listener});
     CHECK(outcome.headlines == Headlines{"1:10: `master` must be a table, not an integer"});
     CHECK(outcome.text.find("help: write [master]") != std::string::npos);
+}
+
+TEST_CASE("a watchdog is off or patient") {
+    const auto watchdog = [](const std::string& value) {
+        return fixture::read_in("[master]", "watchdog_ms = " + value).headlines;
+    };
+    CHECK(watchdog("0").empty());
+    CHECK(watchdog("200").empty());
+    REQUIRE(watchdog("199").size() == 1);
+    CHECK(watchdog("199")[0].find("must be 0 or at least 200 ms") != std::string::npos);
+}
+
+TEST_CASE("the control socket is a file: an abstract name has no permissions") {
+    const auto control = [](const std::string& value) {
+        return fixture::read_in("[master]", "control = \"" + value + "\"").headlines;
+    };
+    CHECK(control("/run/a.sock").empty());
+    CHECK(control("").empty());
+    CHECK(control(std::string(107, 'x')).empty());
+    CHECK(control(std::string(108, 'x')).size() == 1);
+    REQUIRE(control("@everybody").size() == 1);
+    CHECK(control("@everybody")[0].find("must be a file") != std::string::npos);
 }

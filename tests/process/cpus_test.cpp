@@ -1,10 +1,12 @@
 #include <catch2/catch_test_macros.hpp>
 
 #include <sched.h>
+#include <sys/resource.h>
 
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 
 #include "in_child.h"
@@ -96,4 +98,33 @@ TEST_CASE("the processors available are at least one and at most those of the af
               ::sched_setaffinity(0, sizeof set, &set);
               return std::to_string(available_cpus());
           }) == "1");
+}
+
+TEST_CASE("a process stays on the processor that its number tells, counted around") {
+    const auto own = [](std::uint32_t index) {
+        return in_child([index] {
+            const auto cpu = stay_on_processor(index);
+            return cpu ? std::to_string(*cpu) + " of " + std::to_string(available_cpus()) : "";
+        });
+    };
+    std::set<std::string> seen;
+    cpu_set_t set;
+    REQUIRE(::sched_getaffinity(0, sizeof set, &set) == 0);
+    const auto count = static_cast<std::uint32_t>(CPU_COUNT(&set));
+    for (std::uint32_t index = 0; index < count; ++index) {
+        CHECK(own(index).ends_with(" of 1"));
+        seen.insert(own(index));
+        CHECK(own(index) == own(index + count));
+    }
+    CHECK(seen.size() == count);
+}
+
+TEST_CASE("a priority is set for the process that asks, and no other") {
+    const int own = ::getpriority(PRIO_PROCESS, 0);
+    if (own == 19) SKIP("this process is the last already");
+    CHECK(in_child([own] {
+              const auto set = set_nice(own + 1);
+              return std::to_string(set ? ::getpriority(PRIO_PROCESS, 0) : -100);
+          }) == std::to_string(own + 1));
+    CHECK(::getpriority(PRIO_PROCESS, 0) == own);
 }

@@ -1,0 +1,71 @@
+module;
+#include <algorithm>
+#include <compare>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+module ringfort.cycle;
+
+import ringfort.base;
+import ringfort.config;
+import ringfort.shm;
+
+namespace ringfort::cycle {
+namespace {
+
+const Binding* find(const std::vector<Binding>& bindings, const Binding& one) {
+    const auto found = std::ranges::find(bindings, one.listener, &Binding::listener);
+    return found == bindings.end() ? nullptr : &*found;
+}
+
+std::string text(const Binding& binding) {
+    return "listener " + binding.listener->bound().text() + " (" + binding.settings.service + ")";
+}
+
+/// What a listener that stays has of its own in the new cycle.
+std::string differences(const config::Listener& before, const config::Listener& after) {
+    std::string text;
+    if (before.service != after.service) text += ", service was " + before.service;
+    if (before.backlog != after.backlog)
+        text +=
+            ", backlog " + std::to_string(before.backlog) + " -> " + std::to_string(after.backlog);
+    if (before.mode != after.mode) text += ", mode changes";
+    return text;
+}
+
+void compare_zones(const Cycle& before, const Cycle& after, std::vector<std::string>& found) {
+    const auto called = [](const std::vector<SharedZone>& zones, const std::string& name) {
+        const auto zone = std::ranges::find_if(
+            zones, [&](const SharedZone& candidate) { return candidate->name() == name; });
+        return zone == zones.end() ? nullptr : *zone;
+    };
+    for (const SharedZone& zone : after.zones()) {
+        const SharedZone old = called(before.zones(), zone->name());
+        const std::string what = old == zone      ? ": kept"
+                                 : old == nullptr ? ": opened, empty"
+                                                  : ": replaced by an empty one";
+        found.push_back("zone " + zone->name() + what);
+    }
+    for (const SharedZone& zone : before.zones())
+        if (called(after.zones(), zone->name()) == nullptr)
+            found.push_back("zone " + zone->name() + ": closed");
+}
+
+}  // namespace
+
+std::vector<std::string> changes(const Cycle& before, const Cycle& after) {
+    std::vector<std::string> found;
+    for (const Binding& binding : after.bindings()) {
+        const Binding* old = find(before.bindings(), binding);
+        found.push_back(text(binding) +
+                        (old == nullptr ? ": opened"
+                                        : ": kept" + differences(old->settings, binding.settings)));
+    }
+    for (const Binding& binding : before.bindings())
+        if (find(after.bindings(), binding) == nullptr) found.push_back(text(binding) + ": closed");
+    compare_zones(before, after, found);
+    return found;
+}
+
+}  // namespace ringfort::cycle

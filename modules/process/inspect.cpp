@@ -1,0 +1,110 @@
+module;
+#include <execinfo.h>
+#include <fmt/format.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+#include <array>
+#include <charconv>
+#include <csignal>
+#include <cstdint>
+#include <fstream>
+#include <iterator>
+#include <sstream>
+#include <string>
+#include <string_view>
+module ringfort.process;
+
+import ringfort.base;
+
+namespace ringfort::process {
+namespace {
+
+constexpr int most_frames = 64;
+
+std::string read_proc(pid_t pid, std::string_view file) {
+    std::ifstream in{fmt::format("/proc/{}/{}", pid, file)};
+    return {std::istreambuf_iterator<char>{in}, {}};
+}
+
+std::string_view name_of_state(char state) {
+    switch (state) {
+        case 'R':
+            return "running";
+        case 'S':
+            return "sleeping";
+        case 'D':
+            return "in an uninterruptible wait";
+        case 'T':
+            return "stopped";
+        case 't':
+            return "stopped by a debugger";
+        case 'Z':
+            return "dead";
+        default:
+            return "in an unknown state";
+    }
+}
+
+/// Calls only what signal-safety(7) allows, and backtrace(3), which is safe once it was called.
+[[noreturn]] void on_abort(int signal) {
+    const RawFd log = log::target();
+    std::array<char, 16> pid{};
+    const auto end = std::to_chars(pid.data(), pid.data() + pid.size(), ::getpid()).ptr;
+    for (const std::string_view part :
+         {std::string_view{"process "}, {pid.data(), end}, {" is aborted; its stack:\n"}})
+        [[maybe_unused]]
+        const ssize_t written = ::write(log, part.data(), part.size());
+    std::array<void*, most_frames> frames{};
+    ::backtrace_symbols_fd(frames.data(), ::backtrace(frames.data(), most_frames), log);
+    std::signal(signal, SIG_DFL);
+    sigset_t blocked{};
+    ::sigemptyset(&blocked);
+    ::sigaddset(&blocked, signal);
+    ::sigprocmask(SIG_UNBLOCK, &blocked, nullptr);
+    ::raise(signal);
+    ::_exit(128 + signal);
+}
+
+}  // namespace
+
+std::string describe(pid_t pid) {
+    const std::string stat = read_proc(pid, "stat");
+    const std::size_t end_of_name = stat.rfind(')');  // the name may have any character in it
+    if (end_of_name == stat.npos) return "It is gone.";
+    std::istringstream fields{stat.substr(end_of_name + 1)};
+    char state = '?';
+    std::string skipped;
+    std::uint64_t user = 0;
+    std::uint64_t system = 0;
+    fields >> state;
+    for (int field = 4; field < 14; ++field) fields >> skipped;
+    fields >> user >> system;
+    const double ticks = static_cast<double>(::sysconf(_SC_CLK_TCK));
+    std::string text = fmt::format(
+        "It is {}, and has used {:.2f} s of CPU in user space, {:.2f} s in "
+        "the kernel",
+        name_of_state(state), static_cast<double>(user) / ticks,
+        static_cast<double>(system) / ticks);
+    const std::string channel = read_proc(pid, "wchan");
+    if (state != 'R' && !channel.empty() && channel != "0") text += "; it waits in " + channel;
+    return text + ".";
+}
+
+bool is_traced(pid_t pid) {
+    const std::string status = read_proc(pid, "status");
+    constexpr std::string_view key = "TracerPid:\t";
+    const std::size_t at = status.find(key);
+    return at != status.npos && status[at + key.size()] != '0';
+}
+
+void trace_aborts() noexcept {
+    std::array<void*, 1> frames{};
+    (void)::backtrace(frames.data(), 1);  // loads what it needs now, not in the handler
+    struct sigaction action{};
+    action.sa_handler = on_abort;
+    action.sa_flags = SA_ONSTACK;
+    (void)::sigaction(SIGABRT, &action, nullptr);
+}
+
+}  // namespace ringfort::process

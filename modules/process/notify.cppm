@@ -1,0 +1,51 @@
+module;
+#include <chrono>
+#include <compare>
+#include <deque>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+export module ringfort.process:notify;
+
+import ringfort.base;
+
+export namespace ringfort::process {
+
+/// The service manager that has started this process and wants to know how it is doing; or nobody,
+/// and then nothing is said. What its socket has no room for is said later, in order.
+/// Source: sd_notify(3), sd_watchdog_enabled(3).
+class ServiceManager {
+public:
+    /// Knows none.
+    ServiceManager() noexcept = default;
+    /// Finds it by NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID, and takes them out of the
+    /// environment: no child is to speak in this process's name.
+    [[nodiscard]] static ServiceManager of_environment();
+
+    /// Says that the service serves, and about what; also at the end of a reload, good or bad.
+    void ready(std::string_view status);
+    /// Says that a reload has begun, `time` being when.
+    void reloading(Instant time);
+    /// Says that the end has begun.
+    void stopping();
+
+    /// Returns when `beat` is to be called next; nothing when nobody watches, and nothing is left
+    /// to be said.
+    [[nodiscard]] std::optional<Instant> next_beat() const noexcept;
+    /// Says that the service lives, when it is time to, and what the manager did not take before.
+    void beat(Instant time) noexcept;
+
+private:
+    void tell(std::string message);
+    [[nodiscard]] bool send(const std::string& message) const noexcept;
+
+    Fd socket_;
+    Address address_;
+    Milliseconds interval_{0};  ///< half of what the manager waits
+    std::optional<Instant> next_beat_;
+    std::deque<std::string> unsent_;  ///< its socket was full
+    Instant retry_{};                 ///< when they are tried again, if there are some
+};
+
+}  // namespace ringfort::process

@@ -1,0 +1,78 @@
+#include <algorithm>
+#include <catch2/catch_test_macros.hpp>
+#include <compare>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+import ringfort.base;
+import ringfort.config;
+import ringfort.cycle;
+import ringfort.shm;
+
+#include "surroundings.h"
+
+using namespace ringfort;
+using cycle::Cycle;
+
+namespace {
+
+std::unique_ptr<Cycle> built(config::Settings settings, const Cycle* old = nullptr) {
+    auto result = Cycle::build(std::move(settings), 1, old, {});
+    INFO((result.obstacles.empty() ? "" : result.obstacles.front()));
+    REQUIRE(result.cycle);
+    return std::move(result.cycle);
+}
+
+std::string all(const std::vector<std::string>& lines) {
+    std::string text;
+    for (const std::string& line : lines) text += line + '\n';
+    return text;
+}
+
+}  // namespace
+
+TEST_CASE("a cycle that changes nothing keeps everything") {
+    config::Settings same;
+    same.listeners.push_back(testing::listener("unix:@ringfort-changes-same"));
+    same.zones.push_back({.name = "table", .size = {8192}});
+    const auto first = built(same);
+    const auto second = built(same, first.get());
+    const std::string service = same.listeners[0].service;
+    CHECK(all(cycle::changes(*first, *second)) ==
+          "listener unix:@ringfort-changes-same (" + service + "): kept\nzone table: kept\n");
+}
+
+TEST_CASE("what is opened, closed, replaced and changed is told apart") {
+    config::Settings old;
+    old.listeners.push_back(testing::listener("unix:@ringfort-changes-a"));
+    old.listeners.push_back(testing::listener("unix:@ringfort-changes-b"));
+    old.listeners[1].service = "first";
+    old.listeners[1].backlog = 10;
+    old.zones = {{.name = "gone", .size = {4096}}, {.name = "grows", .size = {4096}}};
+    config::Settings next;
+    next.listeners.push_back(testing::listener("unix:@ringfort-changes-b"));
+    next.listeners.push_back(testing::listener("unix:@ringfort-changes-c"));
+    next.listeners[0].service = "second";
+    next.listeners[0].backlog = 20;
+    next.zones = {{.name = "grows", .size = {8192}}, {.name = "new", .size = {4096}}};
+    const auto first = built(old);
+    const auto second = built(next, first.get());
+    const std::string text = all(cycle::changes(*first, *second));
+    INFO(text);
+    const std::string other = " (" + old.listeners[0].service + ")";
+    CHECK(text ==
+          "listener unix:@ringfort-changes-b (second): kept, service was first, backlog 10 -> 20\n"
+          "listener unix:@ringfort-changes-c" +
+              other +
+              ": opened\n"
+              "listener unix:@ringfort-changes-a" +
+              other +
+              ": closed\n"
+              "zone grows: replaced by an empty one\n"
+              "zone new: opened, empty\n"
+              "zone gone: closed\n");
+}
