@@ -1,6 +1,10 @@
 module;
+#include <fmt/format.h>
 #include <ringfort/try.h>
+
 #include <array>
+#include <chrono>
+#include <compare>
 #include <csignal>
 #include <cstdint>
 #include <deque>
@@ -50,21 +54,29 @@ void become_worker(WorkerId id, const cycle::Cycle& cycle) {
     log::identify({.role = "worker", .generation = id.generation, .slot = id.slot});
     // The number is taken over: in the child nobody destroys the cycle that owns it.
     log::write_to(Fd{cycle.log_file().get()});
+    process::trace_aborts();
     const auto limited = process::set_open_files(cycle.settings().master.open_files);
     if (!limited) log::warning("{}", limited.error().text());
+    const config::Worker& worker = cycle.settings().worker;
+    if (worker.affinity == config::Affinity::automatic)
+        if (const auto stays = process::stay_on_processor(id.slot); !stays)
+            log::warning("worker.affinity: {}", stays.error().text());
+    if (worker.nice)
+        if (const auto set = process::set_nice(*worker.nice); !set)
+            log::warning("worker.nice {}: {}", *worker.nice, set.error().text());
 }
 
 }  // namespace
 
 void Master::carry_out(const action::BuildCycle&) {
     log::info("reload: reading the configuration");
+    manager_.reloading(now());
+    findings_.clear();
+    reload_watchers_.insert(reload_watchers_.end(), reload_askers_.begin(), reload_askers_.end());
+    reload_askers_.clear();
     auto parsed = application_.load();
     if (parsed) return build(*std::move(parsed));
-    std::vector<std::string> obstacles;
-    for (const config::Problem& problem : parsed.problems().list)
-        obstacles.push_back(problem.headline() +
-                            (problem.help.empty() ? "" : " (" + problem.help + ")"));
-    build_failed(obstacles);
+    build_failed(lines_of(parsed.problems()));
 }
 
 void Master::carry_out(const action::Spawn& action) {
@@ -168,6 +180,27 @@ void Master::carry_out(const action::KillWorker& action) {
     (void)process::send_signal(worker->process.pidfd, SIGKILL);
 }
 
+void Master::carry_out(const action::CheckPulse& action) {
+    const WorkerProcess* worker = roster_.find(action.worker);
+    if (worker == nullptr) return;
+    const Generation& generation = generations_.at(action.worker.generation);
+    Instant last = application_.observe(*generation.cycle, worker->row).pulse;
+    const bool overdue = now() - last >= generation.cycle->settings().master.watchdog;
+    // Whoever debugs a worker stops it, and wants to see what it does next.
+    if (overdue && process::is_traced(worker->process.pid)) last = now();
+    raise(event::Pulse{action.worker, last});
+}
+
+void Master::carry_out(const action::AbortWorker& action) {
+    const WorkerProcess* worker = roster_.find(action.worker);
+    if (worker == nullptr) return;
+    log::error(
+        "worker slot {} (pid {}) of generation {} has made no progress for {} ms: aborted. {}",
+        worker->id.slot, worker->process.pid, worker->id.generation, action.silence.count(),
+        process::describe(worker->process.pid));
+    (void)process::send_signal(worker->process.pidfd, SIGABRT);
+}
+
 void Master::carry_out(const action::Commit& action) {
     Generation& generation = generations_.at(action.generation);
     const cycle::Cycle& cycle = *generation.cycle;
@@ -177,6 +210,10 @@ void Master::carry_out(const action::Commit& action) {
         pid_file_ = std::exchange(generation.new_pid_file, std::nullopt);
     else if (cycle.settings().master.pid_file.empty())
         pid_file_.reset();
+    if (generation.new_control)
+        control_.listen(std::move(generation.new_control));
+    else if (cycle.settings().master.control.empty())
+        control_.listen(nullptr);
     log::identify({.role = "master", .generation = action.generation});
     for (const cycle::Binding& binding : cycle.bindings())
         if (!binding.carried_over)
@@ -186,9 +223,11 @@ void Master::carry_out(const action::Commit& action) {
         if (number < action.generation) other.cycle->close_listeners();
     served_generation_ = action.generation;
     const std::uint32_t workers = worker_count(cycle.settings());
+    manager_.ready(fmt::format("generation {} serves, {} workers", action.generation, workers));
     if (std::exchange(served_, true)) {
         log::info("reload: generation {} serves, {} workers", action.generation, workers);
-        return;
+        return answer(reload_watchers_, true,
+                      fmt::format("generation {} serves, {} workers", action.generation, workers));
     }
     log::info("ready: generation {}, {} workers", action.generation, workers);
     if (application_.serving) application_.serving(cycle);
@@ -198,9 +237,13 @@ void Master::carry_out(const action::Abandon& action) {
     const auto level = action.obstacle == Obstacle::stopping ? log::Level::info : log::Level::error;
     log::write_at(level, "{}: {}", served_ ? "reload failed" : "start failed",
                   text_of(action.obstacle));
+    note_finding(std::string{text_of(action.obstacle)});
+    answer_reload();
     Generation& generation = generations_.at(action.generation);
     generation.cycle->close_listeners();
     generation.new_pid_file.reset();
+    generation.new_control.reset();
+    generation.abandoned = true;
 }
 
 void Master::carry_out(const action::Release& action) {
@@ -214,11 +257,16 @@ void Master::carry_out(const action::Postpone& action) {
 }
 
 void Master::carry_out(const action::ReopenLogs&) {
+    std::string problems;
+    const auto report = [&](std::string problem) {
+        log::error("{}", problem);
+        problems += problem + "\n";
+    };
     for (auto& [number, generation] : generations_) {
         const auto reopened = generation.cycle->reopen_log();
         if (!reopened)
-            log::error("the log {} stays as it is: {}", generation.cycle->settings().log.target,
-                       reopened.error().text());
+            report(fmt::format("the log {} stays as it is: {}",
+                               generation.cycle->settings().log.target, reopened.error().text()));
     }
     const auto served = generations_.find(served_generation_);  // while stopping none is current
     if (served != generations_.end()) use_log(*served->second.cycle);
@@ -228,19 +276,23 @@ void Master::carry_out(const action::ReopenLogs&) {
         if (copy)
             send(*worker, channel::ReopenLogs{}, *std::move(copy));
         else
-            log::error("worker slot {} keeps its old log: {}", worker->id.slot,
-                       copy.error().text());
+            report(fmt::format("worker slot {} keeps its old log: {}", worker->id.slot,
+                               copy.error().text()));
     }
     log::info("logs reopened");
+    answer(reopen_askers_, problems.empty(), problems);
 }
 
 void Master::carry_out(const action::Refuse&) {
     log::warning("reload refused: the master is stopping");
+    refuse_reloads();
 }
 
 void Master::carry_out(const action::Exit& action) {
     pid_file_.reset();
     exit_code_ = action.code;
+    answer(end_askers_, true, "");
+    control_.end();
 }
 
 void Master::send(WorkerProcess& worker, const channel::Message& message, channel::Fds fds) {
@@ -250,9 +302,12 @@ void Master::send(WorkerProcess& worker, const channel::Message& message, channe
                    sent.error().text());
 }
 
-/// Stops the kernel from taking connections that nobody will accept.
-void Master::close_all_listeners() {
-    if (std::exchange(listeners_closed_, true)) return;
+/// Stops the kernel from taking connections that nobody will accept, and says that no reload will
+/// begin any more.
+void Master::begin_to_stop() {
+    if (std::exchange(stopping_, true)) return;
+    refuse_reloads();
+    manager_.stopping();
     for (auto& [number, generation] : generations_) generation.cycle->close_listeners();
 }
 

@@ -1,4 +1,8 @@
 module;
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <ringfort/try.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -32,12 +36,11 @@ std::string pid_file_obstacle(const std::string& path, const Error& error) {
            " is already running with it. Stop it, or set another " + "master.pid_file.";
 }
 
-/// Says what keeps a pid file from being made, without making it.
-std::string pid_file_folder_obstacle(const std::string& path) {
+/// Tells whether a file can be made there, without making it; errno says what is in the way.
+bool folder_is_open(const std::string& path) noexcept {
     const std::string folder =
         path.find('/') == path.npos ? "." : path.substr(0, path.rfind('/') + 1);
-    if (path.empty() || ::access(folder.c_str(), W_OK | X_OK) == 0) return {};
-    return pid_file_obstacle(path, Error::last("access"));
+    return ::access(folder.c_str(), W_OK | X_OK) == 0;
 }
 
 /// Finds the user and group of the settings' names, now, while root can still read the databases.
@@ -46,6 +49,34 @@ Result<std::optional<process::Credentials>> find_credentials(const config::Maste
     auto found = process::Credentials::lookup(master.user, master.group);
     if (!found) return found.error();
     return std::optional{*std::move(found)};
+}
+
+/// Says what of [master] would keep a cycle from being built, without making anything.
+std::vector<std::string> obstacles_of(const config::Master& master) {
+    std::vector<std::string> obstacles;
+    if (const auto credentials = find_credentials(master); !credentials)
+        obstacles.push_back("master.user " + master.user + ": " + credentials.error().text() + ".");
+    const bool pid_file = !master.pid_file.empty() && !folder_is_open(master.pid_file);
+    if (pid_file) obstacles.push_back(pid_file_obstacle(master.pid_file, Error::last("access")));
+    if (!master.control.empty() && !folder_is_open(master.control))
+        obstacles.push_back("control socket " + master.control + ": " +
+                            Error::last("access").text() + ".");
+    return obstacles;
+}
+
+/// Opens the control socket, for this user alone.
+Result<std::shared_ptr<cycle::Listener>> open_control(const std::string& path) {
+    RF_LET(const Address address, Address::parse("unix:" + path));
+    RF_LET(auto door, cycle::Listener::open({.address = address,
+                                             .service = {},
+                                             .backlog = limits::control_clients,
+                                             .mode = config::FileMode{0600}}));
+    // The master waits for clients with poll(2): one that left before it was accepted must not
+    // make it wait.
+    const int flags = ::fcntl(door->socket().get(), F_GETFL);
+    if (::fcntl(door->socket().get(), F_SETFL, flags | O_NONBLOCK) != 0)
+        return Error::last("fcntl");
+    return door;
 }
 
 /// Gives the master, which holds descriptors for all workers, as many as it may have, and warns
@@ -74,12 +105,22 @@ Timing timing_of(const config::Settings& settings) {
             .kill_timeout = master.kill_timeout,
             .backoff_min = master.respawn_backoff_min,
             .backoff_max = master.respawn_backoff_max,
-            .healthy = master.respawn_healthy};
+            .healthy = master.respawn_healthy,
+            .watchdog = master.watchdog};
 }
 
 std::uint32_t worker_count(const config::Settings& settings) {
     return std::min(settings.master.workers.number.value_or(process::available_cpus()),
                     limits::max_workers);
+}
+
+std::vector<std::string> lines_of(const config::Problems& problems) {
+    std::vector<std::string> lines;
+    for (const config::Problem& problem : problems.list)
+        lines.push_back(problem.headline() +
+                        (problem.help.empty() ? "" : " (" + problem.help + ")"));
+    if (problems.left_out > 0) lines.push_back(fmt::format("and {} more", problems.left_out));
+    return lines;
 }
 
 /// Builds a generation from `settings` and tells the policy how it went.
@@ -112,28 +153,59 @@ std::vector<std::string> Master::prepare(Generation& generation, const config::S
         obstacles.push_back("master.user " + settings.master.user + ": " +
                             credentials.error().text() + ".");
     const std::string& path = settings.master.pid_file;
-    if (path.empty() || (pid_file_ && pid_file_->path() == path)) return obstacles;
-    auto file = process::PidFile::create(path);
-    if (file)
-        generation.new_pid_file = *std::move(file);
-    else
-        obstacles.push_back(pid_file_obstacle(path, file.error()));
+    if (!path.empty() && (!pid_file_ || pid_file_->path() != path)) {
+        auto file = process::PidFile::create(path);
+        if (file)
+            generation.new_pid_file = *std::move(file);
+        else
+            obstacles.push_back(pid_file_obstacle(path, file.error()));
+    }
+    const std::string& control = settings.master.control;
+    if (!control.empty() && control_.path() != control) {
+        auto door = open_control(control);
+        if (door)
+            generation.new_control = *std::move(door);
+        else
+            obstacles.push_back("control socket " + control + ": " + door.error().text() + ".");
+    }
     return obstacles;
 }
 
 void Master::build_failed(const std::vector<std::string>& obstacles) {
     for (const std::string& obstacle : obstacles)
         log::error("{}: {}", served_ ? "reload failed" : "start failed", obstacle);
+    for (const std::string& obstacle : obstacles) note_finding(obstacle);
+    answer_reload();
     raise(event::CycleFailed{});
 }
 
+/// Does what a reload would, but for starting workers, and takes it down again. What it opens is
+/// really opened, for a moment; a log file that it has to create stays, empty.
+ControlAnswer Master::rehearse() {
+    const auto current = policy_.current_generation();
+    if (!current) return {.success = false, .text = "no generation serves"};
+    if (last_generation_ > served_generation_ && generations_.contains(last_generation_) &&
+        !generations_.at(last_generation_).abandoned)
+        return {.success = false, .text = "a reload is under way"};
+    const cycle::Cycle& old = *generations_.at(*current).cycle;
+    auto parsed = application_.load();
+    if (!parsed)
+        return {.success = false,
+                .text = fmt::format("{}", fmt::join(lines_of(parsed.problems()), "\n"))};
+    std::vector<std::string> lines = application_.changes(old.settings(), *parsed);
+    Generation tried;
+    std::vector<std::string> obstacles = prepare(tried, *parsed);
+    const auto built = cycle::Cycle::build(*std::move(parsed), 0, &old, application_.zones);
+    obstacles.insert(obstacles.end(), built.obstacles.begin(), built.obstacles.end());
+    if (!obstacles.empty())
+        return {.success = false, .text = fmt::format("{}", fmt::join(obstacles, "\n"))};
+    const auto more = cycle::changes(old, *built.cycle);
+    lines.insert(lines.end(), more.begin(), more.end());
+    return {.success = true, .text = fmt::format("{}", fmt::join(lines, "\n"))};
+}
+
 std::vector<std::string> try_cycle(const Application& application, config::Settings settings) {
-    std::vector<std::string> obstacles;
-    if (const auto credentials = find_credentials(settings.master); !credentials)
-        obstacles.push_back("master.user " + settings.master.user + ": " +
-                            credentials.error().text() + ".");
-    if (const auto wrong = pid_file_folder_obstacle(settings.master.pid_file); !wrong.empty())
-        obstacles.push_back(wrong);
+    std::vector<std::string> obstacles = obstacles_of(settings.master);
     const bool runs =
         !settings.master.pid_file.empty() && process::find_running(settings.master.pid_file);
     const auto allow = runs ? cycle::AddressInUse::is_allowed : cycle::AddressInUse::is_an_obstacle;

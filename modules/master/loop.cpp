@@ -9,9 +9,11 @@ module;
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <initializer_list>
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <system_error>
 #include <utility>
@@ -27,8 +29,11 @@ import ringfort.process;
 namespace ringfort::master {
 namespace {
 
-/// How long to wait: until the policy's next deadline, rounded up so that it has passed then.
-int poll_timeout_ms(const std::optional<Instant>& deadline) {
+/// How long to wait: until the earliest deadline, rounded up so that it has passed then.
+int poll_timeout_ms(std::initializer_list<std::optional<Instant>> deadlines) {
+    std::optional<Instant> deadline;
+    for (const auto& one : deadlines)
+        if (one && (!deadline || *one < *deadline)) deadline = one;
     if (!deadline) return -1;
     const auto left = std::chrono::ceil<Milliseconds>(*deadline - now()).count();
     constexpr std::int64_t longest = 3'600'000;
@@ -51,10 +56,12 @@ int Master::run(config::Settings first) {
         log::warning("{}", ignored.error().text());
     log::identify({.role = "master"});
     process::Title::set(application_.name + ": master");
+    manager_ = process::ServiceManager::of_environment();
     build(std::move(first));
     process_events();
     while (!exit_code_) {
         wait_and_handle(*signals);
+        manager_.beat(now());
         raise(event::Tick{});
         process_events();
     }
@@ -75,7 +82,10 @@ void Master::wait_and_handle(process::SignalFd& signals) {
         polled.push_back({.fd = worker->process.pidfd.get(), .events = POLLIN, .revents = 0});
         ids.push_back(worker->id);
     }
-    int timeout_ms = poll_timeout_ms(policy_.next_deadline());
+    const std::size_t control_at = polled.size();
+    control_.add_to(polled, now());
+    int timeout_ms =
+        poll_timeout_ms({policy_.next_deadline(), control_.next_deadline(), manager_.next_beat()});
     for (const auto& worker : roster_.workers())
         if (worker->channel.wants_retry())
             timeout_ms = std::min(timeout_ms < 0 ? INT_MAX : timeout_ms,
@@ -83,6 +93,7 @@ void Master::wait_and_handle(process::SignalFd& signals) {
     const int ready = ::poll(polled.data(), polled.size(), timeout_ms);
     for (const auto& worker : roster_.workers())
         if (worker->channel.queued() > 0) (void)worker->channel.flush();
+    obey(control_.serve(std::span{polled}.subspan(control_at), now()));
     if (ready <= 0) return;
     // Signals first: when one reaches the whole process group, the exits it causes are expected.
     handle_signals(signals);
@@ -145,6 +156,7 @@ void Master::on_message(WorkerProcess& worker, const channel::Message& message) 
     if (const auto* failed = std::get_if<channel::Failed>(&message)) {
         log::error("worker slot {} (pid {}) of generation {}: {}", id.slot, worker.process.pid,
                    id.generation, failed->text);
+        note_of_worker(id, failed->text);
         return;
     }
     if (const auto* ready = std::get_if<channel::Ready>(&message);
@@ -175,6 +187,7 @@ void Master::handle_exit(WorkerId id) {
     const auto level = expected ? log::Level::info : log::Level::warning;
     log::write_at(level, "worker slot {} (pid {}) of generation {} {}", id.slot, worker.process.pid,
                   id.generation, how);
+    note_of_worker(id, how);
     roster_.remove(id);
     raise(event::WorkerExited{id});
 }
@@ -184,7 +197,7 @@ void Master::process_events() {
         const Event event = std::move(events_.front());
         events_.pop_front();
         const Actions actions = policy_.step(event, now());
-        if (policy_.stopping()) close_all_listeners();
+        if (policy_.stopping()) begin_to_stop();
         for (const Action& action : actions)
             std::visit([this](const auto& one) { carry_out(one); }, action);
     }

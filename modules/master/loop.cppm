@@ -1,5 +1,7 @@
 module;
+#include <chrono>
 #include <csignal>
+#include <cstdint>
 #include <functional>
 #include <optional>
 #include <string>
@@ -22,12 +24,25 @@ struct WorkerStart {
     const std::optional<process::Credentials>& credentials;  ///< to run as, if any
 };
 
+/// What a worker writes down of itself where the master can read it.
+struct Observation {
+    Instant pulse{};             ///< when it last made progress
+    std::uint64_t accepted = 0;  ///< connections, of all workers that had its row
+    std::uint64_t active = 0;    ///< connections that are open
+    std::uint64_t failed = 0;    ///< connections that ended with an error, of all as above
+};
+
 /// What the application hands down to the master, which knows neither services nor workers.
 struct Application {
-    std::string name;                        ///< shown in process titles
-    std::function<config::Parsed()> load;    ///< reads the configuration anew, at each reload
+    std::string name;                      ///< shown in process titles
+    std::function<config::Parsed()> load;  ///< reads the configuration anew, at each reload
+    /// Says in lines which values differ.
+    std::function<std::vector<std::string>(const config::Settings&, const config::Settings&)>
+        changes = {};
     std::vector<cycle::ZoneRequest> zones;   ///< needed beside the configured ones
     std::function<int(WorkerStart)> worker;  ///< a worker's life; returns its exit code
+    /// Reads what the worker with this row of counters has written down of itself.
+    std::function<Observation(const cycle::Cycle&, std::uint32_t row)> observe = {};
     std::function<void(const cycle::Cycle&)> serving = {};  ///< called once, when all are ready
 };
 

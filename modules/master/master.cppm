@@ -4,9 +4,11 @@
 /// knows no kernel; a worker gets its listeners and zones by message, never by inheritance; what a
 /// worker sends is validated, and one that sends garbage is killed. Diagnostics: what goes wrong
 /// with one worker is logged and answered by policy; only a broken invariant ends the master.
-/// Source: nginx src/os/unix/ngx_process_cycle.c; docs/reference/signals.md.
+/// Orders come as signals, or as lines at the control socket, which are answered. Source: nginx
+/// src/os/unix/ngx_process_cycle.c; docs/reference/signals.md.
 export module ringfort.master;
 
+export import :control;
 export import :loop;
 export import :policy;
 export import :roster;

@@ -64,6 +64,7 @@ void Policy::on(const event::WorkerReady& event) {
     worker->state = State::ready;
     worker->since = time_;
     worker->deadline.reset();
+    trust(*worker, generation->timing);
     for (std::uint32_t slot = 0; slot < generation->workers.size(); ++slot)
         if (slot != event.worker.slot && generation->workers[slot].state == State::ready)
             actions_.push_back(action::Introduce{event.worker, {generation->number, slot}});
@@ -81,6 +82,7 @@ void Policy::on(const event::WorkerExited& event) {
         worker->failures = 0;
     worker->state = State::none;
     worker->deadline.reset();
+    worker->check.reset();
     for (std::uint32_t slot = 0; introduced && slot < generation->workers.size(); ++slot)
         if (generation->workers[slot].state == State::ready ||
             generation->workers[slot].state == State::draining)
@@ -89,6 +91,35 @@ void Policy::on(const event::WorkerExited& event) {
         abandon(*generation, Obstacle::worker_exited);
     else if (generation->phase == Phase::current)
         postpone(*generation, event.worker.slot);
+}
+
+/// A worker without progress is aborted: whatever holds it would hold it for ever.
+void Policy::on(const event::Pulse& event) {
+    const Generation* generation = find(event.worker.generation);
+    Worker* worker = find(event.worker);
+    if (worker == nullptr || !worker->watched()) return;
+    const Timing& timing = generation->timing;
+    // What a broken zone says of the future counts as now.
+    const Instant told = std::min(event.last, time_);
+    const Instant last = std::max(told, worker->trusted_until);
+    if (time_ - last < timing.watchdog) {
+        worker->suspected.reset();
+        worker->check = last + timing.watchdog;
+        return;
+    }
+    // Perhaps all were stopped together until just now: who goes on shows it by the next look.
+    if (std::exchange(worker->suspected, last) != last) {
+        worker->check = time_ + timing.watchdog / limits::pulses_per_watchdog;
+        return;
+    }
+    if (worker->state == State::ready && told - worker->since >= timing.healthy)
+        worker->failures = 0;
+    worker->state = State::aborting;
+    worker->since = time_;
+    worker->check.reset();
+    worker->deadline = time_ + timing.kill_timeout;
+    actions_.push_back(
+        action::AbortWorker{event.worker, std::chrono::duration_cast<Milliseconds>(time_ - last)});
 }
 
 void Policy::on(const event::Reload&) {
@@ -116,17 +147,19 @@ void Policy::on(const event::Terminate&) {
 
 void Policy::on(const event::Tick&) {
     for (Generation& generation : generations_)
-        for (std::uint32_t slot = 0; slot < generation.workers.size(); ++slot)
-            if (const auto deadline = generation.workers[slot].deadline;
-                deadline && *deadline <= time_)
-                expire(generation, slot);
+        for (std::uint32_t slot = 0; slot < generation.workers.size(); ++slot) {
+            Worker& worker = generation.workers[slot];
+            if (worker.deadline && *worker.deadline <= time_) expire(generation, slot);
+            if (worker.check && *worker.check <= time_) check(generation, slot, worker);
+        }
 }
 
 std::optional<Instant> Policy::next_deadline() const {
     std::optional<Instant> next;
     for (const Generation& generation : generations_)
         for (const Worker& worker : generation.workers)
-            if (worker.deadline && (!next || *worker.deadline < *next)) next = worker.deadline;
+            for (const auto& due : {worker.deadline, worker.check})
+                if (due && (!next || *due < *next)) next = due;
     return next;
 }
 
@@ -134,6 +167,15 @@ std::optional<std::uint32_t> Policy::current_generation() const {
     for (const Generation& generation : generations_)
         if (generation.phase == Phase::current) return generation.number;
     return std::nullopt;
+}
+
+std::vector<GenerationStatus> Policy::status() const {
+    std::vector<GenerationStatus> all;
+    for (const Generation& generation : generations_)
+        all.push_back({.number = generation.number,
+                       .phase = generation.phase,
+                       .workers = {generation.workers.begin(), generation.workers.end()}});
+    return all;
 }
 
 std::uint32_t Policy::serving() const {
@@ -211,6 +253,7 @@ void Policy::drain(Generation& generation) {
         Worker& worker = generation.workers[slot];
         if (worker.state == State::ready) {
             worker.state = State::draining;
+            worker.since = time_;
             // The worker keeps the time limit itself; this is for one that does not.
             worker.deadline = time_ + timing.drain_timeout + timing.kill_timeout;
             actions_.push_back(
@@ -233,6 +276,8 @@ void Policy::terminate(Generation& generation, std::uint32_t slot) {
         worker.deadline.reset();
     } else if (worker.state < State::terminating) {
         worker.state = State::terminating;
+        worker.since = time_;
+        worker.check.reset();
         worker.deadline = time_ + generation.timing.kill_timeout;
         actions_.push_back(action::TerminateWorker{{generation.number, slot}});
     }
@@ -256,7 +301,9 @@ void Policy::expire(Generation& generation, std::uint32_t slot) {
             terminate(generation, slot);
             break;
         case State::terminating:
+        case State::aborting:
             worker.state = State::killed;
+            worker.since = time_;
             actions_.push_back(action::KillWorker{{generation.number, slot}});
             break;
         case State::none:
@@ -264,6 +311,22 @@ void Policy::expire(Generation& generation, std::uint32_t slot) {
         case State::killed:
             break;
     }
+}
+
+/// Takes a worker to make progress now: its watchdog begins anew.
+void Policy::trust(Worker& worker, const Timing& timing) {
+    worker.trusted_until = time_;
+    worker.suspected.reset();
+    if (timing.watchdog > Milliseconds{0}) worker.check = time_ + timing.watchdog;
+}
+
+/// Has the pulse of a worker looked at that may be overdue.
+void Policy::check(const Generation& generation, std::uint32_t slot, Worker& worker) {
+    const Instant due = *std::exchange(worker.check, std::nullopt);
+    // Late by so much, the master was stopped itself, and perhaps all were: nobody is to blame.
+    if (time_ - due >= generation.timing.watchdog / limits::pulses_per_watchdog)
+        return trust(worker, generation.timing);
+    actions_.push_back(action::CheckPulse{{generation.number, slot}});
 }
 
 /// Makes room for one more generation: the oldest one that drains is ended at once.

@@ -25,6 +25,37 @@ struct Timing {
     Milliseconds backoff_min = limits::respawn_backoff_min_ms;
     Milliseconds backoff_max = limits::respawn_backoff_max_ms;
     Milliseconds healthy = limits::respawn_healthy_ms;
+    Milliseconds watchdog = limits::watchdog_ms;  ///< 0: none
+};
+
+/// How far a generation is in its life.
+enum class GenerationPhase : std::uint8_t { starting, current, leaving };
+
+/// How far a worker is in its life; from `starting` on there is a process.
+enum class WorkerState : std::uint8_t {
+    none,
+    backing_off,  ///< is spawned again at its deadline
+    starting,
+    ready,
+    draining,
+    terminating,
+    aborting,
+    killed
+};
+
+/// What the policy knows of a worker.
+struct WorkerStatus {
+    WorkerState state = WorkerState::none;
+    Instant since{};                  ///< of the state
+    std::optional<Instant> deadline;  ///< by which it has to leave the state
+    std::uint32_t failures = 0;       ///< in a row
+};
+
+/// What the policy knows of a generation: a status for every slot.
+struct GenerationStatus {
+    std::uint32_t number = 0;
+    GenerationPhase phase = GenerationPhase::starting;
+    std::vector<WorkerStatus> workers;
 };
 
 /// What has happened. The loop turns signals, messages and exits into these.
@@ -44,6 +75,10 @@ struct WorkerReady {
 struct WorkerExited {  ///< reaped, for whatever reason
     WorkerId worker;
 };
+struct Pulse {  ///< the answer to action::CheckPulse
+    WorkerId worker;
+    Instant last;  ///< when it last made progress
+};
 struct Reload {};
 struct Reopen {};
 struct Drain {};      ///< stop when the connections have ended; a second one stops at once
@@ -52,8 +87,8 @@ struct Tick {};       ///< `next_deadline` may have passed
 }  // namespace event
 /// Everything the policy is told.
 using Event = std::variant<event::CycleBuilt, event::CycleFailed, event::SpawnFailed,
-                           event::WorkerReady, event::WorkerExited, event::Reload, event::Reopen,
-                           event::Drain, event::Terminate, event::Tick>;
+                           event::WorkerReady, event::WorkerExited, event::Pulse, event::Reload,
+                           event::Reopen, event::Drain, event::Terminate, event::Tick>;
 
 /// Why a generation did not become current.
 enum class Obstacle : std::uint8_t { none, cycle, spawn, worker_exited, ready_timeout, stopping };
@@ -82,6 +117,13 @@ struct TerminateWorker {
 struct KillWorker {  ///< it did not answer
     WorkerId worker;
 };
+struct CheckPulse {  ///< answered by Pulse
+    WorkerId worker;
+};
+struct AbortWorker {  ///< it makes no progress: it is to leave a trace, and end
+    WorkerId worker;
+    Milliseconds silence;
+};
 struct Commit {  ///< the generation serves; the one before it drains
     std::uint32_t generation;
 };
@@ -106,8 +148,9 @@ struct Exit {
 /// Everything the policy asks for.
 using Action = std::variant<action::BuildCycle, action::Spawn, action::Introduce, action::Part,
                             action::DrainWorker, action::TerminateWorker, action::KillWorker,
-                            action::Commit, action::Abandon, action::Release, action::Postpone,
-                            action::ReopenLogs, action::Refuse, action::Exit>;
+                            action::CheckPulse, action::AbortWorker, action::Commit,
+                            action::Abandon, action::Release, action::Postpone, action::ReopenLogs,
+                            action::Refuse, action::Exit>;
 /// What one step asks for, to be carried out in this order.
 using Actions = std::vector<Action>;
 
@@ -117,7 +160,8 @@ using Actions = std::vector<Action>;
 /// Invariants: at most one generation is current and at most one is starting; a generation becomes
 /// current only when all its workers are ready, and only then does its predecessor drain; a worker
 /// of the current generation that ends is started again; every worker is given a deadline to end by
-/// and is killed after it; nothing is spawned once stopping has begun. Source: nginx
+/// and is killed after it; one that serves or drains without progress is aborted, and killed if it
+/// survives that; nothing is spawned once stopping has begun. Source: nginx
 /// src/os/unix/ngx_process_cycle.c, whose flags and 100 ms sleep this replaces.
 class Policy {
 public:
@@ -133,28 +177,24 @@ public:
     [[nodiscard]] std::optional<std::uint32_t> current_generation() const;
     /// Counts the generations that have processes.
     [[nodiscard]] std::size_t living_generations() const noexcept { return generations_.size(); }
+    /// Returns the generations that have processes, or are to have some; oldest first.
+    [[nodiscard]] std::vector<GenerationStatus> status() const;
     /// Counts the workers that serve.
     [[nodiscard]] std::uint32_t serving() const;
     [[nodiscard]] bool stopping() const noexcept { return stopping_ != Stopping::no; }
 
 private:
-    enum class State : std::uint8_t {
-        none,
-        backing_off,
-        starting,
-        ready,
-        draining,
-        terminating,
-        killed
-    };
-    struct Worker {
-        State state = State::none;
-        Instant since{};
-        std::optional<Instant> deadline;
-        std::uint32_t failures = 0;
+    using State = WorkerState;
+    struct Worker : WorkerStatus {
+        std::optional<Instant> check;      ///< when its pulse is to be looked at
+        Instant trusted_until{};           ///< it is taken to have made progress until then
+        std::optional<Instant> suspected;  ///< its last pulse, when that was found overdue
         [[nodiscard]] bool alive() const noexcept { return state >= State::starting; }
+        [[nodiscard]] bool watched() const noexcept {
+            return state == State::ready || state == State::draining;
+        }
     };
-    enum class Phase : std::uint8_t { starting, current, leaving };
+    using Phase = GenerationPhase;
     struct Generation {
         std::uint32_t number = 0;
         Phase phase = Phase::starting;
@@ -168,6 +208,7 @@ private:
     void on(const event::SpawnFailed& event);
     void on(const event::WorkerReady& event);
     void on(const event::WorkerExited& event);
+    void on(const event::Pulse& event);
     void on(const event::Reload& event);
     void on(const event::Reopen& event);
     void on(const event::Drain& event);
@@ -185,6 +226,8 @@ private:
     void terminate(Generation& generation);
     void terminate(Generation& generation, std::uint32_t slot);
     void expire(Generation& generation, std::uint32_t slot);
+    void trust(Worker& worker, const Timing& timing);
+    void check(const Generation& generation, std::uint32_t slot, Worker& worker);
     void hurry_oldest();
     void stop(Stopping how);
     void next_reload();

@@ -12,7 +12,7 @@ import ringfort.base;
 
 namespace ringfort::master {
 
-WorkerProcess* Roster::find(WorkerId id) noexcept {
+WorkerProcess* Roster::find(WorkerId id) const noexcept {
     for (const auto& worker : workers_)
         if (worker->id == id) return worker.get();
     return nullptr;

@@ -29,7 +29,7 @@ public:
     using Workers = std::vector<std::unique_ptr<WorkerProcess>>;
 
     /// Finds a living worker; nullptr when there is none. Valid until it is removed.
-    [[nodiscard]] WorkerProcess* find(WorkerId id) noexcept;
+    [[nodiscard]] WorkerProcess* find(WorkerId id) const noexcept;
     /// Finds the lowest row that no living worker uses; nothing when all are taken.
     [[nodiscard]] std::optional<std::uint32_t> free_row() const;
     WorkerProcess& add(WorkerProcess worker);

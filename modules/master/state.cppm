@@ -5,6 +5,7 @@ module;
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 export module ringfort.master:state;
 
@@ -13,6 +14,7 @@ import ringfort.channel;
 import ringfort.config;
 import ringfort.cycle;
 import ringfort.process;
+import :control;
 import :loop;
 import :policy;
 import :roster;
@@ -25,10 +27,13 @@ struct Generation {
     std::unique_ptr<cycle::Cycle> cycle;
     std::optional<process::Credentials> credentials;
     std::optional<process::PidFile> new_pid_file;  ///< takes effect when the generation serves
+    std::shared_ptr<cycle::Listener> new_control;  ///< so does this
+    bool abandoned = false;
 };
 
-/// The loop (loop.cpp), the building of cycles (build.cpp) and the carrying out of the policy's
-/// actions (actions.cpp). One thread; blocks only in ppoll(2) and while a cycle is built.
+/// The loop (loop.cpp), the building of cycles (build.cpp), the control socket (orders.cpp) and the
+/// carrying out of the policy's actions (actions.cpp). One thread; blocks only in ppoll(2) and
+/// while a cycle is built.
 class Master {
 public:
     explicit Master(const Application& application) : application_{application} {}
@@ -48,8 +53,18 @@ private:
 
     // build.cpp
     void build(config::Settings settings);
+    [[nodiscard]] ControlAnswer rehearse();
     std::vector<std::string> prepare(Generation& generation, const config::Settings& settings);
     void build_failed(const std::vector<std::string>& obstacles);
+
+    // orders.cpp
+    void obey(const std::vector<ControlRequest>& requests);
+    void answer(std::vector<std::uint64_t>& clients, bool success, const std::string& text);
+    void answer_reload();
+    void refuse_reloads();
+    void note_finding(std::string line);
+    void note_of_worker(WorkerId id, std::string_view what);
+    [[nodiscard]] std::string status() const;
 
     // actions.cpp
     void carry_out(const action::BuildCycle& action);
@@ -59,6 +74,8 @@ private:
     void carry_out(const action::DrainWorker& action);
     void carry_out(const action::TerminateWorker& action);
     void carry_out(const action::KillWorker& action);
+    void carry_out(const action::CheckPulse& action);
+    void carry_out(const action::AbortWorker& action);
     void carry_out(const action::Commit& action);
     void carry_out(const action::Abandon& action);
     void carry_out(const action::Release& action);
@@ -69,7 +86,7 @@ private:
     Result<void> spawn(WorkerId id, const Generation& generation);
     Result<void> equip(WorkerProcess& worker, const Generation& generation);
     void send(WorkerProcess& worker, const channel::Message& message, channel::Fds fds = {});
-    void close_all_listeners();
+    void begin_to_stop();
     void use_log(const cycle::Cycle& cycle);
 
     const Application& application_;
@@ -81,10 +98,19 @@ private:
     std::uint32_t last_generation_ = 0;
     std::uint32_t served_generation_ = 0;  ///< the last one that became current
     bool served_ = false;
-    bool listeners_closed_ = false;
+    bool stopping_ = false;
     std::optional<int> exit_code_;
+    ControlServer control_;
+    // Who waits for an answer: for a reload that is still to begin, for the one under way, for the
+    // reopening of logs, for the end.
+    std::vector<std::uint64_t> reload_askers_, reload_watchers_, reopen_askers_, end_askers_;
+    std::vector<std::string> findings_;  ///< what stands in the way of the reload under way
+    Instant started_ = now();
+    process::ServiceManager manager_;
 };
 
+/// Writes each problem of a configuration into a line.
+[[nodiscard]] std::vector<std::string> lines_of(const config::Problems& problems);
 /// Reads the generation's time limits out of its settings.
 [[nodiscard]] Timing timing_of(const config::Settings& settings);
 /// Decides how many workers to run: the configured number, or one for each processor.

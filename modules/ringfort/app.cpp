@@ -77,6 +77,27 @@ cycle::ZoneRequest counters_request() {
             }};
 }
 
+master::Observation observe(const cycle::Cycle& cycle, std::uint32_t row) {
+    for (const cycle::SharedZone& zone : cycle.zones()) {
+        if (zone->name() != worker::counters_zone) continue;
+        const auto counters = worker::Counters::attach(*zone);
+        if (!counters) continue;
+        // A worker may have written anything there.
+        const Instant pulse = worker::moment_of(counters->get(row, worker::Counter::pulse));
+        return {.pulse = std::clamp(pulse, Instant{}, now()),
+                .accepted = counters->get(row, worker::Counter::accepted),
+                .active = counters->get(row, worker::Counter::active),
+                .failed = counters->get(row, worker::Counter::failed)};
+    }
+    return {.pulse = now()};  // of a table that cannot be read nobody's end is inferred
+}
+
+/// How often a worker is to say that it makes progress, so that the watchdog never misses it.
+Milliseconds pulse_interval(const config::Master& settings) {
+    if (settings.watchdog == Milliseconds{0}) return Milliseconds{0};
+    return std::max(settings.watchdog / limits::pulses_per_watchdog, Milliseconds{1});
+}
+
 uring::Backend backend_of(config::Driver driver) {
     switch (driver) {
         case config::Driver::automatic:
@@ -141,6 +162,7 @@ int App::run(int argc, char** argv) {
     auto read = read_command_line(name_, description_, argc, argv);
     if (const int* code = std::get_if<int>(&read)) return *code;
     const CommandLine line = std::get<CommandLine>(std::move(read));
+    if (line.mode == Mode::control) return control(line);
     if (!line.config && !built_in_) {
         fmt::print(stderr, "{}: no configuration: pass one with -c FILE, or see --help\n", name_);
         return 1;
@@ -160,6 +182,8 @@ int App::run(int argc, char** argv) {
             return 0;
         case Mode::signal:
             return signal(line, *parsed);
+        case Mode::control:
+            break;  // done before
     }
     return 1;
 }
@@ -208,6 +232,37 @@ int App::signal(const CommandLine& line, const config::Settings& settings) const
     return 0;
 }
 
+int App::control(const CommandLine& line) const {
+    std::string path = line.socket.value_or("");
+    if (!line.socket) {
+        if (!line.config && !built_in_) {
+            fmt::print(stderr, "{}: pass -c FILE or --socket FILE, so that ctl finds the master\n",
+                       name_);
+            return 1;
+        }
+        const auto parsed = load(line);
+        if (!parsed) {
+            fmt::print(stderr, "{}{}: with --socket FILE, ctl does without a configuration\n",
+                       parsed.problems().text(), name_);
+            return 1;
+        }
+        path = parsed->master.control;
+    }
+    if (path.empty()) {
+        fmt::print(stderr, "{}: {} sets no master.control, by which ctl finds the master\n", name_,
+                   source_name(line));
+        return 1;
+    }
+    const auto answer = master::ask(path, line.order);
+    if (!answer) {
+        fmt::print(stderr, "{}: no answer from a master at {}: {}\n", name_, path,
+                   answer.error().text());
+        return 1;
+    }
+    fmt::print(answer->success ? stdout : stderr, "{}", answer->text);
+    return answer->success ? 0 : 1;
+}
+
 int App::run_worker(master::WorkerStart start) const {
     // The terminal's Ctrl-C reaches the whole group; what the workers do about it is the master's
     // word.
@@ -222,6 +277,7 @@ int App::run_worker(master::WorkerStart start) const {
     worker::Options options{.loop = loop_options(settings),
                             .connections = settings.connections,
                             .accept_backoff = settings.accept_backoff,
+                            .pulse = pulse_interval(start.settings.master),
                             .services = {},
                             .ring_made = [&start] { return drop_privileges(start.credentials); },
                             .signals = signals->fd()};
@@ -234,8 +290,13 @@ master::Application App::application(const CommandLine& line) const {
     master::Application application{
         .name = name_,
         .load = [this, line] { return load(line); },
+        .changes =
+            [this](const config::Settings& before, const config::Settings& after) {
+                return config::changes(before, after, registry_);
+            },
         .zones = {counters_request()},
         .worker = [this](master::WorkerStart start) { return run_worker(std::move(start)); },
+        .observe = observe,
         .serving = {}};
     if (!line.config && built_in_ && !built_in_->hint.empty())
         application.serving = [hint = built_in_->hint](const cycle::Cycle& cycle) {

@@ -79,6 +79,7 @@ private:
     [[nodiscard]] int serve(const CommandLine& line, config::Settings settings) const;
     [[nodiscard]] int test(const std::string& source, config::Settings settings) const;
     [[nodiscard]] int signal(const CommandLine& line, const config::Settings& settings) const;
+    [[nodiscard]] int control(const CommandLine& line) const;
     [[nodiscard]] int run_worker(master::WorkerStart start) const;
     [[nodiscard]] master::Application application(const CommandLine& line) const;
 

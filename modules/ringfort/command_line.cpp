@@ -36,6 +36,21 @@ std::variant<CommandLine, int> read_command_line(std::string_view name,
                        "stop (at once), reopen (log files)")
             ->check(CLI::IsMember({"reload", "quit", "stop", "reopen"}))
             ->type_name("ORDER");
+    auto* control = app.add_subcommand("ctl",
+                                       "Give the running master an order: status, reload, reopen, "
+                                       "quit (drain)\nor stop (at once); and wait for its answer");
+    control->fallthrough();
+    control
+        ->add_option("order", line.order, "status, reload, reopen, quit (drain) or stop (at once)")
+        ->required()
+        ->type_name("ORDER");
+    bool dry_run = false;
+    control->add_flag("--dry-run", dry_run,
+                      "With reload: say what would change, and change nothing");
+    std::string socket;
+    control->add_option("--socket", socket, "The master's control socket; else as configured")
+        ->type_name("FILE");
+    control->excludes(testing)->excludes(printing)->excludes(signalling);
     testing->excludes(printing)->excludes(signalling);
     printing->excludes(signalling);
     try {
@@ -44,7 +59,10 @@ std::variant<CommandLine, int> read_command_line(std::string_view name,
         return app.exit(error) == 0 ? 0 : 1;
     }
     if (!config.empty()) line.config = config;
-    line.mode = test                  ? Mode::test
+    if (!socket.empty()) line.socket = socket;
+    if (dry_run) line.order += " --dry-run";
+    line.mode = control->parsed()     ? Mode::control
+                : test                ? Mode::test
                 : print               ? Mode::print
                 : line.signal.empty() ? Mode::serve
                                       : Mode::signal;

@@ -8,12 +8,14 @@ export module ringfort:command_line;
 // Not exported: how the program was called.
 namespace ringfort {
 
-enum class Mode { serve, test, print, signal };
+enum class Mode { serve, test, print, signal, control };
 
 struct CommandLine {
     Mode mode = Mode::serve;
     std::optional<std::string> config;  ///< -c FILE
     std::string signal;                 ///< -s: reload, quit, stop or reopen
+    std::string order;                  ///< of ctl
+    std::optional<std::string> socket;  ///< of ctl: --socket FILE
 };
 
 /// Reads the command line. Where nothing remains to be done (--help, -V, a mistake), everything was

@@ -134,6 +134,7 @@ Result<void> Worker::start(const channel::Start& message) {
     if (row_ >= counters_->slots())
         return Error{"find the counters", std::errc::argument_out_of_domain};
     counters_->set(row_, Counter::active, 0);  // what a killed predecessor left there
+    if (options_.pulse > Milliseconds{0}) commands_->spawn(beat());
     started_ = true;
     return {};
 }

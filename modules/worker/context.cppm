@@ -1,4 +1,5 @@
 module;
+#include <chrono>
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -18,14 +19,24 @@ enum class Counter : std::uint8_t {
     accepted,  ///< connections, since the zone was made
     active,    ///< connections open now; a gauge
     failed,    ///< connections that ended with an error
+    pulse,     ///< when the worker last made progress, as `pulse_at`
     count
 };
 /// The workers' counters, one row a living worker.
 using Counters = shm::CountersOf<Counter>;
 
+/// Write and read a moment as Counter::pulse has it: nanoseconds of the monotonic clock, which all
+/// processes of a machine share.
+[[nodiscard]] inline std::uint64_t pulse_at(Instant moment) noexcept {
+    return static_cast<std::uint64_t>(std::chrono::nanoseconds{moment.time_since_epoch()}.count());
+}
+[[nodiscard]] inline Instant moment_of(std::uint64_t pulse) noexcept {
+    return Instant{std::chrono::nanoseconds{static_cast<std::int64_t>(pulse)}};
+}
+
 /// The zone of the workers' counters, made by every cycle.
 inline constexpr std::string_view counters_zone = "ringfort.workers";
-inline constexpr std::string_view counters_tag = "counters/1";
+inline constexpr std::string_view counters_tag = "counters/2";
 
 /// What a service sees of the worker it runs in. Outlives every task of the service.
 class Context {

@@ -74,6 +74,12 @@ coro::Task<void> Worker::watch_peer(Peers::Key peer) {
     }
 }
 
+/// Notes again and again that timers are kept and tasks go on, which a loop that is stuck does not.
+coro::Task<void> Worker::beat() {
+    do counters_->set(row_, Counter::pulse, pulse_at(loop_.scheduler().time()));
+    while (co_await loop_.sleep(options_.pulse));
+}
+
 coro::Task<void> Worker::limit_drain(Milliseconds timeout) {
     if (!co_await loop_.sleep(timeout)) co_return;
     log::warning("drain time of {} ms is over: {} connections are cut", timeout.count(),

@@ -28,6 +28,8 @@ struct Options {
     std::uint32_t connections =
         limits::worker_connections;  ///< at once, one more a further listener
     Milliseconds accept_backoff = limits::accept_backoff_ms;
+    /// How often the worker notes that it makes progress, in Counter::pulse; 0: never.
+    Milliseconds pulse{0};
     std::map<std::string, ServiceFactory> services;
     /// Runs when the ring exists and before anything is served: drops privileges.
     std::function<Result<void>()> ring_made = {};

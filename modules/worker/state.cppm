@@ -51,6 +51,7 @@ private:
     coro::Task<void> accept_last();
     coro::Task<void> serve(Service& service, net::Stream peer);
     coro::Task<void> watch_peer(Peers::Key peer);
+    coro::Task<void> beat();
     coro::Task<void> limit_drain(Milliseconds timeout);
 
     void on(const channel::AddListener& message, channel::Fds fds);

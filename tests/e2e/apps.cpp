@@ -22,6 +22,13 @@ std::string choose(const char* variable, const std::string& built) {
 #define RINGFORT_E2E_PROXY_APP ""
 #endif
 
+#ifndef RINGFORT_E2E_SPIN_APP
+#define RINGFORT_E2E_SPIN_APP ""
+#endif
+
+std::string spin_app() {
+    return choose("RINGFORT_E2E_SPIN", RINGFORT_E2E_SPIN_APP);
+}
 std::string echo_app() {
     return choose("RINGFORT_E2E_ECHO", RINGFORT_E2E_ECHO_APP);
 }

@@ -7,5 +7,7 @@ namespace e2e {
 /// environment, else the one of this build. Skip the test when there is neither.
 [[nodiscard]] std::string echo_app();
 [[nodiscard]] std::string proxy_app();
+/// Returns the path of a server that hangs when it is told to: see spin.cpp.
+[[nodiscard]] std::string spin_app();
 
 }  // namespace e2e

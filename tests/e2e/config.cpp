@@ -24,11 +24,16 @@ std::string Config::text() const {
     add(out, "workers", workers);
     add(out, "drain_timeout_ms", drain_timeout_ms);
     add(out, "ready_timeout_ms", ready_timeout_ms);
+    add(out, "kill_timeout_ms", kill_timeout_ms);
+    add(out, "watchdog_ms", watchdog_ms);
     add(out, "respawn_backoff_min_ms", respawn_backoff_min_ms);
     add(out, "open_files", open_files);
     add(out, "pid_file", pid_file);
+    add(out, "control", control);
     add(out, "user", user);
-    if (connections) out += "\n[worker]\n";
+    if (connections || affinity || nice) out += "\n[worker]\n";
+    add(out, "affinity", affinity);
+    add(out, "nice", nice);
     add(out, "connections", connections);
     if (log_target || log_format) out += "\n[log]\n";
     add(out, "target", log_target);

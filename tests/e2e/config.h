@@ -16,10 +16,15 @@ struct Config {
     int workers = 2;
     int drain_timeout_ms = 10'000;
     std::optional<int> ready_timeout_ms;
+    std::optional<int> kill_timeout_ms;
+    std::optional<int> watchdog_ms;
     std::optional<int> respawn_backoff_min_ms;
     std::optional<int> open_files;
     std::optional<int> connections;
+    std::optional<std::string> affinity;
+    std::optional<int> nice;
     std::optional<std::string> pid_file;
+    std::optional<std::string> control;
     std::optional<std::string> user;
     std::optional<std::string> log_target;
     std::optional<std::string> log_format;

@@ -43,6 +43,8 @@ struct Weather {
     std::int64_t crashes_later = 0;
     std::int64_t ignores_drain = 0;
     std::int64_t ignores_terminate = 0;
+    std::int64_t hangs = 0;  ///< once it is ready: it makes no progress, and hears nothing
+    std::int64_t survives_abort = 0;
 };
 
 class Model {
@@ -102,16 +104,28 @@ public:
         if (random_.percent(weather_.never_ready)) return;
         const std::int64_t delay = random_.between(0, 300);
         later(time, delay, ringfort::master::event::WorkerReady{worker}, life);
+        if (random_.percent(weather_.hangs))
+            hangs_from_[worker] = time + Milliseconds{delay + random_.between(0, 10'000)};
         if (random_.percent(weather_.crashes_later))
             later(time, delay + random_.between(0, 15'000), exit, life);
     }
     void drain(WorkerId worker, Milliseconds timeout, Instant time) {
-        if (!lives(worker) || random_.percent(weather_.ignores_drain)) return;
+        if (hears_nothing(worker, time) || random_.percent(weather_.ignores_drain)) return;
         end(worker, random_.between(0, timeout.count()), time);
     }
     void terminate(WorkerId worker, Instant time) {
-        if (!lives(worker) || random_.percent(weather_.ignores_terminate)) return;
+        if (hears_nothing(worker, time) || random_.percent(weather_.ignores_terminate)) return;
         end(worker, random_.between(0, 100), time);
+    }
+    void check_pulse(WorkerId worker, Instant time) {
+        if (!lives(worker)) return;
+        const Instant last = hangs(worker, time) ? hangs_from_.at(worker)
+                                                 : time - Milliseconds{random_.between(0, 10)};
+        at_once_.emplace_back(ringfort::master::event::Pulse{worker, last});
+    }
+    void abort(WorkerId worker, Instant time) {
+        if (lives(worker) && !random_.percent(weather_.survives_abort))
+            end(worker, random_.between(0, 50), time);
     }
     void kill(WorkerId worker, Instant time) {
         if (lives(worker)) end(worker, random_.between(0, 50), time);
@@ -123,6 +137,13 @@ private:
         std::uint64_t life;  ///< of the worker it is about; 0 when about none
     };
 
+    [[nodiscard]] bool hangs(WorkerId worker, Instant time) const {
+        const auto from = hangs_from_.find(worker);
+        return from != hangs_from_.end() && from->second <= time;
+    }
+    [[nodiscard]] bool hears_nothing(WorkerId worker, Instant time) const {
+        return !lives(worker) || hangs(worker, time);
+    }
     void later(Instant time, std::int64_t delay, Event event, std::uint64_t life) {
         pending_.emplace(time + Milliseconds{delay}, Pending{event, life});
     }
@@ -138,6 +159,7 @@ private:
         const auto found =
             lives_.find(std::get<ringfort::master::event::WorkerExited>(event).worker);
         if (found == lives_.end() || found->second != life) return false;
+        hangs_from_.erase(found->first);
         lives_.erase(found);
         return true;
     }
@@ -147,6 +169,7 @@ private:
     std::deque<Event> at_once_;
     std::multimap<Instant, Pending> pending_;
     std::map<WorkerId, std::uint64_t> lives_;  ///< the processes, each with a number of its own
+    std::map<WorkerId, Instant> hangs_from_;
     std::uint64_t last_life_ = 0;
     std::uint32_t last_generation_ = 0;
 };

@@ -67,12 +67,14 @@ public:
     [[nodiscard]] std::uint64_t commits() const { return commits_; }
 
 private:
-    enum class Order { none, drain, terminate, kill };
+    enum class Order { none, drain, terminate, abort, kill };
     struct Worker {  ///< asked for, and not known to be gone
         bool ready = false;
         Order order = Order::none;
         Instant ready_at{};
         Instant ordered_at{};
+        std::optional<Instant> pulse;  ///< as it was told last
+        bool looked_at = false;        ///< its pulse was asked for, and not told yet
         std::set<std::uint32_t> peers;
     };
     struct Generation {
@@ -116,6 +118,12 @@ private:
         Worker& worker = workers_.at(one.worker);
         worker.ready = true;
         worker.ready_at = time_;
+    }
+    void heard(const event::Pulse& one) {
+        const auto found = workers_.find(one.worker);
+        if (found == workers_.end()) return;
+        found->second.pulse = one.last;
+        found->second.looked_at = false;
     }
     void heard(const event::Reload&) {
         if (stopping_)
@@ -198,14 +206,34 @@ private:
     }
     void asked(const action::KillWorker& one) {
         const Worker before = living(one.worker, "a kill");
-        must(before.order == Order::terminate, "a kill of a worker that was not asked to end");
+        must(before.order == Order::terminate || before.order == Order::abort,
+             "a kill of a worker that was not asked to end");
         must(time_ - before.ordered_at >= timing(one.worker).kill_timeout, "a kill too early");
         order(one.worker, Order::kill);
+    }
+    void asked(const action::CheckPulse& one) {
+        Worker& worker = living(one.worker, "a look at the pulse");
+        must(worker.ready, "a look at the pulse of a worker that is not ready");
+        must(worker.order <= Order::drain, "a look at the pulse of a worker that is to end");
+        must(timing(one.worker).watchdog > Milliseconds{0}, "a watchdog that nobody wanted");
+        worker.looked_at = true;
+    }
+    void asked(const action::AbortWorker& one) {
+        const Worker& worker = living(one.worker, "an abort");
+        must(worker.order <= Order::drain, "an abort of a worker that is to end");
+        must(worker.pulse && time_ - *worker.pulse >= timing(one.worker).watchdog,
+             "an abort of a worker that makes progress");
+        Generation& generation = generations_.at(one.worker.generation);
+        if (worker.order == Order::none &&
+            std::min(*worker.pulse, time_) - worker.ready_at >= generation.timing.healthy)
+            generation.failures.erase(one.worker.slot);  // it lived well until it hung
+        order(one.worker, Order::abort);
     }
     void order(WorkerId id, Order what) {
         Worker& worker = living(id, "an order to end");
         must(worker.order < what, "an order to end that was given before");
-        must(stopping_ || !is_current(id) || !worker.ready || worker.order != Order::none,
+        must(stopping_ || !is_current(id) || !worker.ready || worker.order != Order::none ||
+                 what == Order::abort,
              "a serving worker of the current generation is ended");
         worker.order = what;
         worker.ordered_at = time_;
@@ -281,6 +309,13 @@ private:
             must(!at_once_ || worker.order >= Order::terminate,
                  "a stop at once leaves a worker in peace: " + text(id));
             const bool serves = worker.ready && worker.order == Order::none;
+            const Milliseconds watchdog = timing(id).watchdog;
+            if (serves && watchdog > Milliseconds{0}) {
+                const auto deadline = policy_.next_deadline();
+                must(worker.looked_at || (deadline && *deadline - time_ <= watchdog),
+                     "nobody will look at the pulse of " + text(id));
+                needed = true;
+            }
             if (worker.order == Order::kill || serves) continue;
             check_deadline(id);
             needed = true;

@@ -39,6 +39,7 @@ namespace {
 constexpr std::uint64_t seeds = 10'000;
 constexpr int steps = 400;            ///< with events from outside
 constexpr int steps_to_rest = 5'000;  ///< more than any world needs
+constexpr int quiet_steps = 50;       ///< several looks at the pulse of every worker
 
 /// What one world came to; `violation` is empty when all was well.
 struct Outcome {
@@ -46,6 +47,7 @@ struct Outcome {
     std::vector<std::string> diary;
     bool exited = false;
     std::uint64_t commits = 0;
+    std::uint64_t aborts = 0;
 };
 
 class World {
@@ -63,6 +65,7 @@ public:
         outcome.diary = std::move(diary_);
         outcome.exited = observer_.exited();
         outcome.commits = observer_.commits();
+        outcome.aborts = aborts_;
         return outcome;
     }
 
@@ -77,9 +80,25 @@ private:
         }
         for (int i = 0; i < 5 && observer_.exited(); ++i) step(from_outside());
         model_.clear_up();
-        for (int i = 0; i < steps_to_rest; ++i)
+        // Pulses are looked at for ever: when nothing else happens for so long, nothing will.
+        int quiet = 0;
+        for (int i = 0; i < steps_to_rest; ++i) {
+            only_pulses_ = true;
             if (!advance()) return observer_.rest();
+            // What comes at once after a look at a pulse is the pulse.
+            const bool nothing_else = model_.next().value_or(Instant::min()) == Instant::min();
+            quiet = only_pulses_ && nothing_else && !has_deadlines() ? quiet + 1 : 0;
+            if (quiet == quiet_steps) return observer_.rest();
+        }
         throw testing::Violation{"it does not come to rest"};
+    }
+
+    /// Tells whether the policy still has something to do but to look at pulses.
+    bool has_deadlines() const {
+        for (const auto& generation : policy_.status())
+            for (const auto& worker : generation.workers)
+                if (worker.deadline) return true;
+        return false;
     }
 
     testing::Weather weather() {
@@ -91,7 +110,9 @@ private:
                                .crashes_early = chance(),
                                .crashes_later = chance(),
                                .ignores_drain = chance(),
-                               .ignores_terminate = chance()};
+                               .ignores_terminate = chance(),
+                               .hangs = chance(),
+                               .survives_abort = chance()};
         if (random_.percent(5)) drawn.spawn_fails = 100;
         return drawn;
     }
@@ -128,6 +149,13 @@ private:
     void step(const Event& event) {
         const Actions actions = policy_.step(event, time_);
         if (keeps_diary_) write_down(event, actions);
+        const bool about_pulses =
+            (std::holds_alternative<event::Pulse>(event) && actions.empty()) ||
+            (std::holds_alternative<event::Tick>(event) &&
+             std::ranges::all_of(actions, [](const master::Action& one) {
+                 return std::holds_alternative<action::CheckPulse>(one);
+             }));
+        only_pulses_ = only_pulses_ && about_pulses;
         observer_.step(event, actions, time_);
         for (const auto& one : actions) std::visit([this](const auto& it) { carry_out(it); }, one);
     }
@@ -141,7 +169,8 @@ private:
                                     .kill_timeout = ms(1, 300),
                                     .backoff_min = ms(1, 200),
                                     .backoff_max = ms(200, 3'000),
-                                    .healthy = ms(1, 10'000)};
+                                    .healthy = ms(1, 10'000),
+                                    .watchdog = random_.percent(50) ? ms(20, 4'000) : ms(0, 0)};
         model_.build(time_, timing, static_cast<std::uint32_t>(random_.between(1, 4)));
     }
     void carry_out(const action::BuildCycle&) { build(); }
@@ -149,6 +178,11 @@ private:
     void carry_out(const action::DrainWorker& one) { model_.drain(one.worker, one.timeout, time_); }
     void carry_out(const action::TerminateWorker& one) { model_.terminate(one.worker, time_); }
     void carry_out(const action::KillWorker& one) { model_.kill(one.worker, time_); }
+    void carry_out(const action::CheckPulse& one) { model_.check_pulse(one.worker, time_); }
+    void carry_out(const action::AbortWorker& one) {
+        model_.abort(one.worker, time_);
+        ++aborts_;
+    }
     void carry_out(const action::Exit&) {
         if (!model_.nobody_lives()) throw testing::Violation{"an exit while a process lives"};
     }
@@ -156,8 +190,8 @@ private:
 
     void write_down(const Event& event, const Actions& actions) {
         static constexpr std::array names{"cycle built", "cycle failed", "spawn failed", "ready",
-                                          "exited",      "reload",       "reopen",       "drain",
-                                          "terminate",   "tick"};
+                                          "exited",      "pulse",        "reload",       "reopen",
+                                          "drain",       "terminate",    "tick"};
         static_assert(names.size() == std::variant_size_v<Event>);
         std::string about;
         std::visit(
@@ -179,6 +213,8 @@ private:
     testing::Observer observer_{policy_};
     Instant time_{};
     std::vector<std::string> diary_;
+    bool only_pulses_ = true;  ///< since it was set
+    std::uint64_t aborts_ = 0;
     std::int64_t restless_ = random_.between(0, 30);
     std::int64_t stops_ = random_.percent(50) ? random_.between(0, 20) : 0;
     bool keeps_diary_;
@@ -205,17 +241,19 @@ TEST_CASE("a policy in any world keeps its invariants and comes to rest") {
         REQUIRE(World{seed, false}.run().violation.empty());
         return;
     }
-    std::uint64_t exits = 0, commits = 0;
+    std::uint64_t exits = 0, commits = 0, aborts = 0;
     for (std::uint64_t seed = 1; seed <= seeds; ++seed) {
         const Outcome outcome = World{seed, false}.run();
         if (!outcome.violation.empty()) FAIL(story_of(seed));
         exits += outcome.exited ? 1 : 0;
         commits += outcome.commits;
+        aborts += outcome.aborts;
     }
     // Worlds in which nothing happens prove nothing.
     CHECK(exits > seeds / 10);
     CHECK(exits < seeds * 9 / 10);
     CHECK(commits > seeds * 3);
+    CHECK(aborts > seeds / 10);
 }
 
 TEST_CASE("the same seed makes the same world") {

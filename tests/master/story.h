@@ -42,6 +42,12 @@ struct ActionText {
     std::string operator()(const action::KillWorker& one) const {
         return "kill " + text(one.worker);
     }
+    std::string operator()(const action::CheckPulse& one) const {
+        return "check " + text(one.worker);
+    }
+    std::string operator()(const action::AbortWorker& one) const {
+        return "abort " + text(one.worker) + " after " + std::to_string(one.silence.count());
+    }
     std::string operator()(const action::Commit& one) const {
         return "commit " + std::to_string(one.generation);
     }
@@ -80,14 +86,23 @@ public:
                                                      .kill_timeout = Milliseconds{300},
                                                      .backoff_min = Milliseconds{100},
                                                      .backoff_max = Milliseconds{900},
-                                                     .healthy = Milliseconds{10'000}};
+                                                     .healthy = Milliseconds{10'000},
+                                                     .watchdog = Milliseconds{0}};
 
     std::string operator()(const ringfort::master::Event& event) {
         return text(policy_.step(event, time_));
     }
     std::string built(std::uint32_t generation, std::uint32_t workers = 1) {
+        auto its = timing;
+        its.watchdog = watchdog_;
         return (*this)(
-            event::CycleBuilt{.generation = generation, .workers = workers, .timing = timing});
+            event::CycleBuilt{.generation = generation, .workers = workers, .timing = its});
+    }
+    /// Gives the generations built from now on a watchdog.
+    void watch(std::int64_t milliseconds) { watchdog_ = Milliseconds{milliseconds}; }
+    /// Answers that a worker made progress so many milliseconds ago.
+    std::string pulse(std::int64_t ago, std::uint32_t generation = 1, std::uint32_t slot = 0) {
+        return (*this)(event::Pulse{{generation, slot}, time_ - Milliseconds{ago}});
     }
     std::string ready(std::uint32_t generation, std::uint32_t slot = 0) {
         return (*this)(event::WorkerReady{{generation, slot}});
@@ -125,6 +140,7 @@ public:
 
 private:
     ringfort::master::Policy policy_;
+    Milliseconds watchdog_{0};
     ringfort::Instant time_{std::chrono::hours{1}};
 };
 

@@ -8,6 +8,7 @@
 #include <map>
 #include <sstream>
 
+#include "citations.h"
 #include "documentation.h"
 #include "imports.h"
 #include "layout.h"
@@ -159,6 +160,17 @@ TEST_CASE("tests are named after what they test") {
         for (const auto& file : layer->second.sources) concepts.insert(file.stem());
         append(findings, check_test_name(source, concepts));
     }
+    require_none(findings);
+}
+
+TEST_CASE("every test that a document cites exists") {
+    std::set<std::string> titles;
+    for (const auto& source : tree())
+        if (source.path.starts_with("tests/") && is_cpp(source)) titles.merge(test_titles(source));
+    Findings findings;
+    for (const auto& source : tree())
+        if (source.path == "docs/reference/parity.md")
+            append(findings, check_citations(source, titles));
     require_none(findings);
 }
 

@@ -1,0 +1,167 @@
+module;
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <iterator>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+module ringfort.master;
+
+import ringfort.base;
+import ringfort.cycle;
+import ringfort.process;
+
+namespace ringfort::master {
+namespace {
+
+constexpr std::string_view known = "status, reload, reload --dry-run, reopen, quit, stop";
+
+std::string_view name_of(GenerationPhase phase) {
+    switch (phase) {
+        case GenerationPhase::starting:
+            return "starts";
+        case GenerationPhase::current:
+            return "serves";
+        case GenerationPhase::leaving:
+            return "leaves";
+    }
+    return "";
+}
+
+std::string_view name_of(WorkerState state) {
+    switch (state) {
+        case WorkerState::none:
+            return "none";
+        case WorkerState::backing_off:
+            return "backing off";
+        case WorkerState::starting:
+            return "starting";
+        case WorkerState::ready:
+            return "ready";
+        case WorkerState::draining:
+            return "draining";
+        case WorkerState::terminating:
+            return "terminating";
+        case WorkerState::aborting:
+            return "aborting";
+        case WorkerState::killed:
+            return "killed";
+    }
+    return "";
+}
+
+std::string seconds(Instant::duration duration) {
+    return fmt::format("{:.1f} s", std::chrono::duration<double>{duration}.count());
+}
+
+/// What somebody else has written, as a terminal may have it.
+std::string printable(std::string_view foreign) {
+    std::string text;
+    for (const char c : foreign) text += c >= ' ' && c <= '~' ? c : '?';
+    return text;
+}
+
+}  // namespace
+
+void Master::obey(const std::vector<ControlRequest>& requests) {
+    for (const auto& [client, sender, order] : requests) {
+        if (order == "status") {
+            control_.answer(client, {.success = true, .text = status()}, now());
+            continue;
+        }
+        log::info("order \"{}\" from process {}", printable(order), sender);
+        if (order == "reload --dry-run") {
+            control_.answer(client, rehearse(), now());
+        } else if (order == "reload") {
+            reload_askers_.push_back(client);
+            raise(event::Reload{});
+        } else if (order == "reopen") {
+            reopen_askers_.push_back(client);
+            raise(event::Reopen{});
+        } else if (order == "quit") {
+            end_askers_.push_back(client);
+            raise(event::Drain{});
+        } else if (order == "stop") {
+            end_askers_.push_back(client);
+            raise(event::Terminate{});
+        } else {
+            control_.answer(client,
+                            {.success = false,
+                             .text = fmt::format("no order is called \"{}\"; there are {}",
+                                                 printable(order), known)},
+                            now());
+        }
+    }
+}
+
+/// Answers all of them, once.
+void Master::answer(std::vector<std::uint64_t>& clients, bool success, const std::string& text) {
+    for (const std::uint64_t client : std::exchange(clients, {}))
+        control_.answer(client, {.success = success, .text = text}, now());
+}
+
+/// Tells those who wait for the reload under way what stands in its way.
+void Master::answer_reload() {
+    answer(reload_watchers_, false, fmt::format("{}", fmt::join(findings_, "\n")));
+    if (served_ && !policy_.stopping())
+        manager_.ready(fmt::format("generation {} serves on; the last reload failed: {}",
+                                   served_generation_, findings_.front()));
+}
+
+/// Tells those whose reload will not begin any more.
+void Master::refuse_reloads() {
+    answer(reload_askers_, false, "the master is stopping");
+}
+
+/// Keeps what stands in the way of the reload under way.
+void Master::note_finding(std::string line) {
+    if (findings_.size() < limits::max_findings) findings_.push_back(std::move(line));
+}
+
+/// Keeps what a new worker says or dies of. It may be hostile.
+void Master::note_of_worker(WorkerId id, std::string_view what) {
+    if (id.generation > served_generation_ && !generations_.at(id.generation).abandoned)
+        note_finding(fmt::format("worker slot {}: {}", id.slot, printable(what)));
+}
+
+/// Says what there is, a line for each generation and each worker.
+std::string Master::status() const {
+    std::string text =
+        fmt::format("{}: master {}, up {}{}\n", application_.name, ::getpid(),
+                    seconds(now() - started_), policy_.stopping() ? ", stopping" : "");
+    for (const GenerationStatus& generation : policy_.status()) {
+        fmt::format_to(std::back_inserter(text), "generation {} {}\n", generation.number,
+                       name_of(generation.phase));
+        for (std::uint32_t slot = 0; slot < generation.workers.size(); ++slot) {
+            const WorkerStatus& worker = generation.workers[slot];
+            auto out = fmt::format_to(std::back_inserter(text), "  worker {}: {} for {}", slot,
+                                      name_of(worker.state), seconds(now() - worker.since));
+            if (worker.state == WorkerState::backing_off)
+                fmt::format_to(out, ", spawned again in {}", seconds(*worker.deadline - now()));
+            if (worker.failures > 0)
+                fmt::format_to(out, ", failures in a row: {}", worker.failures);
+            const WorkerProcess* process = roster_.find({generation.number, slot});
+            if (process != nullptr) {
+                const Observation seen =
+                    application_.observe(*generations_.at(generation.number).cycle, process->row);
+                fmt::format_to(out, ", process {}, {} connections, {} accepted, {} failed",
+                               process->process.pid, seen.active, seen.accepted, seen.failed);
+            }
+            text += '\n';
+        }
+    }
+    return text;
+}
+
+}  // namespace ringfort::master

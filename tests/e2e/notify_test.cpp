@@ -1,0 +1,92 @@
+// A service manager, as systemd is one, and what it is told by a server.
+#include <poll.h>
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include <array>
+#include <catch2/catch_test_macros.hpp>
+#include <chrono>
+#include <cstdlib>
+#include <cstring>
+#include <optional>
+#include <string>
+
+#include "apps.h"
+#include "child.h"
+#include "config.h"
+#include "connection.h"
+#include "deadline.h"
+#include "files.h"
+#include "owned_fd.h"
+#include "server.h"
+
+namespace e2e {
+namespace {
+
+/// Its socket, in the environment of what is started while it lives.
+class Manager {
+public:
+    explicit Manager(const std::string& path)
+        : fd_{::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)} {
+        sockaddr_un address{};
+        address.sun_family = AF_UNIX;
+        REQUIRE(path.size() < sizeof address.sun_path);
+        std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
+        REQUIRE(::bind(fd_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) ==
+                0);
+        ::setenv("NOTIFY_SOCKET", path.c_str(), 1);
+        ::setenv("WATCHDOG_USEC", "2000000", 1);
+    }
+    ~Manager() {
+        ::unsetenv("NOTIFY_SOCKET");
+        ::unsetenv("WATCHDOG_USEC");
+    }
+    Manager(const Manager&) = delete;
+
+    /// Returns the next message but signs of life; empty when none comes in time.
+    [[nodiscard]] std::string next() const {
+        const auto deadline = later();
+        std::string message;
+        do message = any();
+        while (message == "WATCHDOG=1" && !deadline.expired());
+        return message;
+    }
+    [[nodiscard]] std::string any() const {
+        pollfd polled{fd_.get(), POLLIN, 0};
+        if (::poll(&polled, 1, 5'000) != 1) return "";
+        std::array<char, 4'096> bytes{};
+        const ssize_t count = ::recv(fd_.get(), bytes.data(), bytes.size(), 0);
+        return {bytes.data(), static_cast<std::size_t>(count < 0 ? 0 : count)};
+    }
+
+private:
+    OwnedFd fd_;
+};
+
+TEST_CASE("a service manager learns of readiness, reloads, failures, life and the end") {
+    const std::string app = echo_app();
+    const TempDir dir;
+    const Manager manager{dir.file("notify")};
+    Server server{app, Config{}, dir};
+    CHECK(manager.next() == "READY=1\nSTATUS=generation 1 serves, 2 workers");
+    server.reload();
+    CHECK(manager.next().starts_with("RELOADING=1\nMONOTONIC_USEC="));
+    CHECK(manager.next() == "READY=1\nSTATUS=generation 2 serves, 2 workers");
+    const std::string good = read_file(server.config_path());
+    server.write_config("[master]\nworkers = 0\n");
+    static_cast<void>(server.reload_expecting_failure());
+    CHECK(manager.next().starts_with("RELOADING=1\n"));
+    const std::string failed = manager.next();
+    CHECK(failed.starts_with("READY=1\nSTATUS=generation 2 serves on; the last reload failed: "));
+    CHECK(failed.find('\n', failed.find('\n') + 1) == std::string::npos);
+    CHECK(manager.any() == "WATCHDOG=1");
+    CHECK(manager.any() == "WATCHDOG=1");
+    Connection::to(server.at("echo")).echo("hello");
+    server.signal(SIGTERM);
+    CHECK(manager.next() == "STOPPING=1");
+    CHECK(server.wait()->code() == 0);
+}
+
+}  // namespace
+}  // namespace e2e
