@@ -35,11 +35,15 @@ char* follow(char* end, std::span<char* const> strings) {
 }
 
 char** copy(std::span<char* const> strings) {
+    std::size_t bytes = 0;
+    for (const char* text : strings) bytes += std::strlen(text) + 1;
+    // In one piece, which stays whatever becomes of the pointers: unsetenv(3) drops some.
+    char* end = new char[bytes];
     auto** copies = new char*[strings.size() + 1];
     for (std::size_t i = 0; i < strings.size(); ++i) {
         const std::size_t size = std::strlen(strings[i]) + 1;
-        copies[i] = new char[size];
-        std::memcpy(copies[i], strings[i], size);
+        copies[i] = static_cast<char*>(std::memcpy(end, strings[i], size));
+        end += size;
     }
     copies[strings.size()] = nullptr;
     return copies;
