@@ -64,7 +64,9 @@ TEST_CASE("a reload of a bad file reports file, line and column and changes noth
     CHECK(refuse(server, wrong_type).find(place(wrong_type, "connections")) != std::string::npos);
 
     const std::string two = "[worker]\nconections = 5\nnonsense = 1\n" + good.text();
-    const std::string both = refuse(server, two);
+    const std::size_t mark = server.log().mark();
+    const std::string first = refuse(server, two);
+    const std::string both = first + server.log().wait_for(place(two, "nonsense"), mark);
     INFO(both);
     CHECK(both.find(place(two, "conections")) != std::string::npos);
     CHECK(both.find(place(two, "nonsense")) != std::string::npos);
