@@ -223,11 +223,12 @@ void Master::carry_out(const action::Commit& action) {
         if (number < action.generation) other.cycle->close_listeners();
     served_generation_ = action.generation;
     const std::uint32_t workers = worker_count(cycle.settings());
-    manager_.ready(fmt::format("generation {} serves, {} workers", action.generation, workers));
+    const std::string serves =
+        fmt::format("generation {} serves, {} workers", action.generation, workers);
+    manager_.ready(serves);
     if (std::exchange(served_, true)) {
-        log::info("reload: generation {} serves, {} workers", action.generation, workers);
-        return answer(reload_watchers_, true,
-                      fmt::format("generation {} serves, {} workers", action.generation, workers));
+        log::info("reload: {}", serves);
+        return answer(reload_watchers_, true, serves);
     }
     log::info("ready: generation {}, {} workers", action.generation, workers);
     if (application_.serving) application_.serving(cycle);

@@ -27,6 +27,14 @@ import ringfort.process;
 namespace ringfort::master {
 namespace {
 
+std::string user_obstacle(const config::Master& master, const Error& error) {
+    return "master.user " + master.user + ": " + error.text() + ".";
+}
+
+std::string control_obstacle(const config::Master& master, const Error& error) {
+    return "control socket " + master.control + ": " + error.text() + ".";
+}
+
 std::string pid_file_obstacle(const std::string& path, const Error& error) {
     if (!error.is(std::errc::device_or_resource_busy))
         return "pid file " + path + ": " + error.text() + ".";
@@ -55,12 +63,11 @@ Result<std::optional<process::Credentials>> find_credentials(const config::Maste
 std::vector<std::string> obstacles_of(const config::Master& master) {
     std::vector<std::string> obstacles;
     if (const auto credentials = find_credentials(master); !credentials)
-        obstacles.push_back("master.user " + master.user + ": " + credentials.error().text() + ".");
+        obstacles.push_back(user_obstacle(master, credentials.error()));
     const bool pid_file = !master.pid_file.empty() && !folder_is_open(master.pid_file);
     if (pid_file) obstacles.push_back(pid_file_obstacle(master.pid_file, Error::last("access")));
     if (!master.control.empty() && !folder_is_open(master.control))
-        obstacles.push_back("control socket " + master.control + ": " +
-                            Error::last("access").text() + ".");
+        obstacles.push_back(control_obstacle(master, Error::last("access")));
     return obstacles;
 }
 
@@ -150,8 +157,7 @@ std::vector<std::string> Master::prepare(Generation& generation, const config::S
     if (credentials)
         generation.credentials = *std::move(credentials);
     else
-        obstacles.push_back("master.user " + settings.master.user + ": " +
-                            credentials.error().text() + ".");
+        obstacles.push_back(user_obstacle(settings.master, credentials.error()));
     const std::string& path = settings.master.pid_file;
     if (!path.empty() && (!pid_file_ || pid_file_->path() != path)) {
         auto file = process::PidFile::create(path);
@@ -166,7 +172,7 @@ std::vector<std::string> Master::prepare(Generation& generation, const config::S
         if (door)
             generation.new_control = *std::move(door);
         else
-            obstacles.push_back("control socket " + control + ": " + door.error().text() + ".");
+            obstacles.push_back(control_obstacle(settings.master, door.error()));
     }
     return obstacles;
 }

@@ -17,15 +17,6 @@
 namespace e2e {
 namespace {
 
-/// Returns the value of a line of /proc/PID/status.
-std::string status_of(pid_t pid, const std::string& key) {
-    const std::string text = read_file("/proc/" + std::to_string(pid) + "/status");
-    const auto at = text.find("\n" + key + ":\t");
-    if (at == std::string::npos) return "";
-    const auto begin = at + key.size() + 3;
-    return text.substr(begin, text.find('\n', begin) - begin);
-}
-
 TEST_CASE("a worker keeps to its processor and its priority") {
     const std::string app = echo_app();
     const TempDir dir;

@@ -20,19 +20,6 @@
 namespace e2e {
 namespace {
 
-/// Returns what follows `name` in /proc/PID/status, its words parted by one space.
-std::string status_of(pid_t pid, const std::string& name) {
-    std::istringstream lines{read_file("/proc/" + std::to_string(pid) + "/status")};
-    for (std::string line; std::getline(lines, line);) {
-        if (!line.starts_with(name + ":")) continue;
-        std::istringstream words{line.substr(name.size() + 1)};
-        std::string result;
-        for (std::string word; words >> word;) result += (result.empty() ? "" : " ") + word;
-        return result;
-    }
-    return "no such line";
-}
-
 TEST_CASE("workers run as master.user without any privilege, and still serve and log") {
     if (::geteuid() != 0) SKIP("only root can become another user");
     const std::string app = echo_app();

@@ -115,4 +115,16 @@ std::set<std::uint64_t> socket_inodes(pid_t pid) {
     return result;
 }
 
+std::string status_of(pid_t pid, const std::string& name) {
+    std::istringstream lines{read_file("/proc/" + std::to_string(pid) + "/status")};
+    for (std::string line; std::getline(lines, line);) {
+        if (!line.starts_with(name + ":")) continue;
+        std::istringstream words{line.substr(name.size() + 1)};
+        std::string result;
+        for (std::string word; words >> word;) result += (result.empty() ? "" : " ") + word;
+        return result;
+    }
+    return "no such line";
+}
+
 }  // namespace e2e

@@ -17,6 +17,8 @@ namespace e2e {
 /// Returns user and system time together, to the clock tick (10 ms).
 [[nodiscard]] std::uint64_t cpu_time_ms(pid_t pid);
 [[nodiscard]] std::uint64_t resident_kib(pid_t pid);
+/// Returns what follows `name` in /proc/PID/status, its words parted by one space.
+[[nodiscard]] std::string status_of(pid_t pid, const std::string& name);
 /// Returns what each open descriptor leads to, as readlink(2) of /proc/PID/fd says.
 [[nodiscard]] std::vector<std::string> open_files(pid_t pid);
 /// Returns the inodes of the process's sockets.
