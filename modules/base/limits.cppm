@@ -25,6 +25,13 @@ inline constexpr Milliseconds respawn_healthy_ms{
     10'000};                                         ///< alive this long: back-off starts anew
 inline constexpr std::uint32_t max_generations = 4;  ///< living at once, draining ones included
 
+/// Building a cycle in a process of its own, and the upgrade to another binary.
+inline constexpr Milliseconds build_timeout_ms{60'000};
+inline constexpr Milliseconds upgrade_timeout_ms{60'000};
+inline constexpr Milliseconds inherit_timeout_ms{5'000};  ///< to be told by the predecessor
+inline constexpr Milliseconds orphan_grace_ms{5'000};     ///< of a worker whose master has died
+inline constexpr Milliseconds orphan_check_ms{50};        ///< whether a sibling was taken over
+
 /// The control socket: who is connected at a time, what one may ask, how long one may take to ask
 /// and to read the answer.
 inline constexpr std::uint32_t control_clients = 16;
@@ -120,6 +127,9 @@ inline constexpr std::uint32_t messages_per_turn = 64;  ///< the master reads of
 inline constexpr Milliseconds channel_retry_ms{10};     ///< after ENOBUFS, ENOMEM, ETOOMANYREFS
 inline constexpr std::size_t max_service_name_bytes = 63;
 inline constexpr std::size_t max_failure_text_bytes = 1'024;
+inline constexpr std::size_t max_text_bytes = 3'072;     ///< of a part of a text, or a path
+inline constexpr std::size_t max_user_name_bytes = 255;  ///< LOGIN_NAME_MAX, less the NUL
+inline constexpr std::size_t max_user_groups = 512;      ///< in one message
 
 /// Shared memory: the size of a zone, its names, and the columns of a table of counters.
 inline constexpr std::uint32_t max_counter_rows = max_workers * max_generations;

@@ -13,4 +13,5 @@ export module ringfort.channel;
 export import :endpoint;
 export import :fds;
 export import :message;
+export import :pass;
 export import :wire;

@@ -5,6 +5,7 @@ module;
 #include <string>
 #include <string_view>
 #include <variant>
+#include <vector>
 export module ringfort.channel:message;
 
 import ringfort.base;
@@ -30,7 +31,8 @@ struct AddListener {
     friend bool operator==(const AddListener&, const AddListener&) = default;
 };
 
-/// Gives a worker a shared-memory zone, before `Start`. Carries 1 fd: the zone's sealed memfd.
+/// Gives a worker a shared-memory zone, before `Start`, or offers one to a master. Carries 1 fd:
+/// the zone's sealed memfd.
 struct AddZone {
     static constexpr Kind kind{"add_zone", 1, 1};
     std::string name;  ///< 1 to `limits::max_zone_name_bytes` bytes, no NUL
@@ -127,10 +129,79 @@ struct Hello {
     friend bool operator==(const Hello&, const Hello&) = default;
 };
 
+// To a master, from a process that builds a cycle for it or from the master it is to succeed.
+
+/// What a text is of.
+enum class TextUse : std::uint8_t {
+    configuration,  ///< a file, as it was read
+    finding,        ///< a line about a build: an obstacle, or what would change
+};
+
+/// Passes a listening socket on. Carries 1 fd.
+struct OfferListener {
+    static constexpr Kind kind{"offer_listener", 1, 1};
+    bool control = false;  ///< the control socket, not a service's
+    Address configured;    ///< what it was opened for; the kernel may have picked the port
+    friend bool operator==(const OfferListener&, const OfferListener&) = default;
+};
+
+/// What a file is for.
+enum class FileUse : std::uint8_t { log, pid_file };
+
+/// Passes an open file on. Carries 1 fd; none for a log that is standard error.
+struct OfferFile {
+    static constexpr Kind kind{"offer_file", 0, 1};
+    FileUse use = FileUse::log;
+    std::string path;  ///< 1 to `limits::max_text_bytes` bytes, no NUL
+    friend bool operator==(const OfferFile&, const OfferFile&) = default;
+};
+
+/// A part of a text; the parts of one use make the whole, in order. No fds.
+struct Text {
+    static constexpr Kind kind{"text"};
+    TextUse use = TextUse::finding;
+    bool last = false;  ///< of this text
+    std::string part;   ///< up to `limits::max_text_bytes` of any bytes
+    friend bool operator==(const Text&, const Text&) = default;
+};
+
+/// The user that workers run as. Sent again for every further `limits::max_user_groups`. No fds.
+struct User {
+    static constexpr Kind kind{"user"};
+    std::string name;  ///< 1 to `limits::max_user_name_bytes` bytes, no NUL
+    std::uint32_t uid = 0;
+    std::uint32_t gid = 0;
+    std::vector<std::uint32_t> groups;  ///< more of them; up to `limits::max_user_groups`
+    friend bool operator==(const User&, const User&) = default;
+};
+
+/// Tells a successor where to go on. No fds.
+struct Succession {
+    static constexpr Kind kind{"succession"};
+    std::uint32_t generation = 0;  ///< the last one there was
+    bool rows_from_top = false;    ///< take rows of counters from the end of the table
+    friend bool operator==(const Succession&, const Succession&) = default;
+};
+
+/// Names a row of counters that a worker of the predecessor uses, until that one has gone. No fds.
+struct TakenRow {
+    static constexpr Kind kind{"taken_row"};
+    std::uint32_t row = 0;  ///< below `limits::max_counter_rows`
+    friend bool operator==(const TakenRow&, const TakenRow&) = default;
+};
+
+/// Says that all of it has been said, and whether it is good. No fds.
+struct Done {
+    static constexpr Kind kind{"done"};
+    bool success = false;
+    friend bool operator==(const Done&, const Done&) = default;
+};
+
 /// Everything one process may tell another. The position of a type is its number on the wire:
 /// append only; any other change to types or fields raises `protocol_version`.
 using Message = std::variant<AddListener, AddZone, Start, Drain, Terminate, ReopenLogs, OpenPeer,
-                             ClosePeer, Ready, Failed, Draining, Hello>;
+                             ClosePeer, Ready, Failed, Draining, Hello, OfferListener, OfferFile,
+                             Text, User, Succession, TakenRow, Done>;
 
 /// Describes the type of `message`.
 [[nodiscard]] Kind kind(const Message& message) noexcept;

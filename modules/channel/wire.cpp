@@ -60,6 +60,17 @@ public:
         number(static_cast<std::uint32_t>(value.count()));
     }
     void size(Bytes value) { number(value.count); }
+    void flag(bool value) { number(static_cast<std::uint8_t>(value)); }
+    template <class E>
+    void choice(E value, E last) {
+        check(value <= last);
+        number(static_cast<std::uint8_t>(value));
+    }
+    void numbers(const std::vector<std::uint32_t>& values, std::size_t most) {
+        check(values.size() <= most);
+        number(static_cast<std::uint16_t>(values.size()));
+        bytes(values.data(), values.size() * sizeof values[0]);
+    }
     void error_number(int value) { number(static_cast<std::uint32_t>(value)); }
     void address(const Address& value) {
         number(static_cast<std::uint16_t>(value.size()));
@@ -103,6 +114,26 @@ public:
         value = Milliseconds{count};
     }
     void size(Bytes& value) { number(value.count); }
+    void flag(bool& value) {
+        std::uint8_t byte = 0;
+        number(byte);
+        check(byte <= 1);
+        value = byte == 1;
+    }
+    template <class E>
+    void choice(E& value, E last) {
+        std::uint8_t byte = 0;
+        number(byte);
+        check(byte <= static_cast<std::uint8_t>(last));
+        value = good_ ? static_cast<E>(byte) : E{};
+    }
+    void numbers(std::vector<std::uint32_t>& values, std::size_t most) {
+        std::uint16_t count = 0;
+        number(count);
+        check(count <= most && count * sizeof values[0] <= rest_.size());
+        values.resize(good_ ? count : 0);
+        bytes(values.data(), values.size() * sizeof values[0]);
+    }
     void error_number(int& value) {
         std::uint32_t count = 0;
         number(count);
@@ -230,6 +261,51 @@ void fields(A& archive, typename A::template Of<Draining> message) {
 template <class A>
 void fields(A& archive, typename A::template Of<Hello> message) {
     worker(archive, message);
+}
+
+template <class A>
+void fields(A& archive, typename A::template Of<OfferListener> message) {
+    archive.flag(message.control);
+    archive.address(message.configured);
+    archive.check(is_listening_address(message.configured));
+}
+
+template <class A>
+void fields(A& archive, typename A::template Of<OfferFile> message) {
+    archive.choice(message.use, FileUse::pid_file);
+    name(archive, message.path, limits::max_text_bytes);
+}
+
+template <class A>
+void fields(A& archive, typename A::template Of<Text> message) {
+    archive.choice(message.use, TextUse::finding);
+    archive.flag(message.last);
+    archive.string(message.part, limits::max_text_bytes);
+}
+
+template <class A>
+void fields(A& archive, typename A::template Of<User> message) {
+    name(archive, message.name, limits::max_user_name_bytes);
+    archive.number(message.uid);
+    archive.number(message.gid);
+    archive.numbers(message.groups, limits::max_user_groups);
+}
+
+template <class A>
+void fields(A& archive, typename A::template Of<Succession> message) {
+    archive.number(message.generation);
+    archive.flag(message.rows_from_top);
+}
+
+template <class A>
+void fields(A& archive, typename A::template Of<TakenRow> message) {
+    archive.number(message.row);
+    archive.check(message.row < limits::max_counter_rows);
+}
+
+template <class A>
+void fields(A& archive, typename A::template Of<Done> message) {
+    archive.flag(message.success);
 }
 
 template <class M>

@@ -13,6 +13,7 @@ module;
 #include <string_view>
 #include <system_error>
 #include <utility>
+#include <variant>
 #include <vector>
 module ringfort.config;
 
@@ -59,7 +60,7 @@ int read_all(RawFd fd, std::string& out) {
 
 }  // namespace
 
-Parsed load(const std::string& path, const Registry& registry) {
+Read read(const std::string& path) {
     if (path.empty() || path.find('\0') != path.npos) return failed(path, ENOENT);
     // A FIFO that nobody writes to reads as empty instead of stopping a master at its reload.
     const Fd file{::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK)};
@@ -67,7 +68,13 @@ Parsed load(const std::string& path, const Registry& registry) {
     (void)::fcntl(file.get(), F_SETFL, ::fcntl(file.get(), F_GETFL) & ~O_NONBLOCK);
     Source source{path, {}};
     if (const int error = read_all(file.get(), source.text); error != 0) return failed(path, error);
-    return parse(source, registry);
+    return source;
+}
+
+Parsed load(const std::string& path, const Registry& registry) {
+    const Read text = read(path);
+    if (const auto* problems = std::get_if<Problems>(&text)) return *problems;
+    return parse(std::get<Source>(text), registry);
 }
 
 }  // namespace ringfort::config

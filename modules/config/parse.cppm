@@ -35,8 +35,14 @@ private:
 /// it are left as they are written. Never fails in another way than by problems.
 Parsed parse(const Source& source, const Registry& registry);
 
+/// The text of a file, or what keeps it from being read.
+using Read = std::variant<Source, Problems>;
+
 /// Reads a configuration file of up to limits::max_config_size. Blocks as reading a file does
 /// (for ever on a pipe nobody writes to). What read(2) or open(2) report becomes a problem.
+[[nodiscard]] Read read(const std::string& path);
+
+/// Reads a configuration file and parses it.
 Parsed load(const std::string& path, const Registry& registry);
 
 }  // namespace ringfort::config

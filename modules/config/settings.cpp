@@ -143,6 +143,14 @@ Table<Master> master_schema() {
         .field("watchdog_ms", &Master::watchdog,
                "a worker that makes no progress for so long is aborted and respawned; 0: never", {},
                zero_or_long_enough)
+        .field("build_timeout_ms", &Master::build_timeout,
+               "how long reading, looking up and binding may take at a reload; then it is given up",
+               {.min = 1})
+        .field("upgrade_timeout_ms", &Master::upgrade_timeout,
+               "the new binary of an upgrade serves within this, or the upgrade is undone",
+               {.min = 1})
+        .field("orphan_grace_ms", &Master::orphan_grace,
+               "how long workers serve on when the master has died, if there is a control socket")
         .field("respawn_backoff_min_ms", &Master::respawn_backoff_min,
                "wait before the first respawn of a worker that died; doubles every time",
                {.min = 1})

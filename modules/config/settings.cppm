@@ -59,6 +59,9 @@ struct Master {
     Milliseconds ready_timeout = limits::ready_timeout_ms;
     Milliseconds kill_timeout = limits::kill_timeout_ms;
     Milliseconds watchdog = limits::watchdog_ms;  ///< 0: none
+    Milliseconds build_timeout = limits::build_timeout_ms;
+    Milliseconds upgrade_timeout = limits::upgrade_timeout_ms;
+    Milliseconds orphan_grace = limits::orphan_grace_ms;
     Milliseconds respawn_backoff_min = limits::respawn_backoff_min_ms;
     Milliseconds respawn_backoff_max = limits::respawn_backoff_max_ms;
     Milliseconds respawn_healthy = limits::respawn_healthy_ms;

@@ -11,4 +11,5 @@ export import :changes;
 export import :listener;
 export import :log_file;
 export import :snapshot;
+export import :stock;
 export import :zones;

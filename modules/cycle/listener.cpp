@@ -91,6 +91,18 @@ Result<std::shared_ptr<Listener>> Listener::open(const config::Listener& setting
     return listener;
 }
 
+Result<std::shared_ptr<Listener>> Listener::adopt(Fd socket, const Address& configured) {
+    int listens = 0;
+    socklen_t size = sizeof listens;
+    if (::getsockopt(socket.get(), SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) != 0)
+        return Error::last("getsockopt(SO_ACCEPTCONN)");
+    if (listens == 0) return Error{"adopt a listener", EINVAL};
+    RF_LET(const Address bound, Address::of_socket(socket.get()));
+    std::shared_ptr<Listener> listener{new Listener{std::move(socket), configured, bound}};
+    listener->disown();
+    return listener;
+}
+
 Listener::Listener(Fd socket, const Address& configured, const Address& bound) noexcept
     : socket_{std::move(socket)}, configured_{configured}, bound_{bound}, owner_{::getpid()} {
     struct stat status{};
@@ -107,6 +119,10 @@ bool Listener::file_is_ours() const noexcept {
     struct stat status{};
     return !bound_.path().empty() && ::stat(bound_.path().c_str(), &status) == 0 &&
            status.st_dev == device_ && status.st_ino == inode_;
+}
+
+void Listener::own() noexcept {
+    owner_ = ::getpid();
 }
 
 void Listener::update(const config::Listener& settings) const {

@@ -12,7 +12,8 @@ import ringfort.config;
 export namespace ringfort::cycle {
 
 /// A listening socket: shared by the cycles that have it, closed with the last of them. The socket
-/// file of a unix listener is removed then too, but only by the process that made it.
+/// file of a unix listener is removed then too, but only by the process that owns it: who made it,
+/// until it is passed on.
 class Listener {
 public:
     /// Opens, binds and listens. A stale socket file, whose server has died, is replaced. Blocks
@@ -20,6 +21,11 @@ public:
     /// killed ring is released a little late. Errors: EADDRINUSE when somebody listens there,
     /// EACCES, EADDRNOTAVAIL and the others of bind(2) and listen(2).
     [[nodiscard]] static Result<std::shared_ptr<Listener>> open(const config::Listener& settings);
+    /// Takes a listening socket over that another process has opened for `configured`. Until `own`
+    /// it leaves the socket file to that process. Errors: EINVAL for what does not listen; those of
+    /// getsockname(2).
+    [[nodiscard]] static Result<std::shared_ptr<Listener>> adopt(Fd socket,
+                                                                 const Address& configured);
     Listener(Listener&&) = delete;
     ~Listener();
 
@@ -33,6 +39,10 @@ public:
     [[nodiscard]] bool reachable() const noexcept {
         return bound_.path().empty() || file_is_ours();
     }
+    /// Makes this process the one that removes the socket file, or makes it leave the file to the
+    /// process that the socket was passed to.
+    void own() noexcept;
+    void disown() noexcept { owner_ = -1; }
     /// Applies what may change while the socket stays: the backlog and the mode of the file.
     /// What fails is logged and left as it was.
     void update(const config::Listener& settings) const;

@@ -4,6 +4,7 @@ module;
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -39,25 +40,38 @@ std::string obstacle(std::string_view what, const Error& error) {
 
 }  // namespace
 
-Built Cycle::build(config::Settings settings, std::uint32_t generation, const Cycle* old,
+Built Cycle::build(config::Settings settings, std::uint32_t generation, Stock stock,
                    const std::vector<ZoneRequest>& requests, AddressInUse in_use) {
     Built built;
     std::unique_ptr<Cycle> cycle{new Cycle{std::move(settings), generation}};
-    if (auto file = open_log(cycle->settings_.log.target); file)
-        cycle->log_file_ = *std::move(file);
-    else
-        built.obstacles.push_back(obstacle("log " + cycle->settings_.log.target, file.error()));
-    cycle->take_zones(old, requests, built.obstacles);
-    cycle->take_listeners(old, in_use, built.obstacles);
+    cycle->take_log(std::move(stock.log), built.obstacles);
+    cycle->take_zones(stock.zones, requests, built.obstacles);
+    cycle->take_listeners(std::move(stock.listeners), in_use, built.obstacles);
     if (built.obstacles.empty()) built.cycle = std::move(cycle);
     return built;
 }
 
-void Cycle::take_listeners(const Cycle* old, AddressInUse in_use,
+Stock Cycle::stock() const {
+    Stock stock{.listeners = {}, .zones = zones_, .log = {}};
+    for (const Binding& binding : bindings_)
+        if (binding.listener->reachable())
+            stock.listeners.push_back({.listener = binding.listener});
+    return stock;
+}
+
+void Cycle::take_log(std::optional<Fd> stocked, std::vector<std::string>& obstacles) {
+    auto file = stocked ? Result<Fd>{*std::move(stocked)} : open_log(settings_.log.target);
+    if (file)
+        log_file_ = *std::move(file);
+    else
+        obstacles.push_back(obstacle("log " + settings_.log.target, file.error()));
+}
+
+void Cycle::take_listeners(std::vector<StockedListener> stocked, AddressInUse in_use,
                            std::vector<std::string>& obstacles) {
     for (const config::Listener& wanted : settings_.listeners)
         bindings_.push_back({.listener = nullptr, .settings = wanted});
-    if (old != nullptr) carry_over(old->bindings_);
+    carry_over(std::move(stocked));
     for (Binding& binding : bindings_) {
         if (binding.listener) continue;
         const config::Listener& wanted = binding.settings;
@@ -70,39 +84,35 @@ void Cycle::take_listeners(const Cycle* old, AddressInUse in_use,
     }
 }
 
-/// Gives each wanted listener the old one it means, each at most once. A port that is named goes
-/// before one that the kernel picks: the first can be satisfied by one socket only.
-void Cycle::carry_over(const std::vector<Binding>& old) {
-    std::vector<std::shared_ptr<Listener>> available;
-    for (const Binding& binding : old)
-        if (binding.listener->reachable()) available.push_back(binding.listener);
+/// Gives each wanted listener the one there is that it means, each at most once. A port that is
+/// named goes before one that the kernel picks: the first can be satisfied by one socket only.
+void Cycle::carry_over(std::vector<StockedListener> stocked) {
     const auto take = [&](Binding& binding, const Address& (Listener::*address)() const noexcept) {
         if (binding.listener) return;
-        const auto same = std::ranges::find_if(available, [&](const auto& candidate) {
-            return ((*candidate).*address)() == binding.settings.address;
+        const auto same = std::ranges::find_if(stocked, [&](const StockedListener& candidate) {
+            return ((*candidate.listener).*address)() == binding.settings.address;
         });
-        if (same == available.end()) return;
-        binding.listener = *same;
-        binding.carried_over = true;
-        available.erase(same);
+        if (same == stocked.end()) return;
+        binding.listener = std::move(same->listener);
+        binding.carried_over = !same->fresh;
+        stocked.erase(same);
     };
     for (Binding& binding : bindings_) take(binding, &Listener::bound);
     for (Binding& binding : bindings_) take(binding, &Listener::configured);
 }
 
-void Cycle::take_zones(const Cycle* old, const std::vector<ZoneRequest>& requests,
+void Cycle::take_zones(const std::vector<SharedZone>& stocked,
+                       const std::vector<ZoneRequest>& requests,
                        std::vector<std::string>& obstacles) {
     std::vector<ZoneRequest> wanted = requests;
     for (const config::Zone& zone : settings_.zones)
         wanted.push_back({.name = zone.name, .tag = "", .size = zone.size});
     for (const ZoneRequest& request : wanted) {
         const auto fitting = [&](const SharedZone& zone) { return fits(*zone, request); };
-        if (old != nullptr) {
-            const auto found = std::ranges::find_if(old->zones_, fitting);
-            if (found != old->zones_.end()) {
-                zones_.push_back(*found);
-                continue;
-            }
+        const auto found = std::ranges::find_if(stocked, fitting);
+        if (found != stocked.end()) {
+            zones_.push_back(*found);
+            continue;
         }
         auto made = make_zone(request);
         if (made)

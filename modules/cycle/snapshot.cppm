@@ -1,6 +1,7 @@
 module;
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -9,6 +10,7 @@ export module ringfort.cycle:snapshot;
 import ringfort.base;
 import ringfort.config;
 import :listener;
+import :stock;
 import :zones;
 
 export namespace ringfort::cycle {
@@ -35,14 +37,18 @@ struct Built {
 /// See the module's header.
 class Cycle {
 public:
-    /// Builds generation `generation`. From `old`, which may be null and is not changed, it takes
-    /// over listeners by address and zones by name, tag and size; everything else it opens.
-    /// `requests` are the zones needed beside the configured ones. With obstacles, everything
-    /// opened is closed again; only a log file that had to be created stays, empty.
+    /// Builds generation `generation`. Out of `stock` it takes listeners by address and zones by
+    /// name, tag and size; everything else it opens. `requests` are the zones needed beside the
+    /// configured ones. With obstacles, everything opened is closed again; only a log file that had
+    /// to be created stays, empty. Blocks as opening files and binding sockets do.
     [[nodiscard]] static Built build(config::Settings settings, std::uint32_t generation,
-                                     const Cycle* old, const std::vector<ZoneRequest>& requests,
+                                     Stock stock, const std::vector<ZoneRequest>& requests,
                                      AddressInUse in_use = AddressInUse::is_an_obstacle);
     Cycle(Cycle&&) = delete;
+
+    /// Returns what a successor may take over: listeners that can be reached, and all zones. The
+    /// log is none of it: it may have been renamed.
+    [[nodiscard]] Stock stock() const;
 
     /// What the cycle is made of; valid as long as the cycle lives.
     [[nodiscard]] std::uint32_t generation() const noexcept { return generation_; }
@@ -65,10 +71,12 @@ private:
     Cycle(config::Settings settings, std::uint32_t generation)
         : settings_{std::move(settings)}, generation_{generation} {}
 
-    void take_listeners(const Cycle* old, AddressInUse in_use, std::vector<std::string>& obstacles);
-    void carry_over(const std::vector<Binding>& old);
-    void take_zones(const Cycle* old, const std::vector<ZoneRequest>& requests,
-                    std::vector<std::string>& obstacles);
+    void take_log(std::optional<Fd> stocked, std::vector<std::string>& obstacles);
+    void take_listeners(std::vector<StockedListener> stocked, AddressInUse in_use,
+                        std::vector<std::string>& obstacles);
+    void carry_over(std::vector<StockedListener> stocked);
+    void take_zones(const std::vector<SharedZone>& stocked,
+                    const std::vector<ZoneRequest>& requests, std::vector<std::string>& obstacles);
 
     config::Settings settings_;
     std::uint32_t generation_;

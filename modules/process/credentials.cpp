@@ -116,6 +116,15 @@ Result<Credentials> Credentials::lookup(std::string_view user, std::string_view 
     return credentials;
 }
 
+Credentials Credentials::of(std::string user, uid_t uid, gid_t gid, std::vector<gid_t> groups) {
+    Credentials credentials;
+    credentials.user_ = std::move(user);
+    credentials.uid_ = uid;
+    credentials.gid_ = gid;
+    credentials.groups_ = std::move(groups);
+    return credentials;
+}
+
 Result<DropOutcome> Credentials::drop() const {
     if (::geteuid() != 0) return DropOutcome::not_root;
     if (::setgroups(groups_.size(), groups_.data()) != 0) return Error::last("setgroups");

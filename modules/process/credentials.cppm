@@ -30,6 +30,10 @@ public:
     [[nodiscard]] static Result<Credentials> lookup(std::string_view user,
                                                     std::string_view group = {});
 
+    /// Takes what another process has looked up: its name, its numbers, all of its groups.
+    [[nodiscard]] static Credentials of(std::string user, uid_t uid, gid_t gid,
+                                        std::vector<gid_t> groups);
+
     /// Becomes the user: groups, group, user, checks that root cannot be regained, and sets
     /// PR_SET_NO_NEW_PRIVS. With an effective uid other than 0 nothing is done. Afterwards the
     /// process leaves no core and its /proc files belong to root (prctl(2), PR_SET_DUMPABLE).
@@ -40,6 +44,7 @@ public:
     /// Return who the credentials are.
     [[nodiscard]] uid_t uid() const noexcept { return uid_; }
     [[nodiscard]] gid_t gid() const noexcept { return gid_; }
+    [[nodiscard]] const std::vector<gid_t>& groups() const noexcept { return groups_; }
     /// Returns the name, or the number as text for a user without an entry.
     [[nodiscard]] const std::string& user() const noexcept { return user_; }
 

@@ -16,6 +16,7 @@ module;
 #include <string_view>
 #include <system_error>
 #include <utility>
+#include <vector>
 module ringfort.process;
 
 import ringfort.base;
@@ -53,6 +54,7 @@ ServiceManager ServiceManager::of_environment() {
                      address ? Error::last("socket").text() : address.error().text());
         return manager;
     }
+    manager.path_ = path;
     manager.address_ = *address;
     manager.socket_ = std::move(socket);
     if (watchdog_us && *watchdog_us > 0 && watched_pid.value_or(::getpid()) == ::getpid()) {
@@ -76,6 +78,23 @@ void ServiceManager::reloading(Instant time) {
 
 void ServiceManager::stopping() {
     tell("STOPPING=1");
+}
+
+void ServiceManager::hand_over(pid_t successor, std::string_view status) {
+    if (!socket_) return;
+    // In one message, while this process is the main one: from another the manager may take none.
+    tell(fmt::format("MAINPID={}\nREADY=1\nSTATUS={}", successor, status));
+    if (unsent_.empty()) *this = {};
+}
+
+std::vector<std::string> ServiceManager::environment() const {
+    if (!socket_) return {};
+    std::vector<std::string> variables{"NOTIFY_SOCKET=" + path_};
+    if (interval_ > Milliseconds{0}) {
+        const std::chrono::microseconds whole = 2 * interval_;
+        variables.push_back(fmt::format("WATCHDOG_USEC={}", whole.count()));
+    }
+    return variables;
 }
 
 std::optional<Instant> ServiceManager::next_beat() const noexcept {

@@ -1,4 +1,6 @@
 module;
+#include <sys/types.h>
+
 #include <chrono>
 #include <compare>
 #include <deque>
@@ -6,6 +8,7 @@ module;
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 export module ringfort.process:notify;
 
 import ringfort.base;
@@ -29,6 +32,10 @@ public:
     void reloading(Instant time);
     /// Says that the end has begun.
     void stopping();
+    /// Says that another process goes on as the main one, and serves; then knows nobody any more.
+    void hand_over(pid_t successor, std::string_view status);
+    /// Returns the variables by which that process finds the manager; none when there is none.
+    [[nodiscard]] std::vector<std::string> environment() const;
 
     /// Returns when `beat` is to be called next; nothing when nobody watches, and nothing is left
     /// to be said.
@@ -42,6 +49,7 @@ private:
 
     Fd socket_;
     Address address_;
+    std::string path_;
     Milliseconds interval_{0};  ///< half of what the manager waits
     std::optional<Instant> next_beat_;
     std::deque<std::string> unsent_;  ///< its socket was full

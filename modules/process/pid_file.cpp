@@ -25,6 +25,7 @@ namespace {
 constexpr off_t claim_byte = 0;
 constexpr off_t holder_byte = 1;
 constexpr int claim_attempts = 16;
+constexpr const char* beside = ".new";  ///< appended to the name while the file is being made
 
 struct flock write_lock(off_t start, off_t length) noexcept {
     struct flock lock{};
@@ -89,8 +90,8 @@ Result<pid_t> parse_pid(const Fd& file) {
     return pid;
 }
 
-Result<void> write_pid(const Fd& file) {
-    const std::string text = fmt::format("{}\n", ::getpid());
+Result<void> write_pid(const Fd& file, pid_t pid) {
+    const std::string text = fmt::format("{}\n", pid);
     const ssize_t written = ::write(file.get(), text.data(), text.size());
     if (written < 0) return Error::last("write the pid file");
     if (static_cast<std::size_t>(written) != text.size())
@@ -102,37 +103,63 @@ Result<void> write_pid(const Fd& file) {
 
 PidFile::PidFile(std::string path, Fd file, dev_t device, ino_t inode) noexcept
     : path_{std::move(path)},
+      name_{path_},
       file_{std::move(file)},
       device_{device},
       inode_{inode},
       owner_{::getpid()} {}
 
-/// Puts a complete and locked file in the place of the one the caller has claimed.
-Result<PidFile> PidFile::replace(const std::string& path) {
-    const std::string temporary = path + ".new";
+/// Makes a complete and locked file beside the one the caller has claimed.
+Result<PidFile> PidFile::make_beside(const std::string& path, pid_t holder) {
+    const std::string temporary = path + beside;
     // The claim makes us the only writer of this name: what is there is left over.
     ::unlink(temporary.c_str());
     RF_LET(Fd file, open_regular(temporary, O_RDWR | O_CREAT | O_EXCL));
     RF_LET(const auto status, regular_status(file));
-    auto made = lock_bytes(file, claim_byte, holder_byte + 1);
-    if (made) made = write_pid(file);
-    if (made && ::rename(temporary.c_str(), path.c_str()) != 0)
-        made = Error::last("rename the pid file");
-    if (!made) {
-        ::unlink(temporary.c_str());
-        return made.error();
-    }
+    PidFile made{path, std::move(file), status.st_dev, status.st_ino};
+    made.name_ = temporary;  // from here on it is removed if a step fails
+    RF_TRY(lock_bytes(made.file_, claim_byte, holder_byte + 1));
+    RF_TRY(write_pid(made.file_, holder));
+    return made;
+}
+
+Result<void> PidFile::take_place() {
+    if (name_ == path_) return {};
+    if (::rename(name_.c_str(), path_.c_str()) != 0) return Error::last("rename the pid file");
+    name_ = path_;
+    return {};
+}
+
+Result<PidFile> PidFile::replace(const std::string& path, pid_t holder) {
+    RF_LET(PidFile made, make_beside(path, holder));
+    RF_TRY(made.take_place());
+    return made;
+}
+
+Result<PidFile> PidFile::adopt(const std::string& path, Fd file) {
+    RF_LET(const auto status, regular_status(file));
     return PidFile{path, std::move(file), status.st_dev, status.st_ino};
 }
 
+Result<PidFile> PidFile::succeed(const std::string& path, const Fd& held) {
+    RF_LET(const auto status, regular_status(held));
+    if (!is_named(path, status.st_dev, status.st_ino))
+        return Error{"succeed to the pid file", EINVAL};
+    return make_beside(path, ::getpid());
+}
+
 Result<PidFile> PidFile::create(const std::string& path) {
+    return create(path, ::getpid());
+}
+
+Result<PidFile> PidFile::create(const std::string& path, pid_t holder) {
     for (int attempt = 0; attempt < claim_attempts; ++attempt) {
         RF_LET(const Fd old, open_regular(path, O_RDWR | O_CREAT));
         RF_TRY(lock_bytes(old, claim_byte, 1));
         RF_LET(const auto status, regular_status(old));
         // Its holder may have removed it, or a starter replaced it, between our open and our lock.
         if (!is_named(path, status.st_dev, status.st_ino)) continue;
-        auto made = replace(path);
+        auto made = replace(path, holder);
         if (!made && status.st_size == 0) ::unlink(path.c_str());
         return made;
     }
@@ -143,6 +170,7 @@ PidFile& PidFile::operator=(PidFile&& other) noexcept {
     if (this != &other) {
         remove();
         path_ = std::move(other.path_);
+        name_ = std::move(other.name_);
         file_ = std::move(other.file_);
         device_ = other.device_;
         inode_ = other.inode_;
@@ -157,8 +185,12 @@ PidFile::~PidFile() {
 
 void PidFile::remove() noexcept {
     // The name first: while we hold the lock nobody else puts a file there.
-    if (file_ && owner_ == ::getpid() && is_named(path_, device_, inode_)) ::unlink(path_.c_str());
+    if (file_ && owner_ == ::getpid() && is_named(name_, device_, inode_)) ::unlink(name_.c_str());
     release();
+}
+
+void PidFile::discard_successor() const noexcept {
+    if (owner_ == ::getpid()) ::unlink((path_ + beside).c_str());
 }
 
 void PidFile::release() noexcept {

@@ -25,6 +25,20 @@ public:
     /// (`running_pid` tells which); ELOOP for a symbolic link, EINVAL for anything else that is not
     /// a regular file; those of open(2), write(2), rename(2). Nothing is left behind then.
     [[nodiscard]] static Result<PidFile> create(const std::string& path);
+    /// As above, for another process, which gets the descriptor and adopts it; until then the file
+    /// is this process's to remove.
+    [[nodiscard]] static Result<PidFile> create(const std::string& path, pid_t holder);
+    /// Takes the file over that another process has created for this one. Errors: EINVAL for what
+    /// is not a regular file.
+    [[nodiscard]] static Result<PidFile> adopt(const std::string& path, Fd file);
+    /// Makes what is to take the place of the file at `path`, whose locks this process holds
+    /// together with the one that passed `held` on: complete and locked, with this process's pid,
+    /// beside it until `take_place`. Errors: EINVAL when `held` is not that file; those of `create`
+    /// but EBUSY.
+    [[nodiscard]] static Result<PidFile> succeed(const std::string& path, const Fd& held);
+    /// Puts the file that `succeed` made in its place; otherwise does nothing. Errors: those of
+    /// rename(2).
+    [[nodiscard]] Result<void> take_place();
 
     PidFile(PidFile&& other) noexcept = default;
     PidFile& operator=(PidFile&& other) noexcept;
@@ -32,20 +46,27 @@ public:
     /// under the name still is that file. In a forked child it removes nothing.
     ~PidFile();
 
+    /// Removes what a successor made beside the file and did not put in its place.
+    void discard_successor() const noexcept;
+
     /// Gives up the file without removing it, for a child that goes on without its parent's
     /// statics: closes this process's copy of the descriptor, if it still is that file.
     void release() noexcept;
 
     /// Returns the path as given to `create`.
     [[nodiscard]] const std::string& path() const noexcept { return path_; }
+    /// Returns the descriptor that holds the locks, to pass on.
+    [[nodiscard]] const Fd& file() const noexcept { return file_; }
 
 private:
     PidFile(std::string path, Fd file, dev_t device, ino_t inode) noexcept;
 
-    [[nodiscard]] static Result<PidFile> replace(const std::string& path);
+    [[nodiscard]] static Result<PidFile> make_beside(const std::string& path, pid_t holder);
+    [[nodiscard]] static Result<PidFile> replace(const std::string& path, pid_t holder);
     void remove() noexcept;
 
     std::string path_;
+    std::string name_;  ///< where it is now: `path_`, or beside it
     Fd file_;           ///< holds the locks
     dev_t device_ = 0;  ///< with `inode_`: which file it was; a descriptor's number may be reused
     ino_t inode_ = 0;

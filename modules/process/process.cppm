@@ -18,6 +18,7 @@ export import :credentials;
 export import :inspect;
 export import :notify;
 export import :pid_file;
+export import :program;
 export import :rlimit;
 export import :signals;
 export import :spawn;

@@ -21,7 +21,8 @@ using cycle::Cycle;
 namespace {
 
 std::unique_ptr<Cycle> built(config::Settings settings, const Cycle* old = nullptr) {
-    auto result = Cycle::build(std::move(settings), 1, old, {});
+    auto result =
+        Cycle::build(std::move(settings), 1, old == nullptr ? cycle::Stock{} : old->stock(), {});
     INFO((result.obstacles.empty() ? "" : result.obstacles.front()));
     REQUIRE(result.cycle);
     return std::move(result.cycle);

@@ -1,3 +1,4 @@
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
@@ -176,4 +177,39 @@ TEST_CASE("an update changes backlog and mode of the same socket") {
     file.mode.reset();
     local->update(file);
     CHECK(testing::permissions(path) == 0666);
+}
+
+TEST_CASE("a listener that another process opened is adopted with its address and its clients") {
+    const auto opened = Listener::open(testing::listener("127.0.0.1:0")).value();
+    REQUIRE(testing::connect_to(opened->bound()) == 0);  // waits to be accepted
+    const auto adopted =
+        Listener::adopt(opened->socket().duplicate().value(), opened->configured()).value();
+    CHECK(adopted->configured() == opened->configured());
+    CHECK(adopted->bound() == opened->bound());
+    const Fd client{::accept4(adopted->socket().get(), nullptr, nullptr, SOCK_CLOEXEC)};
+    CHECK(client);
+}
+
+TEST_CASE("what does not listen is not adopted") {
+    const auto address = Address::parse("127.0.0.1:0").value();
+    CHECK_FALSE(Listener::adopt(Fd{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)}, address));
+    CHECK_FALSE(Listener::adopt(Fd{::open("/dev/null", O_RDONLY | O_CLOEXEC)}, address));
+}
+
+TEST_CASE("of a socket file that was passed on only its owner disposes") {
+    const testing::TempDir directory;
+    const std::string path = directory.file("socket");
+    auto opened = Listener::open(testing::listener("unix:" + path)).value();
+    auto adopted =
+        Listener::adopt(opened->socket().duplicate().value(), opened->configured()).value();
+    adopted.reset();
+    CHECK(std::filesystem::exists(path));  // it was never its own
+    adopted = Listener::adopt(opened->socket().duplicate().value(), opened->configured()).value();
+    adopted->own();
+    opened->disown();
+    opened.reset();
+    CHECK(std::filesystem::exists(path));
+    CHECK(testing::connect_to(adopted->bound()) == 0);
+    adopted.reset();
+    CHECK_FALSE(std::filesystem::exists(path));
 }

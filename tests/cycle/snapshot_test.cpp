@@ -46,7 +46,8 @@ config::Settings settings(std::initializer_list<std::string> addresses) {
 std::unique_ptr<Cycle> must_build(config::Settings wanted, std::uint32_t generation,
                                   const Cycle* old = nullptr,
                                   const std::vector<cycle::ZoneRequest>& requests = {}) {
-    Built built = Cycle::build(std::move(wanted), generation, old, requests);
+    Built built = Cycle::build(std::move(wanted), generation,
+                               old == nullptr ? cycle::Stock{} : old->stock(), requests);
     INFO((built.obstacles.empty() ? "" : built.obstacles.front()));
     REQUIRE(built.obstacles.empty());
     REQUIRE(built.cycle);
@@ -163,7 +164,7 @@ TEST_CASE("every obstacle of a build is reported, with a remedy") {
     auto wanted = settings({busy, "192.0.2.1:7000", "unix:" + directory.file("no/socket")});
     wanted.zones.push_back({.name = "tiny", .size = Bytes{1}});
     wanted.log.target = directory.file("no/log");
-    const Built built = Cycle::build(wanted, 2, nullptr, {});
+    const Built built = Cycle::build(wanted, 2, {}, {});
     CHECK_FALSE(built.cycle);
     REQUIRE(built.obstacles.size() == 5);
     CHECK(mentions(built.obstacles, "listener " + busy));
@@ -191,7 +192,7 @@ TEST_CASE("a failed build leaves the old cycle as it was and nothing behind") {
     wanted.listeners.push_back(testing::listener("unix:" + directory.file("no/socket")));
     wanted.zones.push_back({.name = "more", .size = Bytes{8192}});
     {
-        const Built built = Cycle::build(wanted, 2, old.get(), {});
+        const Built built = Cycle::build(wanted, 2, old->stock(), {});
         CHECK_FALSE(built.cycle);
         CHECK(built.obstacles.size() == 1);
     }
@@ -308,15 +309,15 @@ TEST_CASE("a test of a configuration may find its address taken, and nothing els
         must_build(settings({"127.0.0.1:0", "unix:" + directory.file("socket")}), 1);
     auto wanted =
         settings({listener_of(*running, 0)->bound().text(), "unix:" + directory.file("socket")});
-    const Built strict = Cycle::build(wanted, 1, nullptr, {});
+    const Built strict = Cycle::build(wanted, 1, {}, {});
     CHECK(strict.obstacles.size() == 2);
     {
-        const Built lenient = Cycle::build(wanted, 1, nullptr, {}, cycle::AddressInUse::is_allowed);
+        const Built lenient = Cycle::build(wanted, 1, {}, {}, cycle::AddressInUse::is_allowed);
         CHECK(lenient.obstacles.empty());
         CHECK(lenient.cycle);
     }
     wanted.listeners.push_back(testing::listener("unix:" + directory.file("no/socket")));
-    const Built broken = Cycle::build(wanted, 1, nullptr, {}, cycle::AddressInUse::is_allowed);
+    const Built broken = Cycle::build(wanted, 1, {}, {}, cycle::AddressInUse::is_allowed);
     CHECK(broken.obstacles.size() == 1);
     for (const auto& binding : running->bindings())
         CHECK(testing::connect_to(binding.listener->bound()) == 0);
@@ -328,7 +329,44 @@ TEST_CASE("a failed build leaves a log file that it had to create, empty") {
     const testing::TempDir directory;
     auto wanted = settings({"unix:" + directory.file("no/socket")});
     wanted.log.target = directory.file("log");
-    CHECK_FALSE(Cycle::build(wanted, 1, nullptr, {}).cycle);
+    CHECK_FALSE(Cycle::build(wanted, 1, {}, {}).cycle);
     // Removing it could remove a log that another process has begun to write to meanwhile.
     CHECK(std::filesystem::file_size(wanted.log.target) == 0);
+}
+
+TEST_CASE("a cycle takes out of a stock what is fresh, and says that it is new") {
+    const testing::TempDir directory;
+    const auto old = must_build(settings({"127.0.0.1:0"}), 1);
+    auto wanted = settings({"127.0.0.1:0", "unix:" + directory.file("socket")});
+    wanted.zones.push_back({.name = "limits", .size = Bytes{8192}});
+    wanted.log.target = directory.file("log");
+    cycle::Stock stock = old->stock();
+    stock.listeners.push_back(
+        {.listener = cycle::Listener::open(wanted.listeners[1]).value(), .fresh = true});
+    const auto* const opened = stock.listeners[1].listener.get();
+    stock.zones.push_back(
+        cycle::make_zone({.name = "limits", .tag = "", .size = Bytes{8192}}).value());
+    const auto zone = stock.zones.back();
+    stock.log = cycle::open_log(wanted.log.target).value();
+    const RawFd log = stock.log->get();
+    const Built built = Cycle::build(wanted, 2, std::move(stock), {});
+    REQUIRE(built.cycle);
+    CHECK(listener_of(*built.cycle, 0) == listener_of(*old, 0));
+    CHECK(built.cycle->bindings()[0].carried_over);
+    CHECK(listener_of(*built.cycle, 1) == opened);
+    CHECK_FALSE(built.cycle->bindings()[1].carried_over);
+    CHECK(built.cycle->zones() == std::vector{zone});
+    CHECK(built.cycle->log_file().get() == log);
+}
+
+TEST_CASE("a stock holds what can be reached, and no log") {
+    const testing::TempDir directory;
+    const std::string path = directory.file("socket");
+    auto wanted = settings({"127.0.0.1:0", "unix:" + path});
+    wanted.log.target = directory.file("log");
+    const auto cycle = must_build(wanted, 1);
+    CHECK(cycle->stock().listeners.size() == 2);
+    CHECK_FALSE(cycle->stock().log);
+    std::filesystem::remove(path);
+    CHECK(cycle->stock().listeners.size() == 1);
 }

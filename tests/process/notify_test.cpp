@@ -132,3 +132,19 @@ TEST_CASE("nobody is told anything where there is no manager, or one that is gon
     overlong.ready("");
     CHECK(std::getenv("NOTIFY_SOCKET") == nullptr);
 }
+
+TEST_CASE("a service manager learns who goes on, and the successor where to find it") {
+    const Manager manager{""};
+    Manager::set("WATCHDOG_USEC", "2000000");
+    const std::string path = std::getenv("NOTIFY_SOCKET");
+    auto told = ServiceManager::of_environment();
+    CHECK(told.environment() ==
+          std::vector<std::string>{"NOTIFY_SOCKET=" + path, "WATCHDOG_USEC=2000000"});
+    told.hand_over(1'234, "process 1234 serves");
+    CHECK(manager.heard() == "MAINPID=1234\nREADY=1\nSTATUS=process 1234 serves");
+    told.stopping();  // is not the main process any more
+    told.beat(now() + std::chrono::hours{1});
+    CHECK(manager.heard().empty());
+    CHECK_FALSE(told.next_beat());
+    CHECK(told.environment().empty());
+}
