@@ -74,9 +74,12 @@ void Master::carry_out(const action::BuildCycle&) {
     findings_.clear();
     reload_watchers_.insert(reload_watchers_.end(), reload_askers_.begin(), reload_askers_.end());
     reload_askers_.clear();
-    auto parsed = application_.load();
-    if (parsed) return build(*std::move(parsed));
-    build_failed(lines_of(parsed.problems()));
+    begin_build();
+}
+
+void Master::carry_out(const action::AbortBuild&) {
+    if (std::exchange(build_waits_, false)) raise(event::CycleFailed{});  // it had not begun
+    if (build_) build_->abort("the master is stopping");
 }
 
 void Master::carry_out(const action::Spawn& action) {
@@ -123,6 +126,11 @@ Result<void> Master::equip(WorkerProcess& worker, const Generation& generation) 
             channel::AddZone{.name = zone->name(), .tag = zone->tag(), .size = zone->size()},
             std::move(memfd)));
     }
+    const auto& door = generation.new_control ? generation.new_control : control_.door();
+    if (door && !cycle.settings().master.control.empty())
+        RF_TRY(offer(*door, true, [&](const channel::Message& message, channel::Fds fds) {
+            return worker.channel.send(message, std::move(fds));
+        }));
     std::uint32_t number = 0;
     for (const cycle::Binding& binding : cycle.bindings()) {
         RF_LET(Fd socket, binding.listener->socket().duplicate());
@@ -206,10 +214,14 @@ void Master::carry_out(const action::Commit& action) {
     const cycle::Cycle& cycle = *generation.cycle;
     cycle.update_listeners();
     use_log(cycle);
-    if (generation.new_pid_file)
+    if (generation.new_pid_file) {
+        const auto placed = generation.new_pid_file->take_place();
+        if (!placed)
+            log::error("{}", pid_file_obstacle(cycle.settings().master.pid_file, placed.error()));
         pid_file_ = std::exchange(generation.new_pid_file, std::nullopt);
-    else if (cycle.settings().master.pid_file.empty())
+    } else if (cycle.settings().master.pid_file.empty()) {
         pid_file_.reset();
+    }
     if (generation.new_control)
         control_.listen(std::move(generation.new_control));
     else if (cycle.settings().master.control.empty())
@@ -222,6 +234,7 @@ void Master::carry_out(const action::Commit& action) {
     for (auto& [number, other] : generations_)
         if (number < action.generation) other.cycle->close_listeners();
     served_generation_ = action.generation;
+    take_over(action.generation);
     const std::uint32_t workers = worker_count(cycle.settings());
     const std::string serves =
         fmt::format("generation {} serves, {} workers", action.generation, workers);
@@ -290,6 +303,7 @@ void Master::carry_out(const action::Refuse&) {
 }
 
 void Master::carry_out(const action::Exit& action) {
+    if (predecessor_ && !served_) complain_to(*predecessor_, findings_);
     pid_file_.reset();
     exit_code_ = action.code;
     answer(end_askers_, true, "");
@@ -308,7 +322,10 @@ void Master::send(WorkerProcess& worker, const channel::Message& message, channe
 void Master::begin_to_stop() {
     if (std::exchange(stopping_, true)) return;
     refuse_reloads();
-    manager_.stopping();
+    if (policy_.superseded())
+        hand_over();
+    else
+        manager_.stopping();
     for (auto& [number, generation] : generations_) generation.cycle->close_listeners();
 }
 

@@ -1,8 +1,8 @@
 module;
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 #include <ringfort/try.h>
+#include <sys/types.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -10,6 +10,7 @@ module;
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <iterator>
 #include <map>
 #include <memory>
 #include <optional>
@@ -33,15 +34,6 @@ std::string user_obstacle(const config::Master& master, const Error& error) {
 
 std::string control_obstacle(const config::Master& master, const Error& error) {
     return "control socket " + master.control + ": " + error.text() + ".";
-}
-
-std::string pid_file_obstacle(const std::string& path, const Error& error) {
-    if (!error.is(std::errc::device_or_resource_busy))
-        return "pid file " + path + ": " + error.text() + ".";
-    const auto pid = process::running_pid(path);
-    const std::string who = pid ? "process " + std::to_string(*pid) : "another process";
-    return "pid file " + path + ": " + who +
-           " is already running with it. Stop it, or set another " + "master.pid_file.";
 }
 
 /// Tells whether a file can be made there, without making it; errno says what is in the way.
@@ -105,6 +97,15 @@ void raise_descriptors(const config::Settings& settings) {
 
 }  // namespace
 
+std::string pid_file_obstacle(const std::string& path, const Error& error) {
+    if (!error.is(std::errc::device_or_resource_busy))
+        return "pid file " + path + ": " + error.text() + ".";
+    const auto pid = process::running_pid(path);
+    const std::string who = pid ? "process " + std::to_string(*pid) : "another process";
+    return "pid file " + path + ": " + who +
+           " is already running with it. Stop it, or set another " + "master.pid_file.";
+}
+
 Timing timing_of(const config::Settings& settings) {
     const config::Master& master = settings.master;
     return {.ready_timeout = master.ready_timeout,
@@ -113,7 +114,8 @@ Timing timing_of(const config::Settings& settings) {
             .backoff_min = master.respawn_backoff_min,
             .backoff_max = master.respawn_backoff_max,
             .healthy = master.respawn_healthy,
-            .watchdog = master.watchdog};
+            .watchdog = master.watchdog,
+            .upgrade_timeout = master.upgrade_timeout};
 }
 
 std::uint32_t worker_count(const config::Settings& settings) {
@@ -130,20 +132,25 @@ std::vector<std::string> lines_of(const config::Problems& problems) {
     return lines;
 }
 
-/// Builds a generation from `settings` and tells the policy how it went.
-void Master::build(config::Settings settings) {
-    raise_descriptors(settings);
+/// Builds the first generation, in this process: nobody is served yet who would have to wait.
+void Master::build_first(config::Settings settings) {
     Generation generation;
-    std::vector<std::string> obstacles = prepare(generation, settings);
-    if (obstacles.empty()) {
-        const auto current = policy_.current_generation();
-        const cycle::Cycle* old = current ? generations_.at(*current).cycle.get() : nullptr;
-        auto built =
-            cycle::Cycle::build(std::move(settings), last_generation_ + 1, old, application_.zones);
-        obstacles = std::move(built.obstacles);
-        generation.cycle = std::move(built.cycle);
-    }
+    auto obstacles = prepare(generation, settings, ::getpid());
+    // What is inherited stays together until it is clear who has it.
+    cycle::Stock stock{
+        .listeners = inheritance_.stock.listeners, .zones = inheritance_.stock.zones, .log = {}};
+    found(std::move(generation), std::move(settings), std::move(stock), std::move(obstacles));
+}
+
+/// Makes a generation of what is prepared, unless there are obstacles, and tells the policy.
+void Master::found(Generation generation, config::Settings settings, cycle::Stock stock,
+                   std::vector<std::string> obstacles) {
+    raise_descriptors(settings);
+    auto built = cycle::Cycle::build(std::move(settings), last_generation_ + 1, std::move(stock),
+                                     application_.zones);
+    std::ranges::move(built.obstacles, std::back_inserter(obstacles));
     if (!obstacles.empty()) return build_failed(obstacles);
+    generation.cycle = std::move(built.cycle);
     const config::Settings& taken = generation.cycle->settings();
     const std::uint32_t number = ++last_generation_;
     raise(event::CycleBuilt{
@@ -151,7 +158,9 @@ void Master::build(config::Settings settings) {
     generations_.emplace(number, std::move(generation));
 }
 
-std::vector<std::string> Master::prepare(Generation& generation, const config::Settings& settings) {
+/// Finds and makes what a generation of `master` needs beside its cycle.
+std::vector<std::string> Master::prepare(Generation& generation, const config::Settings& settings,
+                                         pid_t master) const {
     std::vector<std::string> obstacles;
     auto credentials = find_credentials(settings.master);
     if (credentials)
@@ -160,14 +169,18 @@ std::vector<std::string> Master::prepare(Generation& generation, const config::S
         obstacles.push_back(user_obstacle(settings.master, credentials.error()));
     const std::string& path = settings.master.pid_file;
     if (!path.empty() && (!pid_file_ || pid_file_->path() != path)) {
-        auto file = process::PidFile::create(path);
+        const auto& held = inheritance_.pid_file;
+        auto file = held && held->path == path ? process::PidFile::succeed(path, held->file)
+                                               : process::PidFile::create(path, master);
         if (file)
             generation.new_pid_file = *std::move(file);
         else
             obstacles.push_back(pid_file_obstacle(path, file.error()));
     }
     const std::string& control = settings.master.control;
-    if (!control.empty() && control_.path() != control) {
+    if (inheritance_.control && inheritance_.control->bound().path() == control) {
+        generation.new_control = inheritance_.control;
+    } else if (!control.empty() && control_.path() != control) {
         auto door = open_control(control);
         if (door)
             generation.new_control = *std::move(door);
@@ -185,37 +198,12 @@ void Master::build_failed(const std::vector<std::string>& obstacles) {
     raise(event::CycleFailed{});
 }
 
-/// Does what a reload would, but for starting workers, and takes it down again. What it opens is
-/// really opened, for a moment; a log file that it has to create stays, empty.
-ControlAnswer Master::rehearse() {
-    const auto current = policy_.current_generation();
-    if (!current) return {.success = false, .text = "no generation serves"};
-    if (last_generation_ > served_generation_ && generations_.contains(last_generation_) &&
-        !generations_.at(last_generation_).abandoned)
-        return {.success = false, .text = "a reload is under way"};
-    const cycle::Cycle& old = *generations_.at(*current).cycle;
-    auto parsed = application_.load();
-    if (!parsed)
-        return {.success = false,
-                .text = fmt::format("{}", fmt::join(lines_of(parsed.problems()), "\n"))};
-    std::vector<std::string> lines = application_.changes(old.settings(), *parsed);
-    Generation tried;
-    std::vector<std::string> obstacles = prepare(tried, *parsed);
-    const auto built = cycle::Cycle::build(*std::move(parsed), 0, &old, application_.zones);
-    obstacles.insert(obstacles.end(), built.obstacles.begin(), built.obstacles.end());
-    if (!obstacles.empty())
-        return {.success = false, .text = fmt::format("{}", fmt::join(obstacles, "\n"))};
-    const auto more = cycle::changes(old, *built.cycle);
-    lines.insert(lines.end(), more.begin(), more.end());
-    return {.success = true, .text = fmt::format("{}", fmt::join(lines, "\n"))};
-}
-
 std::vector<std::string> try_cycle(const Application& application, config::Settings settings) {
     std::vector<std::string> obstacles = obstacles_of(settings.master);
     const bool runs =
         !settings.master.pid_file.empty() && process::find_running(settings.master.pid_file);
     const auto allow = runs ? cycle::AddressInUse::is_allowed : cycle::AddressInUse::is_an_obstacle;
-    auto built = cycle::Cycle::build(std::move(settings), 1, nullptr, application.zones, allow);
+    auto built = cycle::Cycle::build(std::move(settings), 1, {}, application.zones, allow);
     obstacles.insert(obstacles.end(), built.obstacles.begin(), built.obstacles.end());
     return obstacles;
 }

@@ -42,6 +42,8 @@ public:
     /// Returns the path it listens at; empty when at none, or when the file is not its own any
     /// more.
     [[nodiscard]] std::string path() const;
+    /// Returns where clients come in; nullptr for nowhere.
+    [[nodiscard]] const std::shared_ptr<cycle::Listener>& door() const noexcept { return door_; }
 
     /// Appends what is to be polled before the next `serve`.
     void add_to(std::vector<pollfd>& polled, Instant time) const;

@@ -57,7 +57,12 @@ int Master::run(config::Settings first) {
     log::identify({.role = "master"});
     process::Title::set(application_.name + ": master");
     manager_ = process::ServiceManager::of_environment();
-    build(std::move(first));
+    if (const auto inherited = inherit(first); !inherited) {
+        log::error("what the master before this one has cannot be taken over: {}",
+                   inherited.error().text());
+        return 1;
+    }
+    build_first(std::move(first));
     process_events();
     while (!exit_code_) {
         wait_and_handle(*signals);
@@ -82,10 +87,14 @@ void Master::wait_and_handle(process::SignalFd& signals) {
         polled.push_back({.fd = worker->process.pidfd.get(), .events = POLLIN, .revents = 0});
         ids.push_back(worker->id);
     }
+    add_others(polled);
     const std::size_t control_at = polled.size();
     control_.add_to(polled, now());
-    int timeout_ms =
-        poll_timeout_ms({policy_.next_deadline(), control_.next_deadline(), manager_.next_beat()});
+    const auto due = [](const std::optional<Builder>& builder) {
+        return builder ? std::optional{builder->due()} : std::nullopt;
+    };
+    int timeout_ms = poll_timeout_ms({policy_.next_deadline(), control_.next_deadline(),
+                                      manager_.next_beat(), due(build_), due(rehearsal_)});
     for (const auto& worker : roster_.workers())
         if (worker->channel.wants_retry())
             timeout_ms = std::min(timeout_ms < 0 ? INT_MAX : timeout_ms,
@@ -94,6 +103,7 @@ void Master::wait_and_handle(process::SignalFd& signals) {
     for (const auto& worker : roster_.workers())
         if (worker->channel.queued() > 0) (void)worker->channel.flush();
     obey(control_.serve(std::span{polled}.subspan(control_at), now()));
+    serve_others();
     if (ready <= 0) return;
     // Signals first: when one reaches the whole process group, the exits it causes are expected.
     handle_signals(signals);
@@ -107,6 +117,33 @@ void Master::wait_and_handle(process::SignalFd& signals) {
     }
 }
 
+/// Appends the processes that are neither workers nor clients.
+void Master::add_others(std::vector<pollfd>& polled) const {
+    const auto add = [&](RawFd fd, short events = POLLIN) {
+        polled.push_back({.fd = fd, .events = events, .revents = 0});
+    };
+    for (const auto* builder : {&build_, &rehearsal_})
+        if (*builder) {
+            add((*builder)->channel_fd());
+            add((*builder)->pidfd());
+        }
+    if (successor_) {
+        const bool full = successor_->channel.wants_write();
+        if (successor_->channel_open)
+            add(successor_->channel.fd(), full ? POLLIN | POLLOUT : POLLIN);
+        add(successor_->process.pidfd.get());
+    }
+    if (predecessor_) add(predecessor_->fd());
+}
+
+/// Goes on with them. Each is asked whether it has said something or ended; there are few.
+void Master::serve_others() {
+    serve_builder(build_, &Master::end_build);
+    serve_builder(rehearsal_, &Master::end_rehearsal);
+    serve_successor();
+    serve_predecessor();
+}
+
 void Master::handle_signals(process::SignalFd& signals) {
     for (;;) {
         const auto next = signals.next();
@@ -116,6 +153,9 @@ void Master::handle_signals(process::SignalFd& signals) {
         switch (info.number) {
             case SIGHUP:
                 raise(event::Reload{});
+                break;
+            case SIGUSR2:
+                raise(event::Upgrade{});
                 break;
             case SIGUSR1:
                 raise(event::Reopen{});
@@ -128,8 +168,7 @@ void Master::handle_signals(process::SignalFd& signals) {
                 raise(event::Terminate{});
                 break;
             default:
-                log::warning("signal {} does nothing in this version",
-                             process::signal_name(info.number));
+                break;  // no other is received
         }
     }
 }

@@ -34,8 +34,10 @@ struct Observation {
 
 /// What the application hands down to the master, which knows neither services nor workers.
 struct Application {
-    std::string name;                      ///< shown in process titles
-    std::function<config::Parsed()> load;  ///< reads the configuration anew, at each reload
+    std::string name;                    ///< shown in process titles
+    process::Program program = {};       ///< started anew for an upgrade
+    std::function<config::Read()> read;  ///< reads the configuration anew, at each reload
+    std::function<config::Parsed(const config::Source&)> parse;  ///< what was read
     /// Says in lines which values differ.
     std::function<std::vector<std::string>(const config::Settings&, const config::Settings&)>
         changes = {};
@@ -49,6 +51,10 @@ struct Application {
 /// The signals the master reads; they are blocked in it and in its workers until those ask for
 /// them.
 inline constexpr int handled_signals[] = {SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, SIGTERM};
+
+/// Tells the master that started this process, to be succeeded by it, what is wrong with the
+/// configuration. Does nothing when no master did.
+void complain_to_predecessor(const config::Problems& problems);
 
 /// Runs the master until it is told to stop and the last worker has gone. Blocks. Returns the exit
 /// code: 0 after a stop, 1 when it could not begin to serve.

@@ -8,7 +8,9 @@
 /// src/os/unix/ngx_process_cycle.c; docs/reference/signals.md.
 export module ringfort.master;
 
+export import :builder;
 export import :control;
+export import :estate;
 export import :loop;
 export import :policy;
 export import :roster;

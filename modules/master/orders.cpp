@@ -25,7 +25,7 @@ import ringfort.process;
 namespace ringfort::master {
 namespace {
 
-constexpr std::string_view known = "status, reload, reload --dry-run, reopen, quit, stop";
+constexpr std::string_view known = "status, reload, reload --dry-run, upgrade, reopen, quit, stop";
 
 std::string_view name_of(GenerationPhase phase) {
     switch (phase) {
@@ -80,12 +80,19 @@ void Master::obey(const std::vector<ControlRequest>& requests) {
             control_.answer(client, {.success = true, .text = status()}, now());
             continue;
         }
+        if (order == "adopt") {  // a start beside this master: it takes the pid file for a reason
+            control_.answer(client, {.success = false, .text = "the master lives"}, now());
+            continue;
+        }
         log::info("order \"{}\" from process {}", printable(order), sender);
         if (order == "reload --dry-run") {
-            control_.answer(client, rehearse(), now());
+            rehearse(client);
         } else if (order == "reload") {
             reload_askers_.push_back(client);
             raise(event::Reload{});
+        } else if (order == "upgrade") {
+            upgrade_askers_.push_back(client);
+            raise(event::Upgrade{});
         } else if (order == "reopen") {
             reopen_askers_.push_back(client);
             raise(event::Reopen{});

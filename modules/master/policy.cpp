@@ -125,12 +125,47 @@ void Policy::on(const event::Pulse& event) {
 void Policy::on(const event::Reload&) {
     if (stopping())
         actions_.push_back(action::Refuse{});
-    else if (building_ || in_phase(Phase::starting) != nullptr)
+    else if (busy())
         reload_again_ = true;  // any number of requests meanwhile make one more reload
     else {
         building_ = true;
         actions_.push_back(action::BuildCycle{});
     }
+}
+
+void Policy::on(const event::Upgrade&) {
+    const Generation* current = in_phase(Phase::current);
+    if (stopping() || busy() || current == nullptr) {
+        actions_.push_back(action::RefuseUpgrade{});
+        return;
+    }
+    upgrade_ = Upgrade::starting;
+    upgrade_deadline_ = time_ + current->timing.upgrade_timeout;
+    kill_timeout_ = current->timing.kill_timeout;
+    actions_.push_back(action::StartSuccessor{});
+}
+
+void Policy::on(const event::SuccessorReady&) {
+    if (upgrade_ != Upgrade::starting) return;  // too late: it is being ended
+    upgrade_ = Upgrade::done;
+    upgrade_deadline_.reset();
+    stop(Stopping::draining);
+}
+
+void Policy::on(const event::SuccessorExited&) {
+    if (upgrade_ != Upgrade::starting && upgrade_ != Upgrade::ending) return;
+    upgrade_ = Upgrade::no;
+    upgrade_deadline_.reset();
+    actions_.push_back(action::FailUpgrade{});
+    if (!stopping()) next_reload();
+}
+
+/// Ends a successor that is not ready; its exit is reported.
+void Policy::end_successor() {
+    if (upgrade_ != Upgrade::starting) return;
+    upgrade_ = Upgrade::ending;
+    upgrade_deadline_ = time_ + kill_timeout_;
+    actions_.push_back(action::EndSuccessor{});
 }
 
 void Policy::on(const event::Reopen&) {
@@ -146,44 +181,17 @@ void Policy::on(const event::Terminate&) {
 }
 
 void Policy::on(const event::Tick&) {
+    if (upgrade_deadline_ && *upgrade_deadline_ <= time_) {
+        upgrade_deadline_.reset();
+        if (upgrade_ == Upgrade::ending) actions_.push_back(action::KillSuccessor{});
+        end_successor();
+    }
     for (Generation& generation : generations_)
         for (std::uint32_t slot = 0; slot < generation.workers.size(); ++slot) {
             Worker& worker = generation.workers[slot];
             if (worker.deadline && *worker.deadline <= time_) expire(generation, slot);
             if (worker.check && *worker.check <= time_) check(generation, slot, worker);
         }
-}
-
-std::optional<Instant> Policy::next_deadline() const {
-    std::optional<Instant> next;
-    for (const Generation& generation : generations_)
-        for (const Worker& worker : generation.workers)
-            for (const auto& due : {worker.deadline, worker.check})
-                if (due && (!next || *due < *next)) next = due;
-    return next;
-}
-
-std::optional<std::uint32_t> Policy::current_generation() const {
-    for (const Generation& generation : generations_)
-        if (generation.phase == Phase::current) return generation.number;
-    return std::nullopt;
-}
-
-std::vector<GenerationStatus> Policy::status() const {
-    std::vector<GenerationStatus> all;
-    for (const Generation& generation : generations_)
-        all.push_back({.number = generation.number,
-                       .phase = generation.phase,
-                       .workers = {generation.workers.begin(), generation.workers.end()}});
-    return all;
-}
-
-std::uint32_t Policy::serving() const {
-    std::uint32_t count = 0;
-    for (const Generation& generation : generations_)
-        for (const Worker& worker : generation.workers)
-            count += worker.state == State::ready ? 1 : 0;
-    return count;
 }
 
 Policy::Generation* Policy::find(std::uint32_t number) {
@@ -199,8 +207,7 @@ Policy::Worker* Policy::find(WorkerId id) {
 }
 
 Policy::Generation* Policy::in_phase(Phase phase) {
-    const auto found = std::ranges::find(generations_, phase, &Generation::phase);
-    return found == generations_.end() ? nullptr : &*found;
+    return const_cast<Generation*>(std::as_const(*this).in_phase(phase));
 }
 
 void Policy::spawn(Generation& generation, std::uint32_t slot) {
@@ -341,8 +348,10 @@ void Policy::hurry_oldest() {
 
 void Policy::stop(Stopping how) {
     if (how <= stopping_) return;
+    if (!stopping() && building_) actions_.push_back(action::AbortBuild{});
     stopping_ = how;
     reload_again_ = false;
+    end_successor();
     for (Generation& generation : generations_) {
         if (generation.phase == Phase::starting) {
             actions_.push_back(action::Abandon{generation.number, Obstacle::stopping});
@@ -371,7 +380,8 @@ void Policy::settle() {
         actions_.push_back(action::Release{generation.number});
         return true;
     });
-    if (stopping() && generations_.empty() && !building_) {
+    const bool ends_upgrade = upgrade_ == Upgrade::starting || upgrade_ == Upgrade::ending;
+    if (stopping() && generations_.empty() && !building_ && !ends_upgrade) {
         exited_ = true;
         actions_.push_back(action::Exit{ever_served_ ? 0 : 1});
     }

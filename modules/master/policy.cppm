@@ -26,6 +26,7 @@ struct Timing {
     Milliseconds backoff_max = limits::respawn_backoff_max_ms;
     Milliseconds healthy = limits::respawn_healthy_ms;
     Milliseconds watchdog = limits::watchdog_ms;  ///< 0: none
+    Milliseconds upgrade_timeout = limits::upgrade_timeout_ms;
 };
 
 /// How far a generation is in its life.
@@ -80,6 +81,9 @@ struct Pulse {  ///< the answer to action::CheckPulse
     Instant last;  ///< when it last made progress
 };
 struct Reload {};
+struct Upgrade {};
+struct SuccessorReady {};   ///< it serves: this master's part is to go
+struct SuccessorExited {};  ///< or could not be started; the answer to action::StartSuccessor, too
 struct Reopen {};
 struct Drain {};      ///< stop when the connections have ended; a second one stops at once
 struct Terminate {};  ///< stop at once
@@ -88,6 +92,7 @@ struct Tick {};       ///< `next_deadline` may have passed
 /// Everything the policy is told.
 using Event = std::variant<event::CycleBuilt, event::CycleFailed, event::SpawnFailed,
                            event::WorkerReady, event::WorkerExited, event::Pulse, event::Reload,
+                           event::Upgrade, event::SuccessorReady, event::SuccessorExited,
                            event::Reopen, event::Drain, event::Terminate, event::Tick>;
 
 /// Why a generation did not become current.
@@ -96,6 +101,7 @@ enum class Obstacle : std::uint8_t { none, cycle, spawn, worker_exited, ready_ti
 /// What is to be done about it, in order.
 namespace action {
 struct BuildCycle {};  ///< answered by CycleBuilt or CycleFailed
+struct AbortBuild {};  ///< nobody needs it any more; it is answered all the same
 struct Spawn {         ///< answered by SpawnFailed, or in time by WorkerReady or WorkerExited
     WorkerId worker;
 };
@@ -141,16 +147,25 @@ struct Postpone {  ///< the worker is respawned after `delay`
 };
 struct ReopenLogs {};
 struct Refuse {};  ///< a reload was asked for while stopping
+/// Starts the new binary, which begins with what this master has; answered by SuccessorReady or
+/// SuccessorExited.
+struct StartSuccessor {};
+struct EndSuccessor {};   ///< it will not take over; answered by SuccessorExited
+struct KillSuccessor {};  ///< it did not end
+struct FailUpgrade {};    ///< this master goes on
+struct RefuseUpgrade {};  ///< one was asked for at a bad moment
 struct Exit {
     int code;
 };
 }  // namespace action
 /// Everything the policy asks for.
-using Action = std::variant<action::BuildCycle, action::Spawn, action::Introduce, action::Part,
-                            action::DrainWorker, action::TerminateWorker, action::KillWorker,
-                            action::CheckPulse, action::AbortWorker, action::Commit,
-                            action::Abandon, action::Release, action::Postpone, action::ReopenLogs,
-                            action::Refuse, action::Exit>;
+using Action =
+    std::variant<action::BuildCycle, action::Spawn, action::Introduce, action::Part,
+                 action::DrainWorker, action::TerminateWorker, action::KillWorker,
+                 action::CheckPulse, action::AbortWorker, action::Commit, action::Abandon,
+                 action::Release, action::Postpone, action::ReopenLogs, action::Refuse,
+                 action::AbortBuild, action::StartSuccessor, action::EndSuccessor,
+                 action::KillSuccessor, action::FailUpgrade, action::RefuseUpgrade, action::Exit>;
 /// What one step asks for, to be carried out in this order.
 using Actions = std::vector<Action>;
 
@@ -161,7 +176,8 @@ using Actions = std::vector<Action>;
 /// current only when all its workers are ready, and only then does its predecessor drain; a worker
 /// of the current generation that ends is started again; every worker is given a deadline to end by
 /// and is killed after it; one that serves or drains without progress is aborted, and killed if it
-/// survives that; nothing is spawned once stopping has begun. Source: nginx
+/// survives that; nothing is spawned once stopping has begun; a successor takes over when it is
+/// ready, and only then does this master stop. Source: nginx
 /// src/os/unix/ngx_process_cycle.c, whose flags and 100 ms sleep this replaces.
 class Policy {
 public:
@@ -182,6 +198,10 @@ public:
     /// Counts the workers that serve.
     [[nodiscard]] std::uint32_t serving() const;
     [[nodiscard]] bool stopping() const noexcept { return stopping_ != Stopping::no; }
+    /// Tells whether it stops because another master has taken over.
+    [[nodiscard]] bool superseded() const noexcept { return upgrade_ == Upgrade::done; }
+    /// Tells whether a reload or an upgrade is under way, or the start.
+    [[nodiscard]] bool busy() const noexcept;
 
 private:
     using State = WorkerState;
@@ -202,6 +222,7 @@ private:
         std::vector<Worker> workers;
     };
     enum class Stopping : std::uint8_t { no, draining, terminating };
+    enum class Upgrade : std::uint8_t { no, starting, ending, done };
 
     void on(const event::CycleBuilt& event);
     void on(const event::CycleFailed& event);
@@ -210,6 +231,9 @@ private:
     void on(const event::WorkerExited& event);
     void on(const event::Pulse& event);
     void on(const event::Reload& event);
+    void on(const event::Upgrade& event);
+    void on(const event::SuccessorReady& event);
+    void on(const event::SuccessorExited& event);
     void on(const event::Reopen& event);
     void on(const event::Drain& event);
     void on(const event::Terminate& event);
@@ -218,6 +242,7 @@ private:
     Generation* find(std::uint32_t number);
     Worker* find(WorkerId id);
     Generation* in_phase(Phase phase);
+    [[nodiscard]] const Generation* in_phase(Phase phase) const;
     void spawn(Generation& generation, std::uint32_t slot);
     void postpone(Generation& generation, std::uint32_t slot);
     void abandon(Generation& generation, Obstacle obstacle);
@@ -230,12 +255,16 @@ private:
     void check(const Generation& generation, std::uint32_t slot, Worker& worker);
     void hurry_oldest();
     void stop(Stopping how);
+    void end_successor();
     void next_reload();
     void settle();
 
     std::vector<Generation> generations_;  ///< oldest first
     Stopping stopping_ = Stopping::no;
-    bool building_ = true;  ///< the first cycle is on its way
+    Upgrade upgrade_ = Upgrade::no;
+    std::optional<Instant> upgrade_deadline_;
+    Milliseconds kill_timeout_{0};  ///< of the generation that served when the upgrade began
+    bool building_ = true;          ///< the first cycle is on its way
     bool reload_again_ = false;
     bool ever_served_ = false;
     bool exited_ = false;

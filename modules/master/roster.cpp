@@ -18,12 +18,25 @@ WorkerProcess* Roster::find(WorkerId id) const noexcept {
     return nullptr;
 }
 
+std::vector<std::uint32_t> Roster::rows() const {
+    std::vector<std::uint32_t> rows = taken_;
+    for (const auto& worker : workers_) rows.push_back(worker->row);
+    return rows;
+}
+
 std::optional<std::uint32_t> Roster::free_row() const {
     std::vector<bool> used(limits::max_counter_rows);
-    for (const auto& worker : workers_) used[worker->row] = true;
-    const auto free = std::ranges::find(used, false);
-    if (free == used.end()) return std::nullopt;
-    return static_cast<std::uint32_t>(free - used.begin());
+    for (const std::uint32_t row : rows()) used[row] = true;
+    for (std::uint32_t i = 0; i < limits::max_counter_rows; ++i) {
+        const std::uint32_t row = from_top_ ? limits::max_counter_rows - 1 - i : i;
+        if (!used[row]) return row;
+    }
+    return std::nullopt;
+}
+
+void Roster::share_rows(const std::vector<std::uint32_t>& taken, bool from_top) {
+    taken_ = taken;
+    from_top_ = from_top;
 }
 
 WorkerProcess& Roster::add(WorkerProcess worker) {

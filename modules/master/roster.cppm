@@ -30,14 +30,25 @@ public:
 
     /// Finds a living worker; nullptr when there is none. Valid until it is removed.
     [[nodiscard]] WorkerProcess* find(WorkerId id) const noexcept;
-    /// Finds the lowest row that no living worker uses; nothing when all are taken.
+    /// Finds the lowest row, or the highest, that no living worker uses; nothing when all are
+    /// taken.
     [[nodiscard]] std::optional<std::uint32_t> free_row() const;
+    /// Says which rows the workers of another master use, and whether to take the highest free row
+    /// from now on: two masters that serve beside each other begin at different ends.
+    void share_rows(const std::vector<std::uint32_t>& taken, bool from_top);
+    /// Says that the other master and its workers have gone.
+    void own_rows() noexcept { taken_.clear(); }
+    /// Returns the rows in use, by whomever.
+    [[nodiscard]] std::vector<std::uint32_t> rows() const;
+    [[nodiscard]] bool rows_from_top() const noexcept { return from_top_; }
     WorkerProcess& add(WorkerProcess worker);
     void remove(WorkerId id) noexcept;
     [[nodiscard]] const Workers& workers() const noexcept { return workers_; }
 
 private:
     Workers workers_;
+    std::vector<std::uint32_t> taken_;  ///< rows of another master's workers
+    bool from_top_ = false;
 };
 
 }  // namespace ringfort::master

@@ -1,4 +1,7 @@
 module;
+#include <poll.h>
+#include <sys/types.h>
+
 #include <cstdint>
 #include <deque>
 #include <map>
@@ -14,7 +17,9 @@ import ringfort.channel;
 import ringfort.config;
 import ringfort.cycle;
 import ringfort.process;
+import :builder;
 import :control;
+import :estate;
 import :loop;
 import :policy;
 import :roster;
@@ -31,9 +36,22 @@ struct Generation {
     bool abandoned = false;
 };
 
-/// The loop (loop.cpp), the building of cycles (build.cpp), the control socket (orders.cpp) and the
-/// carrying out of the policy's actions (actions.cpp). One thread; blocks only in ppoll(2) and
-/// while a cycle is built.
+/// A build as far as it has got: the text, and what was made of it.
+struct Draft {
+    config::Source source;
+    Generation generation;
+};
+
+/// The new binary of an upgrade, as the old one sees it.
+struct Successor {
+    process::Child process;
+    channel::Channel channel;
+    bool channel_open = true;
+};
+
+/// The loop (loop.cpp), the building of cycles (build.cpp, reload.cpp), the upgrade (upgrade.cpp),
+/// the control socket (orders.cpp) and the carrying out of the policy's actions (actions.cpp). One
+/// thread; blocks only in ppoll(2), and in the building of its first cycle.
 class Master {
 public:
     explicit Master(const Application& application) : application_{application} {}
@@ -50,12 +68,38 @@ private:
     void kill_for_garbage(WorkerProcess& worker, const std::string& what);
     void raise(const Event& event) { events_.push_back(event); }
     void process_events();
+    void add_others(std::vector<pollfd>& polled) const;
+    void serve_others();
 
     // build.cpp
-    void build(config::Settings settings);
-    [[nodiscard]] ControlAnswer rehearse();
-    std::vector<std::string> prepare(Generation& generation, const config::Settings& settings);
+    void build_first(config::Settings settings);
+    std::vector<std::string> prepare(Generation& generation, const config::Settings& settings,
+                                     pid_t master) const;
+    void found(Generation generation, config::Settings settings, cycle::Stock stock,
+               std::vector<std::string> obstacles);
     void build_failed(const std::vector<std::string>& obstacles);
+
+    // reload.cpp
+    void begin_build();
+    void rehearse(std::uint64_t client);
+    void serve_builder(std::optional<Builder>& builder, void (Master::*end)(Estate));
+    void end_build(Estate estate);
+    void end_rehearsal(Estate estate);
+    std::vector<std::string> draft(Draft& draft, pid_t master) const;
+    bool build_apart(const Send& send, pid_t master) const;
+    bool rehearse_apart(const Send& send, pid_t master) const;
+    [[nodiscard]] const cycle::Cycle* current_cycle() const;
+    [[nodiscard]] Instant build_deadline() const;
+
+    // upgrade.cpp
+    Result<void> inherit(const config::Settings& settings);
+    void take_over(std::uint32_t generation);
+    void serve_predecessor();
+    Result<void> start_successor();
+    Result<void> offer_estate();
+    void serve_successor();
+    void on_successor_message(const channel::Message& message);
+    void hand_over();
 
     // orders.cpp
     void obey(const std::vector<ControlRequest>& requests);
@@ -82,6 +126,12 @@ private:
     void carry_out(const action::Postpone& action);
     void carry_out(const action::ReopenLogs& action);
     void carry_out(const action::Refuse& action);
+    void carry_out(const action::AbortBuild& action);
+    void carry_out(const action::StartSuccessor& action);
+    void carry_out(const action::EndSuccessor& action);
+    void carry_out(const action::KillSuccessor& action);
+    void carry_out(const action::FailUpgrade& action);
+    void carry_out(const action::RefuseUpgrade& action);
     void carry_out(const action::Exit& action);
     Result<void> spawn(WorkerId id, const Generation& generation);
     Result<void> equip(WorkerProcess& worker, const Generation& generation);
@@ -101,12 +151,19 @@ private:
     bool stopping_ = false;
     std::optional<int> exit_code_;
     ControlServer control_;
-    // Who waits for an answer: for a reload that is still to begin, for the one under way, for the
-    // reopening of logs, for the end.
-    std::vector<std::uint64_t> reload_askers_, reload_watchers_, reopen_askers_, end_askers_;
-    std::vector<std::string> findings_;  ///< what stands in the way of the reload under way
+    // Who waits for an answer: for a reload or an upgrade that is still to begin, for the one under
+    // way, for the reopening of logs, for the end.
+    std::vector<std::uint64_t> reload_askers_, reload_watchers_, upgrade_askers_, upgrade_watchers_,
+        reopen_askers_, end_askers_;
+    std::vector<std::string> findings_;  ///< what stands in the way of what is under way
     Instant started_ = now();
     process::ServiceManager manager_;
+    std::optional<Builder> build_, rehearsal_;
+    bool build_waits_ = false;  ///< for the rehearsal to end
+    std::optional<Successor> successor_;
+    std::optional<channel::Channel> predecessor_;
+    bool orphaned_ = false;  ///< that is a worker whose master has died
+    Estate inheritance_;     ///< of the predecessor, until the first cycle is built of it
 };
 
 /// Writes each problem of a configuration into a line.
@@ -115,5 +172,9 @@ private:
 [[nodiscard]] Timing timing_of(const config::Settings& settings);
 /// Decides how many workers to run: the configured number, or one for each processor.
 [[nodiscard]] std::uint32_t worker_count(const config::Settings& settings);
+/// Tells a predecessor what keeps this process from succeeding it.
+void complain_to(channel::Channel& predecessor, const std::vector<std::string>& obstacles);
+/// Says what keeps a pid file from being made or taken over.
+[[nodiscard]] std::string pid_file_obstacle(const std::string& path, const Error& error);
 
 }  // namespace ringfort::master

@@ -158,6 +158,7 @@ App& App::built_in(BuiltInConfiguration configuration) {
 
 int App::run(int argc, char** argv) {
     fill_standard_streams();
+    const auto program = process::Program::of(argc, argv);
     process::Title::prepare(argc, argv);
     auto read = read_command_line(name_, description_, argc, argv);
     if (const int* code = std::get_if<int>(&read)) return *code;
@@ -170,11 +171,12 @@ int App::run(int argc, char** argv) {
     auto parsed = load(line);
     if (!parsed) {
         fmt::print(stderr, "{}", parsed.problems().text());
+        master::complain_to_predecessor(parsed.problems());
         return 1;
     }
     switch (line.mode) {
         case Mode::serve:
-            return serve(line, *std::move(parsed));
+            return serve(line, program, *std::move(parsed));
         case Mode::test:
             return test(source_name(line), *std::move(parsed));
         case Mode::print:
@@ -188,15 +190,24 @@ int App::run(int argc, char** argv) {
     return 1;
 }
 
-config::Parsed App::load(const CommandLine& line) const {
-    if (line.config) return config::load(*line.config, registry_);
-    return config::parse({.name = std::string{built_in_name}, .text = built_in_->toml}, registry_);
+config::Read App::read(const CommandLine& line) const {
+    if (line.config) return config::read(*line.config);
+    return config::Source{.name = std::string{built_in_name}, .text = built_in_->toml};
 }
 
-int App::serve(const CommandLine& line, config::Settings settings) const {
+config::Parsed App::load(const CommandLine& line) const {
+    const config::Read text = read(line);
+    if (const auto* problems = std::get_if<config::Problems>(&text)) return *problems;
+    return config::parse(std::get<config::Source>(text), registry_);
+}
+
+int App::serve(const CommandLine& line, const process::Program& program,
+               config::Settings settings) const {
     log::configure({.level = settings.log.level, .format = settings.log.format});
     check_locked_memory(settings);
-    return master::run(application(line), std::move(settings));
+    auto runs = application(line);
+    runs.program = program;
+    return master::run(runs, std::move(settings));
 }
 
 int App::test(const std::string& source, config::Settings settings) const {
@@ -209,8 +220,11 @@ int App::test(const std::string& source, config::Settings settings) const {
 }
 
 int App::signal(const CommandLine& line, const config::Settings& settings) const {
-    static const std::map<std::string_view, int> orders{
-        {"reload", SIGHUP}, {"quit", SIGQUIT}, {"stop", SIGINT}, {"reopen", SIGUSR1}};
+    static const std::map<std::string_view, int> orders{{"reload", SIGHUP},
+                                                        {"quit", SIGQUIT},
+                                                        {"stop", SIGINT},
+                                                        {"reopen", SIGUSR1},
+                                                        {"upgrade", SIGUSR2}};
     const std::string& path = settings.master.pid_file;
     if (path.empty()) {
         fmt::print(stderr, "{}: {} sets no master.pid_file, by which -s finds the master\n", name_,
@@ -278,6 +292,7 @@ int App::run_worker(master::WorkerStart start) const {
                             .connections = settings.connections,
                             .accept_backoff = settings.accept_backoff,
                             .pulse = pulse_interval(start.settings.master),
+                            .orphan_grace = start.settings.master.orphan_grace,
                             .services = {},
                             .ring_made = [&start] { return drop_privileges(start.credentials); },
                             .signals = signals->fd()};
@@ -289,7 +304,8 @@ int App::run_worker(master::WorkerStart start) const {
 master::Application App::application(const CommandLine& line) const {
     master::Application application{
         .name = name_,
-        .load = [this, line] { return load(line); },
+        .read = [this, line] { return read(line); },
+        .parse = [this](const config::Source& text) { return config::parse(text, registry_); },
         .changes =
             [this](const config::Settings& before, const config::Settings& after) {
                 return config::changes(before, after, registry_);

@@ -19,6 +19,7 @@ import ringfort.coro;
 import ringfort.cycle;
 import ringfort.master;
 import ringfort.net;
+import ringfort.process;
 import ringfort.worker;
 import :command_line;
 
@@ -75,8 +76,10 @@ private:
             return std::make_unique<worker::ServiceOf<S>>(S{});
     }
 
+    [[nodiscard]] config::Read read(const CommandLine& line) const;
     [[nodiscard]] config::Parsed load(const CommandLine& line) const;
-    [[nodiscard]] int serve(const CommandLine& line, config::Settings settings) const;
+    [[nodiscard]] int serve(const CommandLine& line, const process::Program& program,
+                            config::Settings settings) const;
     [[nodiscard]] int test(const std::string& source, config::Settings settings) const;
     [[nodiscard]] int signal(const CommandLine& line, const config::Settings& settings) const;
     [[nodiscard]] int control(const CommandLine& line) const;

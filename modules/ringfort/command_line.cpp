@@ -33,15 +33,18 @@ std::variant<CommandLine, int> read_command_line(std::string_view name,
     auto* signalling =
         app.add_option("-s,--signal", line.signal,
                        "Tell the running master: reload (new configuration), quit (drain),\n"
-                       "stop (at once), reopen (log files)")
-            ->check(CLI::IsMember({"reload", "quit", "stop", "reopen"}))
+                       "stop (at once), reopen (log files), upgrade (to a new binary)")
+            ->check(CLI::IsMember({"reload", "quit", "stop", "reopen", "upgrade"}))
             ->type_name("ORDER");
     auto* control = app.add_subcommand("ctl",
-                                       "Give the running master an order: status, reload, reopen, "
-                                       "quit (drain)\nor stop (at once); and wait for its answer");
+                                       "Give the running master an order: status, reload, upgrade, "
+                                       "reopen, quit\n(drain) or stop (at once); and wait for its "
+                                       "answer");
     control->fallthrough();
     control
-        ->add_option("order", line.order, "status, reload, reopen, quit (drain) or stop (at once)")
+        ->add_option("order", line.order,
+                     "status, reload, upgrade (to a new binary), reopen, quit (drain) or stop (at "
+                     "once)")
         ->required()
         ->type_name("ORDER");
     bool dry_run = false;

@@ -42,8 +42,7 @@ coro::Task<void> Worker::obey() {
                     continue;
                 }
                 if (received.error().is(std::errc::connection_reset)) {
-                    log::warning("the master has gone: draining");
-                    stop(drain_timeout_);
+                    lose_master();
                 } else {
                     fail(received.error(), "receive a command");
                 }

@@ -16,10 +16,11 @@ export namespace ringfort::worker {
 
 /// What every worker counts, in its row of the zone `counters_zone`.
 enum class Counter : std::uint8_t {
-    accepted,  ///< connections, since the zone was made
-    active,    ///< connections open now; a gauge
-    failed,    ///< connections that ended with an error
-    pulse,     ///< when the worker last made progress, as `pulse_at`
+    accepted,   ///< connections, since the zone was made
+    active,     ///< connections open now; a gauge
+    failed,     ///< connections that ended with an error
+    pulse,      ///< when the worker last made progress, as `pulse_at`
+    succeeded,  ///< the generation, once an orphan of it has learnt that another master serves
     count
 };
 /// The workers' counters, one row a living worker.
@@ -36,7 +37,7 @@ using Counters = shm::CountersOf<Counter>;
 
 /// The zone of the workers' counters, made by every cycle.
 inline constexpr std::string_view counters_zone = "ringfort.workers";
-inline constexpr std::string_view counters_tag = "counters/2";
+inline constexpr std::string_view counters_tag = "counters/3";
 
 /// What a service sees of the worker it runs in. Outlives every task of the service.
 class Context {

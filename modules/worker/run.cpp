@@ -32,6 +32,7 @@ coro::Task<int> Worker::run() {
     (void)co_await stop_.wait();
     acceptors_->cancel();
     co_await acceptors_->join();
+    door_.close();  // who drains takes nobody over any more
     if (started_ && !terminating_) co_await accept_last();
     listeners_.clear();
     if (started_) {

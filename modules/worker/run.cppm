@@ -30,6 +30,8 @@ struct Options {
     Milliseconds accept_backoff = limits::accept_backoff_ms;
     /// How often the worker notes that it makes progress, in Counter::pulse; 0: never.
     Milliseconds pulse{0};
+    /// How long the worker serves on when its master has died, if another can find it; 0: not.
+    Milliseconds orphan_grace{0};
     std::map<std::string, ServiceFactory> services;
     /// Runs when the ring exists and before anything is served: drops privileges.
     std::function<Result<void>()> ring_made = {};

@@ -53,9 +53,14 @@ private:
     coro::Task<void> watch_peer(Peers::Key peer);
     coro::Task<void> beat();
     coro::Task<void> limit_drain(Milliseconds timeout);
+    coro::Task<void> end_grace();
+    coro::Task<void> wait_for_successor();
+    coro::Task<void> answer_client(Fd client);
+    coro::Task<void> obey_successor(channel::Channel successor);
 
     void on(const channel::AddListener& message, channel::Fds fds);
     void on(const channel::AddZone& message, channel::Fds fds);
+    void on(const channel::OfferListener& message, channel::Fds fds);
     void on(const channel::Start& message, channel::Fds fds);
     void on(const channel::Drain& message, channel::Fds) { stop(message.timeout); }
     void on(const channel::Terminate&, channel::Fds) { terminate(); }
@@ -69,6 +74,9 @@ private:
     Result<void> start(const channel::Start& message);
     void begin_accepting(const Listener& listener);
     void take(const Listener& listener, net::Stream peer);
+    Result<void> offer_estate(channel::Channel& successor);
+    void lose_master();
+    [[nodiscard]] bool is_succeeded() const;
     void stop(Milliseconds drain_timeout);
     void terminate();
     void fail(const Error& error, const std::string& what);
@@ -81,6 +89,7 @@ private:
     Context context_;
     net::Sweep sweep_{loop_};
     Peers peers_;
+    Fd door_;  ///< the master's control socket, by which a successor of it finds an orphan
     std::optional<Counters> counters_;
     std::uint32_t row_ = 0;
     std::map<std::string, Running> services_;  ///< those with a listener

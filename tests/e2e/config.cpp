@@ -26,6 +26,9 @@ std::string Config::text() const {
     add(out, "ready_timeout_ms", ready_timeout_ms);
     add(out, "kill_timeout_ms", kill_timeout_ms);
     add(out, "watchdog_ms", watchdog_ms);
+    add(out, "build_timeout_ms", build_timeout_ms);
+    add(out, "orphan_grace_ms", orphan_grace_ms);
+    add(out, "upgrade_timeout_ms", upgrade_timeout_ms);
     add(out, "respawn_backoff_min_ms", respawn_backoff_min_ms);
     add(out, "open_files", open_files);
     add(out, "pid_file", pid_file);

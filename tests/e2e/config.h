@@ -18,6 +18,9 @@ struct Config {
     std::optional<int> ready_timeout_ms;
     std::optional<int> kill_timeout_ms;
     std::optional<int> watchdog_ms;
+    std::optional<int> build_timeout_ms;
+    std::optional<int> upgrade_timeout_ms;
+    std::optional<int> orphan_grace_ms;
     std::optional<int> respawn_backoff_min_ms;
     std::optional<int> open_files;
     std::optional<int> connections;

@@ -78,6 +78,10 @@ std::vector<pid_t> children_of(pid_t parent) {
     return select([=](const Stat& stat) { return stat.parent == parent; });
 }
 
+std::string title_of(pid_t pid) {
+    return read_file(proc(pid, "cmdline"));
+}
+
 std::vector<pid_t> members_of_group(pid_t group) {
     return select([=](const Stat& stat) { return stat.group == group; });
 }

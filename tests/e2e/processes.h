@@ -13,6 +13,8 @@ namespace e2e {
 [[nodiscard]] bool is_running(pid_t pid);
 [[nodiscard]] bool is_stopped(pid_t pid);
 [[nodiscard]] std::vector<pid_t> children_of(pid_t parent);
+/// Returns what ps(1) shows of it.
+[[nodiscard]] std::string title_of(pid_t pid);
 [[nodiscard]] std::vector<pid_t> members_of_group(pid_t group);
 /// Returns user and system time together, to the clock tick (10 ms).
 [[nodiscard]] std::uint64_t cpu_time_ms(pid_t pid);

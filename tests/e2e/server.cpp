@@ -143,7 +143,11 @@ Endpoint Server::at(std::string_view service, std::string_view host) {
 }
 
 std::vector<pid_t> Server::workers() const {
-    return children_of(master());
+    std::vector<pid_t> workers = children_of(master());
+    // A reload is built by another child.
+    std::erase_if(workers,
+                  [](pid_t pid) { return title_of(pid).find(": worker") == std::string::npos; });
+    return workers;
 }
 
 std::vector<pid_t> Server::wait_workers(std::size_t count, Deadline deadline) {

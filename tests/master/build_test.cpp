@@ -37,7 +37,7 @@ config::Settings listening_on(const std::string& address) {
 }
 
 master::Application application() {
-    return {.name = "test", .load = {}, .zones = {}, .worker = {}};
+    return {.name = "test", .read = {}, .parse = {}, .zones = {}, .worker = {}};
 }
 
 /// A listening socket of somebody else.

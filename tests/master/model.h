@@ -45,6 +45,8 @@ struct Weather {
     std::int64_t ignores_terminate = 0;
     std::int64_t hangs = 0;  ///< once it is ready: it makes no progress, and hears nothing
     std::int64_t survives_abort = 0;
+    std::int64_t successor_fails = 0;
+    std::int64_t successor_hangs = 0;
 };
 
 class Model {
@@ -131,6 +133,27 @@ public:
         if (lives(worker)) end(worker, random_.between(0, 50), time);
     }
 
+    void start_successor(Instant time) {
+        successor_ = ++last_life_;
+        const ringfort::master::event::SuccessorExited exit{};
+        if (random_.percent(weather_.successor_fails)) {
+            if (random_.percent(30))
+                at_once_.emplace_back(exit);
+            else
+                later(time, random_.between(0, 500), exit, successor_);
+        } else if (!random_.percent(weather_.successor_hangs)) {
+            const std::int64_t delay = random_.between(0, 500);
+            later(time, delay, ringfort::master::event::SuccessorReady{}, successor_);
+            if (random_.percent(10)) later(time, delay + random_.between(0, 500), exit, successor_);
+        }
+    }
+    void end_successor(Instant time) {
+        if (!random_.percent(weather_.ignores_terminate)) kill_successor(time);
+    }
+    void kill_successor(Instant time) {
+        later(time, random_.between(0, 50), ringfort::master::event::SuccessorExited{}, successor_);
+    }
+
 private:
     struct Pending {
         Event event;
@@ -152,6 +175,10 @@ private:
     }
     /// Nothing comes from a process that has ended, and it ends once.
     bool comes_true(const Event& event, std::uint64_t life) {
+        if (std::holds_alternative<ringfort::master::event::SuccessorReady>(event))
+            return life == successor_;
+        if (std::holds_alternative<ringfort::master::event::SuccessorExited>(event))
+            return std::exchange(successor_, life == successor_ ? 0 : successor_) == life;
         if (const auto* ready = std::get_if<ringfort::master::event::WorkerReady>(&event)) {
             const auto found = lives_.find(ready->worker);
             return found != lives_.end() && found->second == life;
@@ -171,6 +198,7 @@ private:
     std::map<WorkerId, std::uint64_t> lives_;  ///< the processes, each with a number of its own
     std::map<WorkerId, Instant> hangs_from_;
     std::uint64_t last_life_ = 0;
+    std::uint64_t successor_ = 0;  ///< its life
     std::uint32_t last_generation_ = 0;
 };
 

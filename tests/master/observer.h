@@ -36,6 +36,8 @@ public:
         for (const auto& one : actions) std::visit([this](const auto& it) { asked(it); }, one);
         must(reopens_ == 0, "a reopening was not passed on");
         must(refusals_ == 0, "a reload was neither begun nor refused");
+        must(upgrades_asked_ == 0, "an upgrade was neither begun nor refused");
+        must(upgrades_failed_ == 0, "a failed upgrade was not told");
         check_state();
         if (std::holds_alternative<event::Tick>(event)) {
             const auto deadline = policy_.next_deadline();
@@ -47,6 +49,7 @@ public:
     void rest() const {
         must(!building_, "at rest, a build is waited for");
         must(!starting_, "at rest, a generation is still starting");
+        must(!upgrading(), "at rest, an upgrade is under way");
         if (stopping_) {
             must(exited_, "at rest, stopped without an exit");
             return;
@@ -65,8 +68,10 @@ public:
     [[nodiscard]] bool exited() const { return exited_; }
     [[nodiscard]] bool serves() const { return current_.has_value(); }
     [[nodiscard]] std::uint64_t commits() const { return commits_; }
+    [[nodiscard]] std::uint64_t upgrades() const { return upgrades_; }
 
 private:
+    enum class Upgrade { no, starting, ending, killed, done };
     enum class Order { none, drain, terminate, abort, kill };
     struct Worker {  ///< asked for, and not known to be gone
         bool ready = false;
@@ -93,6 +98,9 @@ private:
         const auto found = workers_.find(id);
         must(found != workers_.end(), std::string{what} + " of a worker that is not there");
         return found->second;
+    }
+    [[nodiscard]] bool upgrading() const {
+        return upgrade_ != Upgrade::no && upgrade_ != Upgrade::done;
     }
     [[nodiscard]] bool is_current(WorkerId id) const { return current_ == id.generation; }
 
@@ -131,6 +139,20 @@ private:
         else
             reload_wanted_ = true;
     }
+    void heard(const event::Upgrade&) { upgrades_asked_ += exited_ ? 0 : 1; }
+    void heard(const event::SuccessorReady&) {
+        if (exited_ || upgrade_ != Upgrade::starting) return;
+        must(current_.has_value(), "a successor of nothing");
+        upgrade_ = Upgrade::done;
+        asked_to_stop_ = true;
+        ++upgrades_;
+        stop();
+    }
+    void heard(const event::SuccessorExited&) {
+        if (exited_ || !upgrading()) return;
+        upgrade_ = Upgrade::no;
+        ++upgrades_failed_;
+    }
     void heard(const event::Reopen&) { reopens_ += exited_ ? 0 : 1; }
     void heard(const event::Drain&) {
         at_once_ = at_once_ || asked_to_stop_;
@@ -165,10 +187,36 @@ private:
         must(!building_, "a build is asked for during another");
         must(!starting_, "a build is asked for while a generation starts");
         must(!stopping_, "a build is asked for while stopping");
+        must(!upgrading(), "a build is asked for during an upgrade");
         must(reload_wanted_, "a build that nobody wanted");
         building_ = true;
         reload_wanted_ = false;
     }
+    void asked(const action::AbortBuild&) {
+        must(building_ && stopping_, "a build is aborted that is needed");
+    }
+    void asked(const action::StartSuccessor&) {
+        must(!stopping_ && !building_ && !starting_ && current_ && upgrade_ == Upgrade::no,
+             "an upgrade at a bad moment");
+        upgrade_ = Upgrade::starting;
+        upgrade_due_ = time_ + generations_.at(*current_).timing.upgrade_timeout;
+        --upgrades_asked_;
+    }
+    void asked(const action::RefuseUpgrade&) {
+        must(stopping_ || building_ || starting_ || upgrading() || !current_,
+             "an upgrade is refused for no reason");
+        --upgrades_asked_;
+    }
+    void asked(const action::EndSuccessor&) {
+        must(upgrade_ == Upgrade::starting, "an end of a successor that is not starting");
+        must(stopping_ || time_ >= upgrade_due_, "a successor is ended too early");
+        upgrade_ = Upgrade::ending;
+    }
+    void asked(const action::KillSuccessor&) {
+        must(upgrade_ == Upgrade::ending, "a kill of a successor that was not asked to end");
+        upgrade_ = Upgrade::killed;
+    }
+    void asked(const action::FailUpgrade&) { --upgrades_failed_; }
     void asked(const action::Spawn& one) {
         must(!stopping_, "a spawn while stopping");
         must(!workers_.contains(one.worker), "a spawn of a living worker");
@@ -279,6 +327,7 @@ private:
         must(workers_.empty(), "an exit while a worker lives");
         must(generations_.empty(), "an exit with a generation that was not released");
         must(!building_, "an exit during a build");
+        must(!upgrading(), "an exit during an upgrade");
         must(one.code == (current_ ? 0 : 1), "a wrong exit code");
         exited_ = true;
     }
@@ -286,9 +335,11 @@ private:
     // What holds at any time.
     void check_state() {
         must(policy_.stopping() == stopping_, "the policy and the observer differ about stopping");
+        must(!stopping_ || upgrade_ != Upgrade::starting, "a stop leaves a successor starting");
+        must(policy_.superseded() == (upgrade_ == Upgrade::done), "who serves is not clear");
         if (!stopping_) {
             must(policy_.current_generation() == current_, "the current generation is another");
-            must(!reload_wanted_ || building_ || starting_, "a reload is not begun");
+            must(!reload_wanted_ || building_ || starting_ || upgrading(), "a reload is not begun");
         }
         std::uint32_t unhurried = 0;
         for (const auto& [number, generation] : generations_) {
@@ -304,7 +355,8 @@ private:
                  "a slot of the current generation is neither alive nor to be respawned");
     }
     void check_deadlines() const {
-        bool needed = false;
+        bool needed = upgrade_ == Upgrade::starting || upgrade_ == Upgrade::ending;
+        must(!needed || policy_.next_deadline(), "an upgrade has no deadline");
         for (const auto& [id, worker] : workers_) {
             must(!at_once_ || worker.order >= Order::terminate,
                  "a stop at once leaves a worker in peace: " + text(id));
@@ -349,6 +401,11 @@ private:
     bool exited_ = false;
     int reopens_ = 0;
     int refusals_ = 0;
+    Upgrade upgrade_ = Upgrade::no;
+    Instant upgrade_due_{};
+    int upgrades_asked_ = 0;
+    int upgrades_failed_ = 0;
+    std::uint64_t upgrades_ = 0;
     std::uint64_t commits_ = 0;
 };
 

@@ -48,6 +48,7 @@ struct Outcome {
     bool exited = false;
     std::uint64_t commits = 0;
     std::uint64_t aborts = 0;
+    std::uint64_t upgrades = 0;
 };
 
 class World {
@@ -66,6 +67,7 @@ public:
         outcome.exited = observer_.exited();
         outcome.commits = observer_.commits();
         outcome.aborts = aborts_;
+        outcome.upgrades = observer_.upgrades();
         return outcome;
     }
 
@@ -112,7 +114,9 @@ private:
                                .ignores_drain = chance(),
                                .ignores_terminate = chance(),
                                .hangs = chance(),
-                               .survives_abort = chance()};
+                               .survives_abort = chance(),
+                               .successor_fails = chance(),
+                               .successor_hangs = chance()};
         if (random_.percent(5)) drawn.spawn_fails = 100;
         return drawn;
     }
@@ -123,6 +127,7 @@ private:
             return random_.percent(50) ? Event{event::Drain{}} : event::Terminate{};
         if (drawn <= 400) return event::Reload{};
         if (drawn <= 500) return event::Reopen{};
+        if (drawn <= 500 + upgrades_) return event::Upgrade{};
         return event::Tick{};
     }
 
@@ -170,7 +175,8 @@ private:
                                     .backoff_min = ms(1, 200),
                                     .backoff_max = ms(200, 3'000),
                                     .healthy = ms(1, 10'000),
-                                    .watchdog = random_.percent(50) ? ms(20, 4'000) : ms(0, 0)};
+                                    .watchdog = random_.percent(50) ? ms(20, 4'000) : ms(0, 0),
+                                    .upgrade_timeout = ms(1, 1'000)};
         model_.build(time_, timing, static_cast<std::uint32_t>(random_.between(1, 4)));
     }
     void carry_out(const action::BuildCycle&) { build(); }
@@ -183,15 +189,22 @@ private:
         model_.abort(one.worker, time_);
         ++aborts_;
     }
+    void carry_out(const action::StartSuccessor&) { model_.start_successor(time_); }
+    void carry_out(const action::EndSuccessor&) { model_.end_successor(time_); }
+    void carry_out(const action::KillSuccessor&) { model_.kill_successor(time_); }
     void carry_out(const action::Exit&) {
         if (!model_.nobody_lives()) throw testing::Violation{"an exit while a process lives"};
     }
     void carry_out(const auto&) {}
 
     void write_down(const Event& event, const Actions& actions) {
-        static constexpr std::array names{"cycle built", "cycle failed", "spawn failed", "ready",
-                                          "exited",      "pulse",        "reload",       "reopen",
-                                          "drain",       "terminate",    "tick"};
+        static constexpr std::array names{"cycle built",     "cycle failed",
+                                          "spawn failed",    "ready",
+                                          "exited",          "pulse",
+                                          "reload",          "upgrade",
+                                          "successor ready", "successor exited",
+                                          "reopen",          "drain",
+                                          "terminate",       "tick"};
         static_assert(names.size() == std::variant_size_v<Event>);
         std::string about;
         std::visit(
@@ -217,6 +230,7 @@ private:
     std::uint64_t aborts_ = 0;
     std::int64_t restless_ = random_.between(0, 30);
     std::int64_t stops_ = random_.percent(50) ? random_.between(0, 20) : 0;
+    std::int64_t upgrades_ = random_.percent(40) ? random_.between(0, 80) : 0;
     bool keeps_diary_;
 };
 
@@ -241,19 +255,21 @@ TEST_CASE("a policy in any world keeps its invariants and comes to rest") {
         REQUIRE(World{seed, false}.run().violation.empty());
         return;
     }
-    std::uint64_t exits = 0, commits = 0, aborts = 0;
+    std::uint64_t exits = 0, commits = 0, aborts = 0, upgrades = 0;
     for (std::uint64_t seed = 1; seed <= seeds; ++seed) {
         const Outcome outcome = World{seed, false}.run();
         if (!outcome.violation.empty()) FAIL(story_of(seed));
         exits += outcome.exited ? 1 : 0;
         commits += outcome.commits;
         aborts += outcome.aborts;
+        upgrades += outcome.upgrades;
     }
     // Worlds in which nothing happens prove nothing.
     CHECK(exits > seeds / 10);
     CHECK(exits < seeds * 9 / 10);
     CHECK(commits > seeds * 3);
-    CHECK(aborts > seeds / 10);
+    CHECK(aborts > seeds / 20);
+    CHECK(upgrades > seeds / 20);
 }
 
 TEST_CASE("the same seed makes the same world") {

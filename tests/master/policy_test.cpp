@@ -444,7 +444,7 @@ TEST_CASE("a stop with nobody alive ends at once") {
 
 TEST_CASE("a stop during the first build waits for it and takes nothing from it") {
     Story story;
-    CHECK(story(event::Drain{}) == "");
+    CHECK(story(event::Drain{}) == "abort the build");
     SECTION("that succeeds") {
         CHECK(story.built(1, 2) == "abandon 1 (stopping), release 1, exit 1");
     }
@@ -457,7 +457,7 @@ TEST_CASE("a stop during the build of a reload waits for it and for the workers"
     Story story;
     story.serve();
     (void)story(event::Reload{});
-    CHECK(story(event::Drain{}) == "drain 1/0 within 5000");
+    CHECK(story(event::Drain{}) == "abort the build, drain 1/0 within 5000");
     SECTION("the build comes first") {
         CHECK(story.built(2) == "abandon 2 (stopping), release 2");
         CHECK(story.exited(1) == "release 1, exit 0");

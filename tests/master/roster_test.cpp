@@ -61,3 +61,18 @@ TEST_CASE("there are rows for the workers of as many generations as may live, an
     roster.remove({2, 7});
     CHECK(roster.free_row() == 2 * limits::max_workers + 7);
 }
+
+TEST_CASE("beside another master a roster takes rows from the other end, and none of its") {
+    Roster roster;
+    CHECK_FALSE(roster.rows_from_top());
+    roster.share_rows({0, 1, limits::max_counter_rows - 1}, true);
+    CHECK(roster.rows_from_top());
+    CHECK(roster.free_row() == limits::max_counter_rows - 2);
+    roster.add(worker({1, 0}, limits::max_counter_rows - 2));
+    CHECK(roster.free_row() == limits::max_counter_rows - 3);
+    CHECK(roster.rows() == std::vector<std::uint32_t>{0, 1, limits::max_counter_rows - 1,
+                                                      limits::max_counter_rows - 2});
+    roster.own_rows();  // the other has gone
+    CHECK(roster.free_row() == limits::max_counter_rows - 1);
+    CHECK(roster.rows() == std::vector<std::uint32_t>{limits::max_counter_rows - 2});
+}

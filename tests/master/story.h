@@ -63,6 +63,12 @@ struct ActionText {
     }
     std::string operator()(const action::ReopenLogs&) const { return "reopen"; }
     std::string operator()(const action::Refuse&) const { return "refuse"; }
+    std::string operator()(const action::AbortBuild&) const { return "abort the build"; }
+    std::string operator()(const action::StartSuccessor&) const { return "start a successor"; }
+    std::string operator()(const action::EndSuccessor&) const { return "end the successor"; }
+    std::string operator()(const action::KillSuccessor&) const { return "kill the successor"; }
+    std::string operator()(const action::FailUpgrade&) const { return "fail the upgrade"; }
+    std::string operator()(const action::RefuseUpgrade&) const { return "refuse the upgrade"; }
     std::string operator()(const action::Exit& one) const {
         return "exit " + std::to_string(one.code);
     }
@@ -87,7 +93,8 @@ public:
                                                      .backoff_min = Milliseconds{100},
                                                      .backoff_max = Milliseconds{900},
                                                      .healthy = Milliseconds{10'000},
-                                                     .watchdog = Milliseconds{0}};
+                                                     .watchdog = Milliseconds{0},
+                                                     .upgrade_timeout = Milliseconds{7'000}};
 
     std::string operator()(const ringfort::master::Event& event) {
         return text(policy_.step(event, time_));

@@ -1,0 +1,212 @@
+// Building the next cycle, and rehearsing that, in processes beside the master's.
+module;
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <ringfort/try.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <iterator>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <variant>
+#include <vector>
+module ringfort.master;
+
+import ringfort.base;
+import ringfort.channel;
+import ringfort.config;
+import ringfort.cycle;
+import ringfort.process;
+
+namespace ringfort::master {
+namespace {
+
+/// Offers what the new cycle has and the old one has not.
+Result<void> offer_new(const cycle::Cycle& cycle, const cycle::Cycle* old, const Send& send) {
+    for (const cycle::Binding& binding : cycle.bindings())
+        if (!binding.carried_over) RF_TRY(offer(*binding.listener, false, send));
+    for (const cycle::SharedZone& zone : cycle.zones())
+        if (old == nullptr || std::ranges::find(old->zones(), zone) == old->zones().end())
+            RF_TRY(offer(*zone, send));
+    auto log = cycle.log_file() ? cycle.log_file().duplicate() : Result<Fd>{Fd{}};
+    if (!log) return log.error();
+    return send(
+        channel::OfferFile{.use = channel::FileUse::log, .path = cycle.settings().log.target},
+        *std::move(log));
+}
+
+Result<void> offer_draft(const Draft& draft, const cycle::Cycle* old, const Send& send) {
+    const Generation& generation = draft.generation;
+    RF_TRY(offer_text(channel::TextUse::configuration, draft.source.text, send));
+    RF_TRY(offer_new(*generation.cycle, old, send));
+    if (generation.credentials) RF_TRY(offer(*generation.credentials, send));
+    if (generation.new_pid_file) RF_TRY(offer(*generation.new_pid_file, send));
+    if (generation.new_control) RF_TRY(offer(*generation.new_control, true, send));
+    return {};
+}
+
+/// Leaves the files of what was passed on to who has it now.
+void let_go(Generation& generation) {
+    for (const cycle::Binding& binding : generation.cycle->bindings())
+        if (!binding.carried_over) binding.listener->disown();
+    if (generation.new_pid_file) generation.new_pid_file->release();
+    if (generation.new_control) generation.new_control->disown();
+}
+
+void offer_findings(const std::vector<std::string>& findings, const Send& send) {
+    for (const std::string& finding : findings)
+        (void)offer_text(channel::TextUse::finding, finding, send);
+}
+
+}  // namespace
+
+const cycle::Cycle* Master::current_cycle() const {
+    const auto current = policy_.current_generation();
+    return current ? generations_.at(*current).cycle.get() : nullptr;
+}
+
+/// Returns when a build that begins now has had its time.
+Instant Master::build_deadline() const {
+    const cycle::Cycle* current = current_cycle();
+    return now() + (current == nullptr ? limits::build_timeout_ms
+                                       : current->settings().master.build_timeout);
+}
+
+/// Has a child build the next cycle: files, name services and addresses may keep it waiting.
+void Master::begin_build() {
+    if (rehearsal_) {  // it may hold the very addresses
+        build_waits_ = true;
+        return rehearsal_->abort("a reload has begun meanwhile: ask again");
+    }
+    auto started = Builder::start(
+        application_.name + ": builder", 0, build_deadline(),
+        [this, master = ::getpid()](const Send& send) { return build_apart(send, master); });
+    if (started)
+        build_.emplace(*std::move(started));
+    else
+        build_failed({"no process can be started to build the cycle: " + started.error().text()});
+}
+
+/// Answers `client` what a reload would change, or what would keep it from that. A child does what
+/// a reload would, but for starting workers, and takes it down again: what it opens is really
+/// opened, for a moment; a log file that it has to create stays, empty.
+void Master::rehearse(std::uint64_t client) {
+    const auto refuse = [&](std::string why) {
+        control_.answer(client, {.success = false, .text = std::move(why)}, now());
+    };
+    if (current_cycle() == nullptr) return refuse("no generation serves");
+    if (policy_.busy()) return refuse("a reload or an upgrade is under way");
+    if (rehearsal_) return refuse("another dry run is under way");
+    auto started = Builder::start(
+        application_.name + ": dry run", client, build_deadline(),
+        [this, master = ::getpid()](const Send& send) { return rehearse_apart(send, master); });
+    if (!started) return refuse("no process can be started for it: " + started.error().text());
+    rehearsal_.emplace(*std::move(started));
+}
+
+/// Takes what a builder has sent; when it has ended, goes on with that.
+void Master::serve_builder(std::optional<Builder>& builder, void (Master::*end)(Estate)) {
+    if (!builder) return;
+    builder->receive();
+    if (builder->due() <= now())
+        builder->abort("the cycle was not built within master.build_timeout_ms");
+    if (auto estate = builder->finish()) (this->*end)(*std::move(estate));
+}
+
+void Master::end_rehearsal(Estate estate) {
+    control_.answer(
+        rehearsal_->client(),
+        {.success = estate.success, .text = fmt::format("{}", fmt::join(estate.findings, "\n"))},
+        now());
+    rehearsal_.reset();
+    if (std::exchange(build_waits_, false)) begin_build();
+}
+
+/// Makes a generation of what the child has built; what is left to do here does not wait.
+void Master::end_build(Estate estate) {
+    build_.reset();
+    if (!estate.success) return build_failed(estate.findings);
+    if (policy_.stopping()) return build_failed({"the master is stopping"});
+    auto parsed = application_.parse({.name = "the configuration", .text = estate.configuration});
+    if (!parsed) return build_failed(lines_of(parsed.problems()));
+    Generation generation;
+    generation.credentials = std::move(estate.credentials);
+    if (estate.pid_file) {
+        const std::string path = estate.pid_file->path;
+        auto file = process::PidFile::adopt(path, std::move(estate.pid_file->file));
+        if (!file) return build_failed({pid_file_obstacle(path, file.error())});
+        generation.new_pid_file = *std::move(file);
+    }
+    if (estate.control) {
+        estate.control->own();
+        generation.new_control = std::move(estate.control);
+    }
+    const cycle::Cycle* old = current_cycle();
+    cycle::Stock stock = old == nullptr ? cycle::Stock{} : old->stock();
+    for (cycle::StockedListener& opened : estate.stock.listeners) {
+        opened.listener->own();
+        opened.fresh = true;
+        stock.listeners.push_back(std::move(opened));
+    }
+    std::ranges::move(estate.stock.zones, std::back_inserter(stock.zones));
+    stock.log = std::move(estate.stock.log);
+    found(std::move(generation), *std::move(parsed), std::move(stock), {});
+}
+
+/// Builds the next cycle, as far as that does not depend on being the master. In a child.
+std::vector<std::string> Master::draft(Draft& draft, pid_t master) const {
+    auto text = application_.read();
+    if (const auto* problems = std::get_if<config::Problems>(&text)) return lines_of(*problems);
+    draft.source = std::get<config::Source>(std::move(text));
+    auto parsed = application_.parse(draft.source);
+    if (!parsed) return lines_of(parsed.problems());
+    const cycle::Cycle* old = current_cycle();
+    std::vector<std::string> obstacles = prepare(draft.generation, *parsed, master);
+    auto built =
+        cycle::Cycle::build(*std::move(parsed), last_generation_ + 1,
+                            old == nullptr ? cycle::Stock{} : old->stock(), application_.zones);
+    std::ranges::move(built.obstacles, std::back_inserter(obstacles));
+    draft.generation.cycle = std::move(built.cycle);
+    return obstacles;
+}
+
+/// What the child of `begin_build` does: builds, and passes on what is new.
+bool Master::build_apart(const Send& send, pid_t master) const {
+    Draft made;
+    const auto obstacles = draft(made, master);
+    offer_findings(obstacles, send);
+    if (!obstacles.empty()) return false;
+    const auto offered = offer_draft(made, current_cycle(), send);
+    if (!offered) {
+        offer_findings({"what was built cannot be passed on: " + offered.error().text()}, send);
+        return false;
+    }
+    let_go(made.generation);
+    return true;
+}
+
+/// What the child of `rehearse` does: builds, says what is new, and takes it down.
+bool Master::rehearse_apart(const Send& send, pid_t master) const {
+    Draft made;
+    auto findings = draft(made, master);
+    const bool success = findings.empty();
+    if (success) {
+        const cycle::Cycle& old = *current_cycle();
+        findings = application_.changes(old.settings(), made.generation.cycle->settings());
+        std::ranges::move(cycle::changes(old, *made.generation.cycle),
+                          std::back_inserter(findings));
+    }
+    offer_findings(findings, send);
+    return success;
+}
+
+}  // namespace ringfort::master

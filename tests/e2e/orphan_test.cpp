@@ -1,0 +1,160 @@
+// Workers whose master was killed, and the master that takes them over.
+#include <signal.h>
+#include <sys/types.h>
+
+#include <algorithm>
+#include <catch2/catch_test_macros.hpp>
+#include <cstddef>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "apps.h"
+#include "child.h"
+#include "config.h"
+#include "connection.h"
+#include "deadline.h"
+#include "endpoint.h"
+#include "files.h"
+#include "load.h"
+#include "processes.h"
+#include "server.h"
+
+namespace e2e {
+namespace {
+
+bool has(const std::string& text, std::string_view part) {
+    return text.find(part) != std::string::npos;
+}
+
+Config found_at(const TempDir& dir, int grace_ms) {
+    Config config;
+    config.control = dir.file("control.sock");
+    config.pid_file = dir.file("pid");
+    config.orphan_grace_ms = grace_ms;
+    return config;
+}
+
+TEST_CASE("a master that is started after one was killed takes its listeners and zones over") {
+    const std::string app = echo_app();
+    const TempDir dir;
+    Config config = found_at(dir, 30'000);
+    config.drain_timeout_ms = 60'000;
+    const std::string path = dir.file("echo.sock");
+    config.listeners = {{"127.0.0.1:0", "echo"}, {"unix:" + path, "echo"}};
+    std::optional<Server> first{std::in_place, app, config, dir};
+    const Endpoint endpoint = first->at("echo", "127.0.0.1");
+    config.listeners[0].address = endpoint.text();
+    Load load{endpoint};
+    REQUIRE(load.wait_for_more(50));
+    Connection held = Connection::to(endpoint);
+    held.echo("with the first");
+    const auto orphans = first->workers();
+    first->kill_master();
+    CHECK(load.wait_for_more(50));  // nobody is in charge, and nobody notices
+    {
+        const Server second{app, config, dir};
+        CHECK(load.wait_for_more(50));
+        Connection::to(Endpoint::parse("unix:" + path)).echo("the same path");
+        held.echo("still with the first");
+        std::string status;
+        CHECK(eventually(soon(), [&] {
+            status = run({app, "ctl", "status", "--socket", *config.control}).text();
+            return has(status, "master " + std::to_string(second.master()));
+        }));
+        INFO(status);
+        CHECK(has(status, "generation 2 serves"));
+        held.echo("last words");
+        held.close();
+        // They all drain, long before their grace is over.
+        CHECK(eventually(soon(), [&] { return std::ranges::none_of(orphans, is_running); }));
+        load.stop();
+        INFO(load.text());
+        CHECK(load.failed() == 0);
+    }
+    CHECK_FALSE(std::filesystem::exists(path));
+    CHECK_FALSE(std::filesystem::exists(*config.control));
+    CHECK(first->nothing_left());
+}
+
+TEST_CASE("orphans that nobody takes over drain when their grace is over") {
+    const std::string app = echo_app();
+    const TempDir dir;
+    const Config config = found_at(dir, 400);
+    Server server{app, config, dir};
+    const Endpoint endpoint = server.at("echo");
+    server.kill_master();
+    Connection::to(endpoint).echo("in the grace");
+    const Finished status = run({app, "ctl", "status", "--socket", *config.control});
+    CHECK(status.code == 1);
+    CHECK(has(status.error, "the master has died"));
+    CHECK(eventually(soon(), [&] { return server.nothing_left(); }));
+    CHECK(refuses(endpoint));
+}
+
+TEST_CASE("orphans without a grace, or that are told to, drain at once") {
+    const std::string app = echo_app();
+    const TempDir dir;
+    SECTION("none") {
+        Server server{app, found_at(dir, 0), dir};
+        server.kill_master();
+        CHECK(eventually(soon(), [&] { return server.nothing_left(); }));
+    }
+    SECTION("told") {
+        Server server{app, found_at(dir, 60'000), dir};
+        const auto orphans = server.workers();
+        server.kill_master();
+        Connection::to(server.at("echo")).echo("in the grace");
+        for (const pid_t pid : orphans) ::kill(pid, SIGTERM);
+        CHECK(eventually(soon(), [&] { return server.nothing_left(); }));
+    }
+}
+
+TEST_CASE("a start beside a living master does not disturb it, nor take anything over") {
+    const std::string app = echo_app();
+    const TempDir dir;
+    Config config = found_at(dir, 5'000);
+    Server server{app, config, dir};
+    config.listeners[0].address = server.at("echo").text();
+    server.write_config(config.text());
+    const Finished second = run({app, "-c", server.config_path()});
+    INFO(second.text());
+    CHECK(second.code == 1);
+    CHECK(has(second.text(), "already running"));
+    Connection::to(server.at("echo")).echo("as before");
+    CHECK(std::filesystem::exists(*config.control));
+}
+
+TEST_CASE("after a second death the rows of the first are taken again, and hold what was counted") {
+    const std::string app = echo_app();
+    const TempDir dir;
+    Config config = found_at(dir, 30'000);
+    std::vector<std::unique_ptr<Server>> servers;
+    servers.push_back(std::make_unique<Server>(app, config, dir));
+    const Endpoint endpoint = servers[0]->at("echo");
+    config.listeners[0].address = endpoint.text();
+    for (int i = 0; i < 20; ++i) Connection::to(endpoint).echo("count me");
+    for (int death = 0; death < 2; ++death) {
+        const auto orphans = servers.back()->workers();
+        servers.back()->kill_master();
+        servers.push_back(std::make_unique<Server>(app, config, dir));
+        REQUIRE(eventually(soon(), [&] { return std::ranges::none_of(orphans, is_running); }));
+    }
+    const Finished status = run({app, "ctl", "status", "--socket", *config.control});
+    INFO(status.text());
+    std::uint64_t accepted = 0;
+    for (auto at = status.output.find(" accepted"); at != std::string::npos;
+         at = status.output.find(" accepted", at + 1)) {
+        const auto begin = status.output.rfind(' ', at - 1) + 1;
+        accepted += std::stoull(status.output.substr(begin, at - begin));
+    }
+    CHECK(accepted >= 20);
+    while (!servers.empty()) servers.pop_back();  // the last one first
+}
+
+}  // namespace
+}  // namespace e2e

@@ -1,0 +1,175 @@
+// Reloads whose cycle takes long to build: the configuration is a pipe that nobody has written to.
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <catch2/catch_test_macros.hpp>
+#include <cstddef>
+#include <future>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "apps.h"
+#include "child.h"
+#include "config.h"
+#include "connection.h"
+#include "deadline.h"
+#include "files.h"
+#include "owned_fd.h"
+#include "processes.h"
+#include "server.h"
+
+namespace e2e {
+namespace {
+
+bool has(const std::string& text, std::string_view part) {
+    return text.find(part) != std::string::npos;
+}
+
+struct Slow {
+    std::string app = echo_app();
+    TempDir dir;
+    Config config;
+    std::optional<Server> server;
+    OwnedFd pipe;
+
+    Slow() {
+        config.control = dir.file("control.sock");
+        config.respawn_backoff_min_ms = 10;
+    }
+    void start() { server.emplace(app, config, dir); }
+    /// From now on who reads the configuration waits.
+    void hold_configuration() {
+        REQUIRE(::unlink(server->config_path().c_str()) == 0);
+        REQUIRE(::mkfifo(server->config_path().c_str(), 0600) == 0);
+        pipe = OwnedFd{::open(server->config_path().c_str(), O_RDWR | O_CLOEXEC)};
+    }
+    /// Lets whoever waits read it, and whoever comes later.
+    void give_configuration() {
+        const std::string text = config.text();
+        REQUIRE(::write(pipe.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size()));
+        pipe.close();
+        server->write_config(text);
+    }
+    [[nodiscard]] Finished ctl(const std::vector<std::string>& order) const {
+        std::vector<std::string> argv{app, "ctl", "--socket", *config.control};
+        argv.insert(argv.end(), order.begin(), order.end());
+        return run(argv, "", later());
+    }
+    [[nodiscard]] std::optional<pid_t> builder() const {
+        for (const pid_t pid : children_of(server->master()))
+            if (has(title_of(pid), ": builder")) return pid;
+        return {};
+    }
+    /// Begins a reload, and waits until its child is there.
+    pid_t begin_reload() {
+        server->signal(SIGHUP);
+        REQUIRE(eventually(soon(), [&] { return builder().has_value(); }));
+        return *builder();
+    }
+};
+
+TEST_CASE("a reload that takes long keeps the master from nothing") {
+    Slow slow;
+    slow.start();
+    const auto before = slow.server->wait_workers(2);
+    slow.hold_configuration();
+    auto answer = std::async(std::launch::async, [&] { return slow.ctl({"reload"}); });
+    REQUIRE(eventually(soon(), [&] { return slow.builder().has_value(); }));
+    // It answers,
+    CHECK(has(slow.ctl({"status"}).output, "generation 1 serves"));
+    CHECK(has(slow.ctl({"reload", "--dry-run"}).error, "a reload or an upgrade is under way"));
+    CHECK(has(slow.ctl({"upgrade"}).error, "a reload or another upgrade is under way"));
+    CHECK(slow.ctl({"reopen"}).code == 0);
+    // reaps, and respawns.
+    ::kill(before[0], SIGKILL);
+    REQUIRE(eventually(soon(), [&] {
+        const auto now = slow.server->workers();
+        return now.size() == 2 && std::ranges::find(now, before[0]) == now.end();
+    }));
+    Connection::to(slow.server->at("echo")).echo("served meanwhile");
+    slow.give_configuration();
+    const Finished done = answer.get();
+    INFO(done.text());
+    CHECK(done.code == 0);
+    CHECK(has(done.output, "generation 2 serves"));
+    Connection::to(slow.server->at("echo")).echo("served afterwards");
+}
+
+TEST_CASE("a reload that takes too long is given up") {
+    Slow slow;
+    slow.config.build_timeout_ms = 300;
+    slow.start();
+    slow.hold_configuration();
+    const Finished answer = slow.ctl({"reload"});
+    INFO(answer.text());
+    CHECK(answer.code == 1);
+    CHECK(has(answer.error, "not built within master.build_timeout_ms"));
+    const Finished rehearsed = slow.ctl({"reload", "--dry-run"});
+    CHECK(rehearsed.code == 1);
+    CHECK(has(rehearsed.error, "not built within master.build_timeout_ms"));
+    slow.give_configuration();
+    CHECK(slow.ctl({"reload"}).code == 0);
+}
+
+TEST_CASE("a builder that is killed, or stopped and killed, is a reload that failed") {
+    Slow slow;
+    slow.start();
+    slow.hold_configuration();
+    for (const bool stopped : {false, true}) {
+        const std::size_t mark = slow.server->log().mark();
+        const pid_t builder = slow.begin_reload();
+        if (stopped) ::kill(builder, SIGSTOP);
+        ::kill(builder, SIGKILL);
+        static_cast<void>(slow.server->log().wait_for("killed by signal 9", mark));
+        static_cast<void>(slow.server->log().wait_for("reload failed", mark));
+    }
+    slow.give_configuration();
+    CHECK(slow.server->reload() == 2);
+}
+
+TEST_CASE("a stop does not wait for a cycle that is being built") {
+    Slow slow;
+    slow.start();
+    slow.hold_configuration();
+    static_cast<void>(slow.begin_reload());
+    SECTION("drained") {
+        slow.server->signal(SIGTERM);
+    }
+    SECTION("at once") {
+        slow.server->signal(SIGINT);
+    }
+    const auto ended = slow.server->wait(soon());
+    REQUIRE(ended);
+    CHECK(ended->code() == 0);
+}
+
+TEST_CASE("a dry run ends when a reload begins, and says so") {
+    Slow slow;
+    slow.start();
+    slow.hold_configuration();
+    auto rehearsal =
+        std::async(std::launch::async, [&] { return slow.ctl({"reload", "--dry-run"}); });
+    const auto rehearses = [&] {
+        const auto children = children_of(slow.server->master());
+        return std::ranges::any_of(children,
+                                   [](pid_t pid) { return has(title_of(pid), ": dry run"); });
+    };
+    REQUIRE(eventually(soon(), rehearses));
+    CHECK(has(slow.ctl({"reload", "--dry-run"}).error, "another dry run is under way"));
+    static_cast<void>(slow.begin_reload());
+    const Finished answer = rehearsal.get();
+    CHECK(answer.code == 1);
+    CHECK(has(answer.error, "a reload has begun meanwhile"));
+    slow.give_configuration();
+    static_cast<void>(slow.server->log().wait_for("reload: generation 2 serves"));
+}
+
+}  // namespace
+}  // namespace e2e

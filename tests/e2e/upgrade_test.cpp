@@ -1,0 +1,290 @@
+// The upgrade to another binary: it takes over without a pause, or everything stays as it was.
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+
+#include <algorithm>
+#include <catch2/catch_test_macros.hpp>
+#include <cstddef>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "apps.h"
+#include "child.h"
+#include "config.h"
+#include "connection.h"
+#include "deadline.h"
+#include "endpoint.h"
+#include "files.h"
+#include "load.h"
+#include "processes.h"
+#include "server.h"
+
+namespace e2e {
+namespace {
+
+bool has(const std::string& text, std::string_view part) {
+    return text.find(part) != std::string::npos;
+}
+
+/// A directory with a copy of an app that can be replaced, and a server of it.
+struct Upgradable {
+    std::string original;
+    TempDir dir;
+    std::string app;
+    Config config;
+    std::optional<Server> server;
+    std::vector<pid_t> masters;  ///< those that took over
+
+    explicit Upgradable(const std::string& binary) : original{binary}, app{dir.file("app")} {
+        install();
+        config.control = dir.file("control.sock");
+        config.pid_file = dir.file("pid");
+        config.upgrade_timeout_ms = 20'000;
+        config.orphan_grace_ms = 500;
+    }
+    ~Upgradable() {
+        if (masters.empty()) return;
+        ::kill(masters.back(), SIGTERM);
+        const bool gone = eventually(later(), [&] { return !is_running(masters.back()); });
+        CHECK(gone);
+        CHECK_FALSE(std::filesystem::exists(*config.pid_file));
+        CHECK_FALSE(std::filesystem::exists(*config.control));
+    }
+    Upgradable(const Upgradable&) = delete;
+    Upgradable& operator=(const Upgradable&) = delete;
+
+    void start() { server.emplace(app, config, dir); }
+    /// Puts the real binary in place, as a package manager would: another file by the same name.
+    void install() const {
+        std::filesystem::copy_file(original, app + ".next");
+        std::filesystem::rename(app + ".next", app);
+    }
+    /// Puts a shell script in place.
+    void install_script(const std::string& body) const {
+        write_file(app + ".next", "#!/bin/sh\n" + body + "\n");
+        ::chmod((app + ".next").c_str(), 0755);
+        std::filesystem::rename(app + ".next", app);
+    }
+    [[nodiscard]] Finished ctl(const std::string& order) const {
+        return run({original, "ctl", order, "--socket", *config.control}, "", later());
+    }
+    /// Upgrades, and notes who serves then.
+    Finished upgrade() {
+        Finished answer = ctl("upgrade");
+        INFO(answer.text());
+        CHECK(answer.code == 0);
+        masters.push_back(holder());
+        CHECK(has(answer.output, "process " + std::to_string(masters.back()) + " serves"));
+        return answer;
+    }
+    [[nodiscard]] pid_t holder() const {
+        return static_cast<pid_t>(std::stol(read_file(*config.pid_file)));
+    }
+    /// Fails unless everything is as before the upgrade was tried.
+    void serves_as_before() {
+        CHECK(holder() == server->master());
+        CHECK_FALSE(std::filesystem::exists(*config.pid_file + ".new"));
+        Connection::to(server->at("echo")).echo("as before");
+        CHECK(has(ctl("status").output, "master " + std::to_string(server->master())));
+        CHECK(server->wait_workers(2).size() == 2);
+    }
+};
+
+std::uint64_t accepted(const std::string& status) {
+    std::uint64_t sum = 0;
+    constexpr std::string_view heading = " accepted";
+    for (auto at = status.find(heading); at != status.npos; at = status.find(heading, at + 1)) {
+        const auto begin = status.rfind(' ', at - 1) + 1;
+        sum += std::stoull(status.substr(begin, at - begin));
+    }
+    return sum;
+}
+
+TEST_CASE("upgrades under load lose nothing, and the masters before go with their connections") {
+    Upgradable app{echo_app()};
+    app.config.drain_timeout_ms = 60'000;
+    app.start();
+    Load load{app.server->at("echo")};
+    REQUIRE(load.wait_for_more(50));
+    Connection held = Connection::to(app.server->at("echo"));
+    held.echo("with the first");
+    const auto first_workers = app.server->workers();
+    app.upgrade();
+    CHECK(app.masters[0] != app.server->master());
+    CHECK(load.wait_for_more(50));
+    held.echo("still with the first");
+    CHECK(is_running(app.server->master()));
+    app.upgrade();
+    CHECK(app.masters[1] != app.masters[0]);
+    CHECK(load.wait_for_more(50));
+    held.echo("last words");
+    held.close();
+    const auto ended = app.server->wait(later());
+    REQUIRE(ended);
+    CHECK(ended->code() == 0);
+    CHECK(eventually(soon(), [&] { return !is_running(app.masters[0]); }));
+    CHECK(children_of(app.masters[1]).size() == 2);
+    load.stop();
+    INFO(load.text());
+    CHECK(load.failed() == 0);
+}
+
+TEST_CASE("what a zone holds is still there after an upgrade, and the generations go on") {
+    Upgradable app{echo_app()};
+    app.start();
+    for (int i = 0; i < 20; ++i) Connection::to(app.server->at("echo")).echo("count me");
+    CHECK(eventually(soon(), [&] { return accepted(app.ctl("status").output) == 20; }));
+    app.upgrade();
+    REQUIRE(app.server->wait(later()));
+    const Finished second = app.ctl("status");
+    INFO(second.text());
+    CHECK(has(second.output, "master " + std::to_string(app.masters[0])));
+    CHECK(has(second.output, "generation 2 serves"));
+    CHECK(accepted(second.output) == 0);  // its workers have rows of their own
+    const Finished reloaded = app.ctl("reload");
+    INFO(reloaded.text());
+    CHECK(has(reloaded.output, "generation 3 serves"));
+    app.upgrade();  // whose workers have the rows that those of the first had
+    CHECK(eventually(soon(), [&] { return !is_running(app.masters[0]); }));
+    CHECK(accepted(app.ctl("status").output) == 20);
+    CHECK(has(app.ctl("status").output, "generation 4 serves"));
+}
+
+TEST_CASE("the files of unix sockets stay through an upgrade, but for those no longer wanted") {
+    Upgradable app{echo_app()};
+    const std::string kept = app.dir.file("kept.sock");
+    const std::string dropped = app.dir.file("dropped.sock");
+    app.config.listeners = {{"unix:" + kept, "echo"}, {"unix:" + dropped, "echo"}};
+    app.start();
+    app.config.listeners.pop_back();
+    app.server->write_config(app.config.text());
+    app.upgrade();
+    REQUIRE(app.server->wait(later()));
+    CHECK(std::filesystem::exists(kept));
+    CHECK_FALSE(std::filesystem::exists(dropped));
+    Connection::to(Endpoint::parse("unix:" + kept)).echo("here");
+}
+
+TEST_CASE("the signal USR2 upgrades, too") {
+    Upgradable app{echo_app()};
+    app.start();
+    const std::string before = read_file(*app.config.pid_file);
+    app.server->signal(SIGUSR2);
+    REQUIRE(eventually(later(), [&] { return read_file(*app.config.pid_file) != before; }));
+    app.masters.push_back(app.holder());
+    REQUIRE(app.server->wait(later()));
+    Connection::to(app.server->at("echo")).echo("here");
+}
+
+TEST_CASE("a new binary that does not take over changes nothing, and whoever asked learns why") {
+    Upgradable app{echo_app()};
+    app.config.upgrade_timeout_ms = 300;
+    app.config.kill_timeout_ms = 200;
+    std::string why;
+    SECTION("it exits") {
+        app.install_script("exit 3");
+        why = "exited with code 3";
+    }
+    SECTION("it cannot be run") {
+        write_file(app.app + ".next", "neither a program nor a script");
+        why = "execve";
+    }
+    SECTION("it hangs") {
+        app.install_script("exec sleep 100");
+        why = "did not serve within master.upgrade_timeout_ms";
+    }
+    SECTION("it hangs and does not hear") {
+        app.install_script("trap '' TERM; while :; do sleep 0.1; done");
+        why = "did not serve within master.upgrade_timeout_ms";
+    }
+    SECTION("it is stopped") {
+        app.install_script("kill -STOP $$");
+        why = "did not serve within master.upgrade_timeout_ms";
+    }
+    SECTION("it is killed") {
+        app.install_script("kill -KILL $$");
+        why = "killed by signal 9";
+    }
+    SECTION("it speaks another language") {
+        // Not every sh takes a number of two digits there.
+        app.install_script("exec bash -c \"echo garbage >&$RINGFORT_PREDECESSOR; exec sleep 100\"");
+        why = "speaks another language";
+    }
+    // The script is in place before the start: what runs is the original, under the same name.
+    const std::string script = app.app + ".script";
+    const bool unusable = std::filesystem::exists(app.app + ".next");
+    std::filesystem::rename(unusable ? app.app + ".next" : app.app, script);
+    if (!unusable) app.install();
+    app.start();
+    Load load{app.server->at("echo"), 2};
+    REQUIRE(load.wait_for_more(20));
+    std::filesystem::rename(script, app.app);
+    const Finished answer = app.ctl("upgrade");
+    INFO(answer.text());
+    CHECK(answer.code == 1);
+    CHECK(has(answer.error, why));
+    CHECK(load.wait_for_more(20));
+    app.serves_as_before();
+    app.install();
+    app.server->write_config([&] {
+        app.config.upgrade_timeout_ms = 20'000;
+        return app.config.text();
+    }());
+    static_cast<void>(app.server->reload());
+    app.upgrade();  // nothing of the failure is left
+    CHECK(load.wait_for_more(20));
+    REQUIRE(app.server->wait(later()));
+    load.stop();
+    INFO(load.text());
+    CHECK(load.failed() == 0);
+}
+
+TEST_CASE("an upgrade brings every error of the configuration, as the new binary sees it") {
+    Upgradable app{echo_app()};
+    app.start();
+    const std::string good = app.config.text();
+    app.server->write_config("[master]\nworkers = 0\nworkerz = 1\n" + good.substr(9));
+    const Finished answer = app.ctl("upgrade");
+    INFO(answer.text());
+    CHECK(answer.code == 1);
+    CHECK(has(answer.error, "workerz"));
+    CHECK(has(answer.error, "exited with code 1"));
+    app.serves_as_before();
+}
+
+TEST_CASE("a master that is killed while its successor begins is succeeded all the same") {
+    Upgradable app{echo_app()};
+    const std::string real = app.dir.file("real");
+    std::filesystem::copy_file(app.original, real);
+    app.start();
+    app.install_script("sleep 0.3; exec " + real + " \"$@\"");
+    const Endpoint endpoint = app.server->at("echo");
+    const std::string before = read_file(*app.config.pid_file);
+    app.server->signal(SIGUSR2);
+    static_cast<void>(app.server->log().wait_for("upgrade: the new master is process"));
+    app.server->kill_master();
+    REQUIRE(eventually(later(), [&] { return read_file(*app.config.pid_file) != before; }));
+    app.masters.push_back(app.holder());
+    CHECK(is_running(app.masters[0]));
+    Connection::to(endpoint).echo("served by the successor");
+}
+
+TEST_CASE("a stop during an upgrade ends both") {
+    Upgradable app{echo_app()};
+    app.start();
+    app.install_script("exec sleep 100");
+    app.server->signal(SIGUSR2);
+    static_cast<void>(app.server->log().wait_for("upgrade: the new master is process"));
+    CHECK(app.ctl("upgrade").code == 1);  // another one is under way
+    app.server->signal(SIGTERM);
+    const auto ended = app.server->wait(later());
+    REQUIRE(ended);
+    CHECK(ended->code() == 0);
+}
+
+}  // namespace
+}  // namespace e2e
