@@ -32,9 +32,12 @@ public:
     Builder& operator=(Builder&&) = delete;
     ~Builder();
 
+    /// What to poll for readability: what it sends, -1 when no more comes; and its end.
     [[nodiscard]] RawFd channel_fd() const noexcept { return open_ ? channel_.fd() : -1; }
     [[nodiscard]] RawFd pidfd() const noexcept { return child_.pidfd.get(); }
+    /// Returns who asked for it, as given to `start`.
     [[nodiscard]] std::uint64_t client() const noexcept { return client_; }
+    /// Returns when it has had its time, as given to `start`.
     [[nodiscard]] Instant due() const noexcept { return due_; }
 
     /// Takes what it has sent, up to `limits::messages_per_turn` messages.
