@@ -5,7 +5,8 @@
 #
 # Where the hashes of the code host's tag archives come from: Catch2's is that of Debian's own source
 # package; those of liburing and CLI11 are in conan-center-index (liburing's in xmake-repo too); those
-# of fmt and tomlplusplus were found equal in three and more unrelated projects' build files.
+# of fmt and tomlplusplus were found equal in three and more unrelated projects' build files, as was
+# that of libseccomp's release.
 include(FetchContent)
 
 FetchContent_Declare(fmt SYSTEM
@@ -27,6 +28,9 @@ FetchContent_Declare(Catch2 SYSTEM
 FetchContent_Declare(liburing
   URL https://github.com/axboe/liburing/archive/refs/tags/liburing-2.13.tar.gz
   URL_HASH SHA256=618e34dbea408fc9e33d7c4babd746036dbdedf7fce2496b1178ced0f9b5b357)
+FetchContent_Declare(libseccomp
+  URL https://github.com/seccomp/libseccomp/releases/download/v2.5.4/libseccomp-2.5.4.tar.gz
+  URL_HASH SHA256=d82902400405cf0068574ef3dc1fe5f5926207543ba1ae6f8e7a1576351dcbdb)
 
 # None of them has modules to scan for; their own tests, examples and installation are not ours.
 set(CMAKE_CXX_SCAN_FOR_MODULES OFF)
@@ -71,5 +75,36 @@ else()
   add_dependencies(ringfort_liburing ringfort_liburing_build)
   target_include_directories(ringfort_liburing SYSTEM INTERFACE ${prefix}/include)
   target_link_libraries(ringfort_liburing INTERFACE ${prefix}/lib/liburing.a)
+  unset(prefix)
+endif()
+
+# libseccomp is built by its own configure and make, too; they need gperf.
+add_library(ringfort_libseccomp INTERFACE)
+if(PkgConfig_FOUND)
+  pkg_check_modules(libseccomp QUIET IMPORTED_TARGET GLOBAL libseccomp>=2.5)
+endif()
+if(TARGET PkgConfig::libseccomp)
+  target_link_libraries(ringfort_libseccomp INTERFACE PkgConfig::libseccomp)
+else()
+  find_program(RINGFORT_MAKE NAMES make gmake)
+  find_program(RINGFORT_GPERF NAMES gperf)
+  if(NOT RINGFORT_MAKE OR NOT RINGFORT_GPERF)
+    message(FATAL_ERROR "libseccomp 2.5 or newer is not installed, and without make and gperf it "
+      "cannot be built: install libseccomp's development package, or these two")
+  endif()
+  FetchContent_MakeAvailable(libseccomp)
+  include(ExternalProject)
+  set(prefix ${CMAKE_BINARY_DIR}/_deps/libseccomp-install)
+  file(MAKE_DIRECTORY ${prefix}/include)
+  ExternalProject_Add(ringfort_libseccomp_build
+    SOURCE_DIR ${libseccomp_SOURCE_DIR}
+    CONFIGURE_COMMAND <SOURCE_DIR>/configure --prefix=${prefix} --libdir=${prefix}/lib --disable-shared --with-pic CC=${CMAKE_C_COMPILER}
+    BUILD_COMMAND ${RINGFORT_MAKE}
+    INSTALL_COMMAND ${RINGFORT_MAKE} install
+    BUILD_BYPRODUCTS ${prefix}/lib/libseccomp.a
+    LOG_CONFIGURE TRUE LOG_BUILD TRUE LOG_INSTALL TRUE LOG_OUTPUT_ON_FAILURE TRUE)
+  add_dependencies(ringfort_libseccomp ringfort_libseccomp_build)
+  target_include_directories(ringfort_libseccomp SYSTEM INTERFACE ${prefix}/include)
+  target_link_libraries(ringfort_libseccomp INTERFACE ${prefix}/lib/libseccomp.a)
   unset(prefix)
 endif()
