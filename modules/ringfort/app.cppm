@@ -21,6 +21,8 @@ import ringfort.master;
 import ringfort.net;
 import ringfort.worker;
 import :command_line;
+import :confinement;
+import :reach;
 
 export namespace ringfort {
 
@@ -56,6 +58,10 @@ public:
         factories_[name] = [name](const config::Settings& settings) -> worker::ServiceFactory {
             return [&config = settings.service<Config>(name)] { return make<S>(config); };
         };
+        if constexpr (SaysReach<S>)
+            reaches_[name] = [name](const config::Settings& settings) {
+                return S::reach(settings.service<Config>(name));
+            };
         return *this;
     }
 
@@ -89,6 +95,7 @@ private:
     config::Registry registry_;
     std::map<std::string, std::function<worker::ServiceFactory(const config::Settings&)>>
         factories_;
+    Reaches reaches_;  ///< of the services that say it
 };
 
 }  // namespace ringfort

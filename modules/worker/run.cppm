@@ -31,8 +31,9 @@ struct Options {
     /// How often the worker notes that it makes progress, in Counter::pulse; 0: never.
     Milliseconds pulse{0};
     std::map<std::string, ServiceFactory> services;
-    /// Runs when the ring exists and before anything is served: drops privileges.
-    std::function<Result<void>()> ring_made = {};
+    /// Runs when the ring, or what stands in for it, exists and before anything is served: drops
+    /// privileges.
+    std::function<Result<void>(uring::Backend)> ring_made = {};
     /// A signalfd(2), borrowed: TERM and QUIT on it drain. -1 for none.
     RawFd signals = -1;
 };
