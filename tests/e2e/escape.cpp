@@ -20,6 +20,7 @@
 #include <functional>
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -127,6 +128,21 @@ public:
     }
 
 private:
+    /// Sends a datagram from one socket to another, both of its own; returns what has arrived.
+    static rf::Task<std::string> exchange(rf::uring::Loop& loop) {
+        auto receiver = rf::net::Datagram::bind(loop, *rf::Address::parse("127.0.0.1:0"));
+        if (!receiver) co_return said(receiver.error());
+        const auto address = receiver->address();
+        auto sender = rf::net::Datagram::connect(loop, *address);
+        if (!sender) co_return said(sender.error());
+        const std::string_view text = "arrived";
+        const auto sent = co_await sender->send(std::as_bytes(std::span{text}));
+        if (!sent) co_return said(sent.error());
+        const auto packet = co_await receiver->receive(rf::Milliseconds{5'000});
+        if (!packet) co_return said(packet.error());
+        co_return std::string{packet->bytes.text()};
+    }
+
     static rf::Task<std::string> attempt(rf::uring::Loop& loop, std::string word,
                                          std::string rest) {
         if (word == "ring-open") {
@@ -145,6 +161,7 @@ private:
             const auto stream = co_await rf::net::connect(loop, *address);
             co_return stream ? "ok" : said(stream.error());
         }
+        if (word == "datagrams") co_return co_await exchange(loop);
         const auto found = attempts.find(word);
         co_return found == attempts.end() ? "unknown" : found->second(rest);
     }

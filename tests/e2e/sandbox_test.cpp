@@ -218,6 +218,19 @@ TEST_CASE("what a service says that it reaches is allowed without a word in [san
     }
 }
 
+TEST_CASE("services exchange datagrams where the configuration allows it") {
+    const TempDir dir;
+    Config config = escaping();
+    {
+        Server server{escape_app(), config, dir};
+        CHECK(ask(server, {"datagrams"}).at("datagrams") == "EPERM");
+    }
+    config.more = "[sandbox]\ndatagrams = true\n";
+    Server server{escape_app(), config, dir};
+    CHECK(ask(server, {"datagrams"}).at("datagrams") == "arrived");
+    CHECK(ask(server, {"bind"}).at("bind") == "EPERM");  // that is for TCP
+}
+
 TEST_CASE(
     "a path of the sandbox that is not there is an error with its name, and changes nothing") {
     if (landlock() < 1) SKIP("this kernel has no Landlock");
