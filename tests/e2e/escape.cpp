@@ -90,6 +90,8 @@ const std::map<std::string, std::function<std::string(const std::string&)>> atte
      [](const auto&) { return said(::ptrace(PTRACE_PEEKDATA, ::getppid(), nullptr, nullptr)); }},
     {"signal", [](const auto&) { return said(::kill(::getppid(), 0)); }},
     {"ring", [](const auto&) { return said(::syscall(SYS_io_uring_setup, 1, nullptr)); }},
+    {"enter",
+     [](const auto&) { return said(::syscall(SYS_io_uring_enter, -1, 0, 0, 0, nullptr, 0)); }},
     {"unshare", [](const auto&) { return said(::unshare(CLONE_FILES)); }},
     {"executable", executable},
     {"chdir", [](const auto&) { return said(::chdir("/")); }},

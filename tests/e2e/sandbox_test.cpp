@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <catch2/catch_test_macros.hpp>
 #include <cstddef>
+#include <cstdlib>
 #include <filesystem>
 #include <map>
 #include <string>
@@ -51,6 +52,12 @@ Answers ask(Server& server, const std::vector<std::string>& all) {
     Answers answers;
     for (const std::string& what : all) answers[what] = ask(worker, what);
     return answers;
+}
+
+/// Returns what the environment has servers use; empty when it does not.
+std::string driver() {
+    const char* const name = std::getenv("RINGFORT_DRIVER");
+    return name == nullptr ? "" : name;
 }
 
 std::string text(const Answers& answers) {
@@ -216,6 +223,15 @@ TEST_CASE("what a service says that it reaches is allowed without a word in [san
         CHECK(ask(worker, ring + "open " + place.file) == "ok");
         CHECK(ask(worker, ring + "open " + other.file) == "EACCES");
     }
+}
+
+TEST_CASE("a worker on epoll has no call of io_uring left, one on io_uring has what it needs") {
+    const TempDir dir;
+    Config config = escaping();
+    Server server{escape_app(), config, dir};
+    const bool soft =
+        server.log().text().find("no io_uring") != std::string::npos || driver() == "epoll";
+    CHECK(ask(server, {"enter"}).at("enter") == (soft ? "EPERM" : "EBADF"));
 }
 
 TEST_CASE("services exchange datagrams where the configuration allows it") {

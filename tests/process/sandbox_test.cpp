@@ -120,12 +120,15 @@ TEST_CASE("root moves into a folder and finds its paths from there") {
     REQUIRE_ALL();
     if (::geteuid() != 0) SKIP("only root can change its root directory");
     const Folder folder;
+    const Folder outside;
+    REQUIRE(open_for_writing(outside.dir.file("outside")) == "ok");
     CHECK(in_child([&] {
+              (void)::chdir(outside.dir.path().c_str());
               const auto nobody = Credentials::lookup("54321", "54322").value();
               return enter({.root = folder.dir.path(), .read = {"/file"}}, nobody) +
                      open_for_reading("/file") + " " + open_for_reading(folder.file) + " " +
-                     open_for_reading("/../../../dev/null");
-          }) == "ok ENOENT ENOENT");
+                     open_for_reading("/../../../dev/null") + " " + open_for_reading("outside");
+          }) == "ok ENOENT ENOENT ENOENT");
 }
 
 TEST_CASE("nobody moves into a folder that is not there, and only root into any") {
