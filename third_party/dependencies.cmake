@@ -3,10 +3,9 @@
 # Debian, so fetching is for other distributions. Without a network, unpack the sources yourself and
 # pass -D FETCHCONTENT_SOURCE_DIR_<NAME>=<folder>.
 #
-# Where the hashes of the code host's tag archives come from: Catch2's is that of Debian's own source
-# package; those of liburing and CLI11 are in conan-center-index (liburing's in xmake-repo too); those
-# of fmt and tomlplusplus were found equal in three and more unrelated projects' build files, as was
-# that of libseccomp's release.
+# Where the hashes of the code host's tag archives come from: Catch2's, and that of libseccomp's release,
+# are those of Debian's own source packages; those of liburing and CLI11 are in conan-center-index (liburing's in xmake-repo too); those
+# of fmt and tomlplusplus were found equal in three and more unrelated projects' build files.
 include(FetchContent)
 
 FetchContent_Declare(fmt SYSTEM
@@ -78,7 +77,8 @@ else()
   unset(prefix)
 endif()
 
-# libseccomp is built by its own configure and make, too; they need gperf.
+# libseccomp is built by its own configure and make, too. Its release has what gperf would generate, so
+# that nothing needs to be there but make.
 add_library(ringfort_libseccomp INTERFACE)
 if(PkgConfig_FOUND)
   pkg_check_modules(libseccomp QUIET IMPORTED_TARGET GLOBAL libseccomp>=2.5)
@@ -87,10 +87,9 @@ if(TARGET PkgConfig::libseccomp)
   target_link_libraries(ringfort_libseccomp INTERFACE PkgConfig::libseccomp)
 else()
   find_program(RINGFORT_MAKE NAMES make gmake)
-  find_program(RINGFORT_GPERF NAMES gperf)
-  if(NOT RINGFORT_MAKE OR NOT RINGFORT_GPERF)
-    message(FATAL_ERROR "libseccomp 2.5 or newer is not installed, and without make and gperf it "
-      "cannot be built: install libseccomp's development package, or these two")
+  if(NOT RINGFORT_MAKE)
+    message(FATAL_ERROR "libseccomp 2.5 or newer is not installed, and without make it cannot be "
+      "built: install libseccomp's development package, or make")
   endif()
   FetchContent_MakeAvailable(libseccomp)
   include(ExternalProject)
@@ -98,7 +97,7 @@ else()
   file(MAKE_DIRECTORY ${prefix}/include)
   ExternalProject_Add(ringfort_libseccomp_build
     SOURCE_DIR ${libseccomp_SOURCE_DIR}
-    CONFIGURE_COMMAND <SOURCE_DIR>/configure --prefix=${prefix} --libdir=${prefix}/lib --disable-shared --with-pic CC=${CMAKE_C_COMPILER}
+    CONFIGURE_COMMAND <SOURCE_DIR>/configure --prefix=${prefix} --libdir=${prefix}/lib --disable-shared --with-pic CC=${CMAKE_C_COMPILER} GPERF=true
     BUILD_COMMAND ${RINGFORT_MAKE}
     INSTALL_COMMAND ${RINGFORT_MAKE} install
     BUILD_BYPRODUCTS ${prefix}/lib/libseccomp.a
