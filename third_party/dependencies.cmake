@@ -3,8 +3,8 @@
 # Debian, so fetching is for other distributions. Without a network, unpack the sources yourself and
 # pass -D FETCHCONTENT_SOURCE_DIR_<NAME>=<folder>.
 #
-# Where the hashes of the code host's tag archives come from: Catch2's is that of Debian's own source
-# package; those of liburing and CLI11 are in conan-center-index (liburing's in xmake-repo too); those
+# Where the hashes of the code host's tag archives come from: Catch2's, and that of libseccomp's release,
+# are those of Debian's own source packages; those of liburing and CLI11 are in conan-center-index (liburing's in xmake-repo too); those
 # of fmt and tomlplusplus were found equal in three and more unrelated projects' build files.
 include(FetchContent)
 
@@ -27,6 +27,9 @@ FetchContent_Declare(Catch2 SYSTEM
 FetchContent_Declare(liburing
   URL https://github.com/axboe/liburing/archive/refs/tags/liburing-2.13.tar.gz
   URL_HASH SHA256=618e34dbea408fc9e33d7c4babd746036dbdedf7fce2496b1178ced0f9b5b357)
+FetchContent_Declare(libseccomp
+  URL https://github.com/seccomp/libseccomp/releases/download/v2.5.4/libseccomp-2.5.4.tar.gz
+  URL_HASH SHA256=d82902400405cf0068574ef3dc1fe5f5926207543ba1ae6f8e7a1576351dcbdb)
 
 # None of them has modules to scan for; their own tests, examples and installation are not ours.
 set(CMAKE_CXX_SCAN_FOR_MODULES OFF)
@@ -71,5 +74,36 @@ else()
   add_dependencies(ringfort_liburing ringfort_liburing_build)
   target_include_directories(ringfort_liburing SYSTEM INTERFACE ${prefix}/include)
   target_link_libraries(ringfort_liburing INTERFACE ${prefix}/lib/liburing.a)
+  unset(prefix)
+endif()
+
+# libseccomp is built by its own configure and make, too. Its release has what gperf would generate, so
+# that nothing needs to be there but make.
+add_library(ringfort_libseccomp INTERFACE)
+if(PkgConfig_FOUND)
+  pkg_check_modules(libseccomp QUIET IMPORTED_TARGET GLOBAL libseccomp>=2.5)
+endif()
+if(TARGET PkgConfig::libseccomp)
+  target_link_libraries(ringfort_libseccomp INTERFACE PkgConfig::libseccomp)
+else()
+  find_program(RINGFORT_MAKE NAMES make gmake)
+  if(NOT RINGFORT_MAKE)
+    message(FATAL_ERROR "libseccomp 2.5 or newer is not installed, and without make it cannot be "
+      "built: install libseccomp's development package, or make")
+  endif()
+  FetchContent_MakeAvailable(libseccomp)
+  include(ExternalProject)
+  set(prefix ${CMAKE_BINARY_DIR}/_deps/libseccomp-install)
+  file(MAKE_DIRECTORY ${prefix}/include)
+  ExternalProject_Add(ringfort_libseccomp_build
+    SOURCE_DIR ${libseccomp_SOURCE_DIR}
+    CONFIGURE_COMMAND <SOURCE_DIR>/configure --prefix=${prefix} --libdir=${prefix}/lib --disable-shared --with-pic CC=${CMAKE_C_COMPILER} GPERF=true
+    BUILD_COMMAND ${RINGFORT_MAKE}
+    INSTALL_COMMAND ${RINGFORT_MAKE} install
+    BUILD_BYPRODUCTS ${prefix}/lib/libseccomp.a
+    LOG_CONFIGURE TRUE LOG_BUILD TRUE LOG_INSTALL TRUE LOG_OUTPUT_ON_FAILURE TRUE)
+  add_dependencies(ringfort_libseccomp ringfort_libseccomp_build)
+  target_include_directories(ringfort_libseccomp SYSTEM INTERFACE ${prefix}/include)
+  target_link_libraries(ringfort_libseccomp INTERFACE ${prefix}/lib/libseccomp.a)
   unset(prefix)
 endif()

@@ -31,6 +31,8 @@ public:
                    "close after this long without a byte in either direction", {.min = 1});
     }
 
+    static rf::Reach reach(const Config& config) { return {.connect = config.upstreams}; }
+
     explicit Proxy(Config config) : config_{std::move(config)} {}
 
     /// Relays until both sides have ended. Without a reachable upstream, the client is closed.

@@ -315,6 +315,7 @@ const TableSchema& core_schema() {
         table<Settings>("The whole configuration.")
             .table("master", &Settings::master, master_schema())
             .table("worker", &Settings::worker, worker_schema())
+            .table("sandbox", &Settings::sandbox, sandbox_schema())
             .table("log", &Settings::log, log_schema())
             .tables("listener", &Settings::listeners, listener_schema(),
                     {.min_items = 1, .max_items = limits::max_listeners})

@@ -13,6 +13,7 @@ export module ringfort.config:settings;
 
 import ringfort.base;
 import :codec;
+import :sandbox;
 import :schema;
 
 export namespace ringfort::config {
@@ -131,6 +132,7 @@ struct ServiceValue {
 struct Settings {
     Master master;
     Worker worker;
+    Sandbox sandbox;
     Log log;
     std::vector<Listener> listeners;
     std::vector<Zone> zones;

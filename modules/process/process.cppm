@@ -1,5 +1,5 @@
 /// The mechanisms of a single-threaded master and the workers it forks (and never execs): starting
-/// and reaping them, signals as events, titles, credentials, limits, the pid file.
+/// and reaping them, signals as events, titles, credentials, limits, the sandbox, the pid file.
 ///
 /// Invariants: mechanism only, no policy: nothing here decides when a process starts or ends, and
 /// nothing knows of cycles, configurations or channels. Every process is reached through a pidfd,
@@ -12,14 +12,18 @@
 /// (pid file); man fork(2), pidfd_open(2), signalfd(2), cgroups(7).
 export module ringfort.process;
 
+export import :capabilities;
 export import :child;
 export import :cpus;
 export import :credentials;
 export import :inspect;
+export import :landlock;
 export import :notify;
 export import :pid_file;
 export import :program;
 export import :rlimit;
+export import :sandbox;
+export import :seccomp;
 export import :signals;
 export import :spawn;
 export import :title;

@@ -110,7 +110,8 @@ uring::Backend backend_of(config::Driver driver) {
     return uring::Backend::automatic;
 }
 
-uring::LoopOptions loop_options(const config::Worker& worker) {
+uring::LoopOptions loop_options(const config::Worker& worker,
+                                std::optional<uring::Permits> permits = {}) {
     // Enough for one buffer each way of every connection. Some hold more, up to
     // limits::receive_burst and limits::send_behind; what finds none does without.
     const std::uint64_t most = std::uint64_t{2} * worker.connections;
@@ -120,7 +121,8 @@ uring::LoopOptions loop_options(const config::Worker& worker) {
             .max_receive_buffers = static_cast<std::uint32_t>(std::clamp<std::uint64_t>(
                 most, worker.receive_buffers, limits::max_receive_buffers)),
             .receive_buffer_size = worker.receive_buffer_size,
-            .backend = backend_of(worker.driver)};
+            .backend = backend_of(worker.driver),
+            .permits = permits};
 }
 
 /// Warns before any ring is made when locked memory will not suffice for all of them.
@@ -134,16 +136,6 @@ void check_locked_memory(const config::Settings& settings) {
                      .ring_bytes = facts.memlock_needed,
                      .limit_bytes = facts.memlock_limit});
     if (shortage) log::warning("{}", *shortage);
-}
-
-Result<void> drop_privileges(const std::optional<process::Credentials>& credentials) {
-    if (!credentials) return {};
-    const auto dropped = credentials->drop();
-    if (!dropped) return dropped.error();
-    if (*dropped == process::DropOutcome::not_root)
-        log::warning("master.user {} has no effect: only root can become another user",
-                     credentials->user());
-    return {};
 }
 
 }  // namespace
@@ -205,6 +197,7 @@ int App::serve(const CommandLine& line, const process::Program& program,
                config::Settings settings) const {
     log::configure({.level = settings.log.level, .format = settings.log.format});
     check_locked_memory(settings);
+    Confinement{settings, reaches_}.warn();
     auto runs = application(line);
     runs.program = program;
     return master::run(runs, std::move(settings));
@@ -288,14 +281,17 @@ int App::run_worker(master::WorkerStart start) const {
         return 1;
     }
     const config::Worker& settings = start.settings.worker;
-    worker::Options options{.loop = loop_options(settings),
-                            .connections = settings.connections,
-                            .accept_backoff = settings.accept_backoff,
-                            .pulse = pulse_interval(start.settings.master),
-                            .orphan_grace = start.settings.master.orphan_grace,
-                            .services = {},
-                            .ring_made = [&start] { return drop_privileges(start.credentials); },
-                            .signals = signals->fd()};
+    const Confinement confinement{start.settings, reaches_};
+    worker::Options options{
+        .loop = loop_options(settings, confinement.permits()),
+        .connections = settings.connections,
+        .accept_backoff = settings.accept_backoff,
+        .pulse = pulse_interval(start.settings.master),
+        .orphan_grace = start.settings.master.orphan_grace,
+        .services = {},
+        .ring_made =
+            [&](uring::Backend backend) { return confinement.enter(start.credentials, backend); },
+        .signals = signals->fd()};
     for (const auto& [name, factory] : factories_)
         options.services.emplace(name, factory(start.settings));
     return worker::run(std::move(start.to_master), std::move(options));

@@ -22,6 +22,8 @@ import ringfort.net;
 import ringfort.process;
 import ringfort.worker;
 import :command_line;
+import :confinement;
+import :reach;
 
 export namespace ringfort {
 
@@ -57,6 +59,10 @@ public:
         factories_[name] = [name](const config::Settings& settings) -> worker::ServiceFactory {
             return [&config = settings.service<Config>(name)] { return make<S>(config); };
         };
+        if constexpr (SaysReach<S>)
+            reaches_[name] = [name](const config::Settings& settings) {
+                return S::reach(settings.service<Config>(name));
+            };
         return *this;
     }
 
@@ -92,6 +98,7 @@ private:
     config::Registry registry_;
     std::map<std::string, std::function<worker::ServiceFactory(const config::Settings&)>>
         factories_;
+    Reaches reaches_;  ///< of the services that say it
 };
 
 }  // namespace ringfort

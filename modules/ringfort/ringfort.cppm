@@ -14,7 +14,9 @@ export import ringfort.uring;
 export import ringfort.worker;
 export import :app;
 export import :command_line;
+export import :confinement;
 export import :locked_memory;
+export import :reach;
 
 /// The names that every service uses, without their layer.
 export namespace ringfort {

@@ -145,6 +145,8 @@ Result<void> Driver::open_ring(std::uint32_t submissions, std::uint32_t completi
     io_uring_params params{};
     params.flags =
         IORING_SETUP_CQSIZE | IORING_SETUP_CLAMP | IORING_SETUP_SUBMIT_ALL | mode_flags(mode);
+    // A ring is restricted before it is enabled, and only if it was made disabled.
+    if (permits_) params.flags |= IORING_SETUP_R_DISABLED;
     params.cq_entries = completions;
     const int outcome = ::io_uring_queue_init_params(submissions, ring.get(), &params);
     if (outcome != 0) return Error{"io_uring_setup", -outcome};
@@ -153,8 +155,15 @@ Result<void> Driver::open_ring(std::uint32_t submissions, std::uint32_t completi
     RF_TRY(try_buffers(*ring_));
     // Saves the look-up of the ring's descriptor at each enter; nothing is lost without it.
     (void)::io_uring_register_ring_fd(ring_.get());
+    return learn_features();
+}
+
+/// Finds out what the ring can do. It is enabled here if it was made disabled: what is registered
+/// comes before that, what is submitted after it.
+Result<void> Driver::learn_features() {
     if (!knows(*ring_, IORING_OP_FUTEX_WAIT)) features_.futex = false;
     if (!knows(*ring_, IORING_OP_SEND_ZC)) features_.zero_copy = false;
+    if (permits_) RF_TRY(restrict_and_enable(*ring_, *permits_));
     if (!bounds_receives(*ring_)) features_.bounded_receives = false;
     if (!has_the_machines_clock()) alarm_due_ = Instant::min();  // as if it had passed: never used
     return {};
@@ -179,9 +188,10 @@ Result<void> Driver::open_soft(std::uint32_t submissions, std::uint32_t completi
 }
 
 Result<void> Driver::open(std::uint32_t submissions, std::uint32_t completions,
-                          const Features& wanted, Backend backend) {
+                          const Features& wanted, Backend backend, std::optional<Permits> permits) {
     ensure(!ring_, "a driver was opened twice");
     features_ = wanted;
+    permits_ = permits;
     if (backend == Backend::automatic) backend = backend_of_environment();
     if (backend == Backend::epoll) return open_soft(submissions, completions);
     const auto opened = open_ring(submissions, completions, wanted);

@@ -13,6 +13,7 @@ export module ringfort.uring:driver;
 
 import ringfort.base;
 import :request;
+import :restriction;
 import :soft_ring;
 
 extern "C" {
@@ -73,9 +74,11 @@ public:
 
     /// Sets the ring up with the best of `wanted` that the kernel has. Errors: those of
     /// io_uring_setup(2) and io_uring_register(2), EINVAL when the kernel knows none of the modes;
-    /// with Backend::automatic only those that are no refusal.
+    /// with Backend::automatic only those that are no refusal. With `permits` the ring refuses,
+    /// with EACCES, all that is not asked for here or permitted; a SoftRing does not.
     [[nodiscard]] Result<void> open(std::uint32_t submissions, std::uint32_t completions,
-                                    const Features& wanted, Backend backend);
+                                    const Features& wanted, Backend backend,
+                                    std::optional<Permits> permits = {});
     [[nodiscard]] inline const Features& features() const noexcept { return features_; }
     /// Returns what carries the requests out: io_uring or epoll.
     [[nodiscard]] inline Backend backend() const noexcept {
@@ -141,6 +144,7 @@ private:
                                          const Features& wanted);
     [[nodiscard]] Result<void> open_ring(std::uint32_t submissions, std::uint32_t completions,
                                          RingMode mode);
+    [[nodiscard]] Result<void> learn_features();
     [[nodiscard]] Result<void> open_soft(std::uint32_t submissions, std::uint32_t completions);
     [[nodiscard]] bool ensure_alarm(Instant until) noexcept;
     [[nodiscard]] io_uring_sqe* room() noexcept;
@@ -150,6 +154,7 @@ private:
     std::unique_ptr<SoftRing> soft_;  ///< what ring_ points into, if there is no io_uring
     Features features_;
     std::optional<Error> refusal_;
+    std::optional<Permits> permits_;       ///< absent: the ring is not restricted
     Instant alarm_due_ = Instant::max();   ///< when a request of the ring ends the wait; max: none
     Instant last_until_ = Instant::max();  ///< of the last wait that it did not cover
     __kernel_timespec alarm_time_{};       ///< what the kernel reads when the request goes in

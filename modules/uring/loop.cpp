@@ -37,7 +37,7 @@ Loop::CancelTimer::CancelTimer(Loop& owner) noexcept
 Result<std::unique_ptr<Loop>> Loop::open(const LoopOptions& options) {
     std::unique_ptr<Loop> loop{new Loop};
     RF_TRY(loop->driver_.open(options.submissions, options.completions, options.features,
-                              options.backend));
+                              options.backend, options.permits));
     RF_TRY(loop->buffers_.open(
         loop->driver_, *loop,
         {.count = options.receive_buffers,

@@ -21,6 +21,7 @@ import :multishot;
 import :operation;
 import :receiver;
 import :request;
+import :restriction;
 import :sender;
 
 export namespace ringfort::uring {
@@ -37,6 +38,7 @@ struct LoopOptions {
     Bytes message_buffer_size = limits::message_buffer_size;          ///< bounds a datagram
     Features features = {};  ///< what is used of what the kernel has
     Backend backend = Backend::automatic;
+    std::optional<Permits> permits = {};  ///< absent: the ring is not restricted
 };
 
 /// How much the loop has done: for benchmarks and the log.

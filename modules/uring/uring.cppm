@@ -23,6 +23,7 @@ export import :multishot;
 export import :operation;
 export import :receiver;
 export import :request;
+export import :restriction;
 export import :sender;
 export import :socket;
 export import :soft_ring;

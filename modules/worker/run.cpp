@@ -123,7 +123,7 @@ int run(channel::Channel to_master, Options options) {
     }
     for (const std::string& text : (*loop)->shortcomings()) log::warning("{}", text);
     if (options.ring_made)
-        if (const auto made = options.ring_made(); !made)
+        if (const auto made = options.ring_made((*loop)->backend()); !made)
             return give_up(to_master, made.error(), "drop privileges: " + made.error().text());
     Worker worker{**loop, std::move(to_master), options};
     return (*loop)->run(worker.run());

@@ -33,8 +33,9 @@ struct Options {
     /// How long the worker serves on when its master has died, if another can find it; 0: not.
     Milliseconds orphan_grace{0};
     std::map<std::string, ServiceFactory> services;
-    /// Runs when the ring exists and before anything is served: drops privileges.
-    std::function<Result<void>()> ring_made = {};
+    /// Runs when the ring, or what stands in for it, exists and before anything is served: drops
+    /// privileges.
+    std::function<Result<void>(uring::Backend)> ring_made = {};
     /// A signalfd(2), borrowed: TERM and QUIT on it drain. -1 for none.
     RawFd signals = -1;
 };

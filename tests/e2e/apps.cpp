@@ -25,9 +25,15 @@ std::string choose(const char* variable, const std::string& built) {
 #ifndef RINGFORT_E2E_SPIN_APP
 #define RINGFORT_E2E_SPIN_APP ""
 #endif
+#ifndef RINGFORT_E2E_ESCAPE_APP
+#define RINGFORT_E2E_ESCAPE_APP ""
+#endif
 
 std::string spin_app() {
     return choose("RINGFORT_E2E_SPIN", RINGFORT_E2E_SPIN_APP);
+}
+std::string escape_app() {
+    return choose("RINGFORT_E2E_ESCAPE", RINGFORT_E2E_ESCAPE_APP);
 }
 std::string echo_app() {
     return choose("RINGFORT_E2E_ECHO", RINGFORT_E2E_ECHO_APP);

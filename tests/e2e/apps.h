@@ -9,5 +9,7 @@ namespace e2e {
 [[nodiscard]] std::string proxy_app();
 /// Returns the path of a server that hangs when it is told to: see spin.cpp.
 [[nodiscard]] std::string spin_app();
+/// Returns the path of a server that tries to leave its sandbox: see escape.cpp.
+[[nodiscard]] std::string escape_app();
 
 }  // namespace e2e

@@ -54,7 +54,7 @@ std::string Config::text() const {
     add(out, "connect_timeout_ms", connect_timeout_ms);
     // "idle_timeout_ms" of the proxy must not fall into another table.
     if (!upstreams.empty()) add(out, "idle_timeout_ms", proxy_idle_timeout_ms);
-    return out;
+    return out + more;
 }
 
 }  // namespace e2e

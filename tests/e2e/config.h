@@ -36,6 +36,7 @@ struct Config {
     std::vector<std::string> upstreams;
     std::optional<int> connect_timeout_ms;
     std::optional<int> proxy_idle_timeout_ms;
+    std::string more;  ///< further tables, as TOML
 
     /// Returns it as TOML.
     [[nodiscard]] std::string text() const;

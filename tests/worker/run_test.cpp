@@ -190,7 +190,7 @@ TEST_CASE("a worker given two listeners of one number fails") {
 
 TEST_CASE("a worker that cannot prepare itself says so and exits with 1") {
     auto options = testing::options();
-    options.ring_made = []() -> Result<void> {
+    options.ring_made = [](uring::Backend) -> Result<void> {
         return Error{"setuid", std::errc::operation_not_permitted};
     };
     Hired worker{std::move(options)};
