@@ -86,6 +86,13 @@ struct ClosePeer {
     friend bool operator==(const ClosePeer&, const ClosePeer&) = default;
 };
 
+/// Sets the level of the worker's log until it is set again. No fds.
+struct SetLogLevel {
+    static constexpr Kind kind{"set_log_level"};
+    log::Level level = log::Level::info;
+    friend bool operator==(const SetLogLevel&, const SetLogLevel&) = default;
+};
+
 // Worker to master.
 
 /// Answers `Start`: the worker serves. No fds.
@@ -130,7 +137,7 @@ struct Hello {
 /// Everything one process may tell another. The position of a type is its number on the wire:
 /// append only; any other change to types or fields raises `protocol_version`.
 using Message = std::variant<AddListener, AddZone, Start, Drain, Terminate, ReopenLogs, OpenPeer,
-                             ClosePeer, Ready, Failed, Draining, Hello>;
+                             ClosePeer, Ready, Failed, Draining, Hello, SetLogLevel>;
 
 /// Describes the type of `message`.
 [[nodiscard]] Kind kind(const Message& message) noexcept;
