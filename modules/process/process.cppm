@@ -15,6 +15,8 @@ export module ringfort.process;
 export import :child;
 export import :cpus;
 export import :credentials;
+export import :daemon;
+export import :environment;
 export import :inspect;
 export import :notify;
 export import :pid_file;
