@@ -9,6 +9,7 @@
 export module ringfort.master;
 
 export import :control;
+export import :equip;
 export import :loop;
 export import :policy;
 export import :roster;
