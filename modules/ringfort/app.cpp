@@ -11,6 +11,7 @@ module;
 #include <cstdint>
 #include <cstdio>
 #include <exception>
+#include <filesystem>
 #include <functional>
 #include <map>
 #include <memory>
@@ -50,6 +51,19 @@ void fill_standard_streams() noexcept {
 
 std::string source_name(const CommandLine& line) {
     return line.config.value_or(std::string{built_in_name});
+}
+
+/// Enters the working directory of the configuration. The file's own path is made absolute before:
+/// it starts from where the caller is.
+bool enter(const config::Master& settings, CommandLine& line) {
+    if (settings.working_directory.empty()) return true;
+    std::error_code failure;
+    if (line.config) line.config = std::filesystem::absolute(*line.config, failure).string();
+    const auto entered = enter_working_directory(settings);
+    if (entered) return true;
+    fmt::print(stderr, "{}: error: master.working_directory {}: {}\n", source_name(line),
+               settings.working_directory, entered.error().text());
+    return false;
 }
 
 void replace(std::string& text, std::string_view placeholder, const std::string& value) {
@@ -136,13 +150,16 @@ void check_locked_memory(const config::Settings& settings) {
     if (shortage) log::warning("{}", *shortage);
 }
 
-Result<void> drop_privileges(const std::optional<process::Credentials>& credentials) {
+Result<void> drop_privileges(const std::optional<process::Credentials>& credentials,
+                             const config::Master& settings) {
     if (!credentials) return {};
     const auto dropped = credentials->drop();
     if (!dropped) return dropped.error();
     if (*dropped == process::DropOutcome::not_root)
         log::warning("master.user {} has no effect: only root can become another user",
                      credentials->user());
+    if (*dropped == process::DropOutcome::dropped && settings.core_size)
+        return process::make_dumpable();
     return {};
 }
 
@@ -161,7 +178,7 @@ int App::run(int argc, char** argv) {
     process::Title::prepare(argc, argv);
     auto read = read_command_line(name_, description_, argc, argv);
     if (const int* code = std::get_if<int>(&read)) return *code;
-    const CommandLine line = std::get<CommandLine>(std::move(read));
+    CommandLine line = std::get<CommandLine>(std::move(read));
     if (line.mode == Mode::control) return control(line);
     if (!line.config && !built_in_) {
         fmt::print(stderr, "{}: no configuration: pass one with -c FILE, or see --help\n", name_);
@@ -172,16 +189,19 @@ int App::run(int argc, char** argv) {
         fmt::print(stderr, "{}", parsed.problems().text());
         return 1;
     }
+    if (line.mode == Mode::print) {
+        fmt::print("{}", config::effective(*parsed, registry_));
+        return 0;
+    }
+    if (!enter(parsed->master, line)) return 1;
     switch (line.mode) {
         case Mode::serve:
             return serve(line, *std::move(parsed));
         case Mode::test:
-            return test(source_name(line), *std::move(parsed));
-        case Mode::print:
-            fmt::print("{}", config::effective(*parsed, registry_));
-            return 0;
+            return test(line, *std::move(parsed));
         case Mode::signal:
             return signal(line, *parsed);
+        case Mode::print:
         case Mode::control:
             break;  // done before
     }
@@ -196,15 +216,50 @@ config::Parsed App::load(const CommandLine& line) const {
 int App::serve(const CommandLine& line, config::Settings settings) const {
     log::configure({.level = settings.log.level, .format = settings.log.format});
     check_locked_memory(settings);
-    return master::run(application(line), std::move(settings));
+    if (line.single) return serve_alone(line, std::move(settings));
+    if (settings.master.daemon) {
+        const auto objection = objection_to_daemon();
+        if (!objection) return serve_in_background(line, std::move(settings));
+        log::warning("{}", *objection);
+    }
+    const master::Application made = application(line, settings.master);
+    return master::run(made, std::move(settings));
 }
 
-int App::test(const std::string& source, config::Settings settings) const {
-    const auto obstacles = master::try_cycle(application({}), std::move(settings));
+/// The error of a start goes to standard error, and its exit code to the caller, from the daemon as
+/// without one.
+int App::serve_in_background(const CommandLine& line, config::Settings settings) const {
+    auto became = process::become_daemon();
+    if (!became) {
+        log::error("master.daemon: {}", became.error().text());
+        return 1;
+    }
+    if (const int* code = std::get_if<int>(&*became)) return *code;
+    master::Application made = application(line, settings.master);
+    made.serving = [starter = std::make_shared<process::Starter>(
+                        std::get<process::Starter>(*std::move(became)))](const cycle::Cycle&) {
+        log::let_go_of_standard_error();  // that of the caller, who may wait for its end
+        starter->report_success();
+    };
+    return master::run(made, std::move(settings));
+}
+
+int App::serve_alone(const CommandLine& line, config::Settings settings) const {
+    const SingleApplication application{
+        .load = loader(line, settings.master),
+        .zones = {counters_request()},
+        .worker = [this](const config::Settings& of_cycle) { return worker_options(of_cycle); },
+        .serving = hint(line)};
+    return Single{application}.run(std::move(settings));
+}
+
+int App::test(const CommandLine& line, config::Settings settings) const {
+    const master::Application made = application(line, settings.master);
+    const auto obstacles = master::try_cycle(made, std::move(settings));
     for (const std::string& obstacle : obstacles)
-        fmt::print(stderr, "{}: error: {}\n", source, obstacle);
+        fmt::print(stderr, "{}: error: {}\n", source_name(line), obstacle);
     if (!obstacles.empty()) return 1;
-    fmt::print(stderr, "{}: the configuration is good\n", source);
+    if (!line.quiet) fmt::print(stderr, "{}: the configuration is good\n", source_name(line));
     return 0;
 }
 
@@ -247,6 +302,8 @@ int App::control(const CommandLine& line) const {
             return 1;
         }
         path = parsed->master.control;
+        CommandLine entered = line;
+        if (!path.empty() && !enter(parsed->master, entered)) return 1;
     }
     if (path.empty()) {
         fmt::print(stderr, "{}: {} sets no master.control, by which ctl finds the master\n", name_,
@@ -273,36 +330,53 @@ int App::run_worker(master::WorkerStart start) const {
         log::error("{}", signals.error().text());
         return 1;
     }
-    const config::Worker& settings = start.settings.worker;
-    worker::Options options{.loop = loop_options(settings),
-                            .connections = settings.connections,
-                            .accept_backoff = settings.accept_backoff,
-                            .pulse = pulse_interval(start.settings.master),
-                            .services = {},
-                            .ring_made = [&start] { return drop_privileges(start.credentials); },
-                            .signals = signals->fd()};
-    for (const auto& [name, factory] : factories_)
-        options.services.emplace(name, factory(start.settings));
+    worker::Options options = worker_options(start.settings);
+    options.pulse = pulse_interval(start.settings.master);
+    options.ring_made = [&start] {
+        return drop_privileges(start.credentials, start.settings.master);
+    };
+    options.signals = signals->fd();
     return worker::run(std::move(start.to_master), std::move(options));
 }
 
-master::Application App::application(const CommandLine& line) const {
-    master::Application application{
-        .name = name_,
-        .load = [this, line] { return load(line); },
-        .changes =
-            [this](const config::Settings& before, const config::Settings& after) {
-                return config::changes(before, after, registry_);
-            },
-        .zones = {counters_request()},
-        .worker = [this](master::WorkerStart start) { return run_worker(std::move(start)); },
-        .observe = observe,
-        .serving = {}};
-    if (!line.config && built_in_ && !built_in_->hint.empty())
-        application.serving = [hint = built_in_->hint](const cycle::Cycle& cycle) {
-            print_hint(hint, cycle);
-        };
-    return application;
+worker::Options App::worker_options(const config::Settings& settings) const {
+    worker::Options options{.loop = loop_options(settings.worker),
+                            .connections = settings.worker.connections,
+                            .accept_backoff = settings.worker.accept_backoff,
+                            .services = {}};
+    for (const auto& [name, factory] : factories_)
+        options.services.emplace(name, factory(settings));
+    return options;
+}
+
+std::function<config::Parsed()> App::loader(const CommandLine& line,
+                                            const config::Master& started) const {
+    return [this, line, started]() -> config::Parsed {
+        auto parsed = load(line);
+        if (!parsed) return parsed;
+        auto problems = changed_since_start(started, parsed->master, source_name(line));
+        if (problems.list.empty()) return parsed;
+        return problems;
+    };
+}
+
+/// Returns what prints the hint of the built-in configuration; nothing with one of a file.
+std::function<void(const cycle::Cycle&)> App::hint(const CommandLine& line) const {
+    if (line.config || !built_in_ || built_in_->hint.empty()) return {};
+    return [hint = built_in_->hint](const cycle::Cycle& cycle) { print_hint(hint, cycle); };
+}
+
+master::Application App::application(const CommandLine& line, const config::Master& started) const {
+    return {.name = name_,
+            .load = loader(line, started),
+            .changes =
+                [this](const config::Settings& before, const config::Settings& after) {
+                    return config::changes(before, after, registry_);
+                },
+            .zones = {counters_request()},
+            .worker = [this](master::WorkerStart start) { return run_worker(std::move(start)); },
+            .observe = observe,
+            .serving = hint(line)};
 }
 
 }  // namespace ringfort

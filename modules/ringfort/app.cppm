@@ -77,11 +77,18 @@ private:
 
     [[nodiscard]] config::Parsed load(const CommandLine& line) const;
     [[nodiscard]] int serve(const CommandLine& line, config::Settings settings) const;
-    [[nodiscard]] int test(const std::string& source, config::Settings settings) const;
+    [[nodiscard]] int serve_in_background(const CommandLine& line, config::Settings settings) const;
+    [[nodiscard]] int serve_alone(const CommandLine& line, config::Settings settings) const;
+    [[nodiscard]] int test(const CommandLine& line, config::Settings settings) const;
     [[nodiscard]] int signal(const CommandLine& line, const config::Settings& settings) const;
     [[nodiscard]] int control(const CommandLine& line) const;
+    [[nodiscard]] worker::Options worker_options(const config::Settings& settings) const;
     [[nodiscard]] int run_worker(master::WorkerStart start) const;
-    [[nodiscard]] master::Application application(const CommandLine& line) const;
+    [[nodiscard]] std::function<config::Parsed()> loader(const CommandLine& line,
+                                                         const config::Master& started) const;
+    [[nodiscard]] std::function<void(const cycle::Cycle&)> hint(const CommandLine& line) const;
+    [[nodiscard]] master::Application application(const CommandLine& line,
+                                                  const config::Master& started) const;
 
     std::string name_;
     std::string description_;

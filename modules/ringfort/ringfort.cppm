@@ -15,6 +15,8 @@ export import ringfort.worker;
 export import :app;
 export import :command_line;
 export import :locked_memory;
+export import :single;
+export import :start;
 
 /// The names that every service uses, without their layer.
 export namespace ringfort {
