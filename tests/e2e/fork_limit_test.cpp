@@ -28,7 +28,8 @@
 namespace e2e {
 namespace {
 
-constexpr id_t some_user = 61'234;  // nobody else's, so that its processes are the server's
+/// Nobody else's, not even of these tests started a second time: its processes are the server's.
+const id_t some_user = 20'000 + static_cast<id_t>(::getpid()) % 40'000;
 
 /// Becomes a user whose processes are counted: those of root are not.
 bool become_user() {

@@ -1,6 +1,7 @@
 // The level of the log, changed while a server runs.
 #include <signal.h>
 
+#include <algorithm>
 #include <catch2/catch_test_macros.hpp>
 #include <cstddef>
 #include <string>
@@ -13,6 +14,7 @@
 #include "deadline.h"
 #include "files.h"
 #include "log_file.h"
+#include "processes.h"
 #include "server.h"
 
 namespace e2e {
@@ -57,13 +59,10 @@ TEST_CASE("ctl log-level changes what master and workers log until the next relo
     CHECK(silent());
     CHECK(ctl({"log-level", "debug"}).code == 0);
     CHECK(talks());
-    const auto workers = server.workers();
-    for (const pid_t pid : workers) ::kill(pid, SIGKILL);
-    CHECK(eventually(soon(), [&] {
-        const auto now = server.workers();
-        return now.size() == 2 && now[0] != workers[0] && now[1] != workers[1];
-    }));
-    server.log().wait_for(" debug   [");
+    const auto killed = server.workers();
+    for (const pid_t pid : killed) ::kill(pid, SIGKILL);
+    REQUIRE(eventually(soon(), [&] { return std::ranges::none_of(killed, is_running); }));
+    static_cast<void>(server.wait_workers(2));
     CHECK(talks());  // so do their successors
 
     CHECK(ctl({"log-level", "error"}).code == 0);

@@ -125,7 +125,8 @@ void Server::note_listeners() {
     constexpr std::string_view heading = "listening on ";
     constexpr std::string_view bracket = " (service ";
     const std::size_t size = log_->mark();
-    for (const std::string& line : log_->find(heading, noted_)) {
+    const std::vector<std::string> lines = log_->find(heading, noted_);
+    for (const std::string& line : lines) {
         const std::size_t start = line.find(heading) + heading.size();
         const std::size_t middle = line.find(bracket, start);
         const std::size_t end = line.find(')', middle);
@@ -134,7 +135,7 @@ void Server::note_listeners() {
         listener.endpoint = Endpoint::parse(line.substr(start, middle - start));
         listener.service = line.substr(middle + bracket.size(), end - middle - bracket.size());
         // Of thousands a sample is enough: each look reads all sockets of the machine.
-        if (listeners_.size() < 8 || listeners_.size() % 1'000 == 0)
+        if (lines.size() < 100 || listeners_.size() < 2)
             listener.inodes = listeners_at(listener.endpoint);
         listeners_.push_back(std::move(listener));
     }

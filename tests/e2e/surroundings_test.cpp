@@ -4,6 +4,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <catch2/catch_test_macros.hpp>
 #include <cstdlib>
 #include <filesystem>
@@ -76,7 +77,9 @@ TEST_CASE("workers have all of the environment, or what master.environment names
     config.listeners.push_back({"unix:" + dir.file("missing/socket"), "spin"});
     server.write_config(config.text());
     static_cast<void>(server.reload_expecting_failure());
-    for (const pid_t pid : server.workers()) ::kill(pid, SIGKILL);
+    const std::vector<pid_t> killed = server.workers();
+    for (const pid_t pid : killed) ::kill(pid, SIGKILL);
+    REQUIRE(eventually(soon(), [&] { return std::ranges::none_of(killed, is_running); }));
     static_cast<void>(server.wait_workers(2));
     CHECK(variable(server, "RINGFORT_TEST_SET") == "a=b");
 
