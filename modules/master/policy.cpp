@@ -12,6 +12,22 @@ module ringfort.master;
 import ringfort.base;
 
 namespace ringfort::master {
+namespace {
+
+/// Returns until when a further generation would cut the connections of one that has just begun to
+/// drain: as many live as may, and the oldest that drains is left `kill_timeout` to end by itself.
+template <class Generations>
+std::optional<Instant> full_until(const Generations& generations) {
+    if (generations.size() < limits::max_generations) return std::nullopt;
+    for (const auto& generation : generations)
+        for (const auto& worker : generation.workers)
+            if (generation.phase == GenerationPhase::leaving &&
+                worker.state == WorkerState::draining)
+                return worker.since + generation.timing.kill_timeout;
+    return std::nullopt;
+}
+
+}  // namespace
 
 Actions Policy::step(const Event& event, Instant time) {
     time_ = time;
@@ -125,7 +141,7 @@ void Policy::on(const event::Pulse& event) {
 void Policy::on(const event::Reload&) {
     if (stopping())
         actions_.push_back(action::Refuse{});
-    else if (building_ || in_phase(Phase::starting) != nullptr)
+    else if (building_ || in_phase(Phase::starting) != nullptr || full_until(generations_) > time_)
         reload_again_ = true;  // any number of requests meanwhile make one more reload
     else {
         building_ = true;
@@ -160,6 +176,8 @@ std::optional<Instant> Policy::next_deadline() const {
         for (const Worker& worker : generation.workers)
             for (const auto& due : {worker.deadline, worker.check})
                 if (due && (!next || *due < *next)) next = due;
+    const auto room = full_until(generations_);
+    if (reload_again_ && room > time_ && (!next || room < next)) next = room;
     return next;
 }
 
@@ -362,7 +380,8 @@ void Policy::next_reload() {
     if (std::exchange(reload_again_, false)) on(event::Reload{});
 }
 
-/// Drops generations without processes, and ends when stopping has nothing left to wait for.
+/// Drops generations without processes, begins the reload that has waited for that, and ends when
+/// stopping has nothing left to wait for.
 void Policy::settle() {
     std::erase_if(generations_, [this](const Generation& generation) {
         const bool empty =
@@ -371,6 +390,7 @@ void Policy::settle() {
         actions_.push_back(action::Release{generation.number});
         return true;
     });
+    if (!building_ && in_phase(Phase::starting) == nullptr) next_reload();
     if (stopping() && generations_.empty() && !building_) {
         exited_ = true;
         actions_.push_back(action::Exit{ever_served_ ? 0 : 1});

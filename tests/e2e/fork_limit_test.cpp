@@ -39,7 +39,7 @@ bool become_user() {
 
 /// Leaves room for a server of two workers and a reload.
 bool become_user_of_few_processes() {
-    const rlimit few{6, 6};
+    const rlimit few{8, 8};
     return ::setrlimit(RLIMIT_NPROC, &few) == 0 && become_user();
 }
 
@@ -93,7 +93,7 @@ TEST_CASE("a worker that RLIMIT_NPROC keeps from being respawned comes back when
     Server server{app, of_two_workers(), dir, become_user_of_few_processes};
     std::vector<std::unique_ptr<Child>> others;
     const auto forbid = [&] {
-        for (int i = 0; i < 6; ++i) {
+        for (int i = 0; i < 8; ++i) {
             others.push_back(std::make_unique<Child>(
                 ChildOptions{.argv = {"true"}, .before_exec = become_user_and_stay}));
             const pid_t pid = others.back()->pid();
@@ -106,6 +106,9 @@ TEST_CASE("a worker that RLIMIT_NPROC keeps from being respawned comes back when
 }
 
 TEST_CASE("a start that RLIMIT_NPROC forbids says why, exits 1 and leaves nothing") {
+#ifdef RINGFORT_E2E_SANITIZED
+    SKIP("the search for leaks at the end of a process needs another one");
+#endif
     if (::geteuid() != 0) SKIP("only root can become a user without other processes");
     const std::string app = echo_app();
     const TempDir dir;

@@ -288,7 +288,8 @@ private:
         must(policy_.stopping() == stopping_, "the policy and the observer differ about stopping");
         if (!stopping_) {
             must(policy_.current_generation() == current_, "the current generation is another");
-            must(!reload_wanted_ || building_ || starting_, "a reload is not begun");
+            const bool full = generations_.size() >= ringfort::limits::max_generations;
+            must(!reload_wanted_ || building_ || starting_ || full, "a reload is not begun");
         }
         std::uint32_t unhurried = 0;
         for (const auto& [number, generation] : generations_) {
