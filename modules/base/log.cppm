@@ -37,9 +37,17 @@ void configure(Options options) noexcept;
 void identify(Identity identity) noexcept;
 /// Sends lines to `target` from now on; an empty Fd means standard error. Takes ownership.
 void write_to(Fd target) noexcept;
-/// Returns the descriptor lines go to. It stays the log's: for those who close all others.
+/// Has standard error lead to the target, too, from now on: a library or a sanitizer writes there.
+/// With standard error as the target it leads where it did before, for which that is kept open.
+void take_standard_error() noexcept;
+/// Closes what is kept of the former standard error: it does not come back.
+void let_go_of_standard_error() noexcept;
+/// Return the descriptor lines go to, and that of the former standard error, -1 when none is kept.
+/// They stay the log's: for those who close all others.
 [[nodiscard]] RawFd target() noexcept;
-/// Counts lines that could not be written (disk full, closed pipe).
+[[nodiscard]] RawFd kept_standard_error() noexcept;
+/// Counts lines that could not be written (disk full, closed pipe). The first one that can be
+/// written again is preceded by one that tells how many were lost since the last, and why.
 [[nodiscard]] std::uint64_t lost_lines() noexcept;
 
 /// Formats a line, without the newline. Control characters are escaped, in both formats.

@@ -88,6 +88,13 @@ struct ClosePeer {
     friend bool operator==(const ClosePeer&, const ClosePeer&) = default;
 };
 
+/// Sets the level of the worker's log until it is set again. No fds.
+struct SetLogLevel {
+    static constexpr Kind kind{"set_log_level"};
+    log::Level level = log::Level::info;
+    friend bool operator==(const SetLogLevel&, const SetLogLevel&) = default;
+};
+
 // Worker to master.
 
 /// Answers `Start`: the worker serves. No fds.
@@ -201,7 +208,7 @@ struct Done {
 /// append only; any other change to types or fields raises `protocol_version`.
 using Message = std::variant<AddListener, AddZone, Start, Drain, Terminate, ReopenLogs, OpenPeer,
                              ClosePeer, Ready, Failed, Draining, Hello, OfferListener, OfferFile,
-                             Text, User, Succession, TakenRow, Done>;
+                             Text, User, Succession, TakenRow, Done, SetLogLevel>;
 
 /// Describes the type of `message`.
 [[nodiscard]] Kind kind(const Message& message) noexcept;

@@ -72,6 +72,7 @@ public:
         bytes(values.data(), values.size() * sizeof values[0]);
     }
     void error_number(int value) { number(static_cast<std::uint32_t>(value)); }
+    void level(log::Level value) { number(static_cast<std::uint8_t>(value)); }
     void address(const Address& value) {
         number(static_cast<std::uint16_t>(value.size()));
         bytes(value.data(), value.size());
@@ -139,6 +140,12 @@ public:
         number(count);
         check(count <= max_error_number);
         value = good_ ? static_cast<int>(count) : 0;
+    }
+    void level(log::Level& value) {
+        std::uint8_t count = 0;
+        number(count);
+        check(count <= static_cast<std::uint8_t>(log::Level::error));
+        if (good_) value = static_cast<log::Level>(count);
     }
     void address(Address& value) {
         sockaddr_storage storage{};
@@ -306,6 +313,11 @@ void fields(A& archive, typename A::template Of<TakenRow> message) {
 template <class A>
 void fields(A& archive, typename A::template Of<Done> message) {
     archive.flag(message.success);
+}
+
+template <class A>
+void fields(A& archive, typename A::template Of<SetLogLevel> message) {
+    archive.level(message.level);
 }
 
 template <class M>

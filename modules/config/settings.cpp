@@ -19,6 +19,7 @@ namespace {
 
 constexpr std::int64_t max_path = 4'095;  // PATH_MAX without its NUL
 constexpr std::int64_t max_name = 255;
+constexpr std::int64_t max_variable = 131'071;  // MAX_ARG_STRLEN of execve(2) without its NUL
 
 std::int64_t number(std::size_t value) {
     return static_cast<std::int64_t>(value);
@@ -111,6 +112,10 @@ void check_settings(const Settings& settings, Faults& faults) {
         faults.add({{"listener"},
                     "there is no listener: nothing would be served",
                     "add [[listener]] with an address and a service"});
+    if (settings.master.daemon && settings.log.target == "stderr")
+        faults.add({{"master", "daemon"},
+                    "`daemon` needs a file for the log: nobody reads standard error then",
+                    "set log.target to a path"});
     check_addresses(settings.listeners, faults);
     check_zone_names(settings.zones, faults);
 }
@@ -120,6 +125,15 @@ std::optional<Complaint> file_of_socket(const std::string& path) {
     if (!path.starts_with('@')) return {};
     return Complaint{"must be a file: an abstract name has no permissions",
                      "write a path, such as \"/run/echo.sock\""};
+}
+
+std::optional<Complaint> names_of_variables(
+    const std::optional<std::vector<std::string>>& entries) {
+    for (const std::string& entry : *entries)
+        if (entry.starts_with('='))
+            return Complaint{fmt::format("has an entry without a name: \"{}\"", entry),
+                             "write \"NAME\" to keep a variable, \"NAME=VALUE\" to set it"};
+    return {};
 }
 
 std::optional<Complaint> zero_or_long_enough(const Milliseconds& watchdog) {
@@ -171,6 +185,17 @@ Table<Master> master_schema() {
         .field("open_files", &Master::open_files,
                "RLIMIT_NOFILE of every worker; 0: the soft limit is raised to the hard one",
                {.min = 0, .max = max_files})
+        .field("core_size", &Master::core_size,
+               "RLIMIT_CORE of every worker, which may then leave a core as `user`, too; not set: "
+               "as the master's, and none with `user`")
+        .field("daemon", &Master::daemon,
+               "go into the background: the command returns when the server serves, or has failed")
+        .field("working_directory", &Master::working_directory,
+               "what relative paths start from, cores too; \"\": where the server is started",
+               {.max = max_path})
+        .field("environment", &Master::environment,
+               "variables to keep (\"PATH\") and to set (\"TZ=UTC\"), and no other; not set: all",
+               {.min = 1, .max = max_variable}, names_of_variables)
         .check(check_backoff)
         .check([](const Master& master, Faults& faults) {
             if (!master.group.empty() && master.user.empty())

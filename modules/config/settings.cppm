@@ -66,11 +66,16 @@ struct Master {
     Milliseconds respawn_backoff_min = limits::respawn_backoff_min_ms;
     Milliseconds respawn_backoff_max = limits::respawn_backoff_max_ms;
     Milliseconds respawn_healthy = limits::respawn_healthy_ms;
-    std::string pid_file;          ///< empty: none; as written, relative to the working directory
-    std::string control;           ///< as above
-    std::string user;              ///< empty: stay who we are
-    std::string group;             ///< empty: the user's own, or stay
-    std::uint64_t open_files = 0;  ///< 0: raise the soft limit to the hard one
+    std::string pid_file;            ///< empty: none; as written, relative to the working directory
+    std::string control;             ///< as above
+    std::string user;                ///< empty: stay who we are
+    std::string group;               ///< empty: the user's own, or stay
+    std::uint64_t open_files = 0;    ///< 0: raise the soft limit to the hard one
+    std::optional<Bytes> core_size;  ///< absent: as it is, and no core once the user has changed
+    bool daemon = false;
+    std::string working_directory;  ///< empty: the one the master is started in
+    /// NAME and NAME=VALUE; absent: all of the master's. Beside these a process has none.
+    std::optional<std::vector<std::string>> environment;
     friend bool operator==(const Master&, const Master&) noexcept;
 };
 

@@ -1,6 +1,9 @@
 module;
 #include <ringfort/try.h>
+#include <sys/resource.h>
+
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -30,8 +33,18 @@ std::string_view remedy(const Error& error) {
         return " This machine has no interface with that address.";
     if (error.is(std::errc::no_such_file_or_directory)) return " The directory does not exist.";
     if (error.is(std::errc::too_many_files_open))
-        return " Raise master.open_files or the hard limit of open files.";
+        return " Raise the hard limit of open files (ulimit -Hn, LimitNOFILE=).";
     return "";
+}
+
+/// Tells of descriptors that have run out: so they have for all listeners that follow.
+std::string shortage(const Error& error, std::size_t listeners) {
+    rlimit limit{};
+    (void)::getrlimit(RLIMIT_NOFILE, &limit);
+    return "listeners: " + error.text() + ". The " + std::to_string(listeners) +
+           " listeners need a descriptor each, and a worker some more, but only " +
+           std::to_string(limit.rlim_cur) +
+           " are allowed: raise the hard limit (ulimit -Hn, LimitNOFILE=).";
 }
 
 std::string obstacle(std::string_view what, const Error& error) {
@@ -76,6 +89,8 @@ void Cycle::take_listeners(std::vector<StockedListener> stocked, AddressInUse in
         if (binding.listener) continue;
         const config::Listener& wanted = binding.settings;
         auto opened = Listener::open(wanted);
+        if (!opened && opened.error().is(std::errc::too_many_files_open))
+            return obstacles.push_back(shortage(opened.error(), bindings_.size()));
         if (opened)
             binding.listener = *std::move(opened);
         else if (in_use != AddressInUse::is_allowed ||

@@ -6,6 +6,7 @@ module;
 #include <chrono>
 #include <compare>
 #include <csignal>
+#include <cstddef>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -47,16 +48,32 @@ std::string_view text_of(Obstacle obstacle) {
     return "";
 }
 
+/// Gives this process the environment of the settings.
+void adjust_environment(const process::Environment& environment, const config::Master& settings) {
+    const auto adjusted =
+        settings.environment ? environment.keep_only(*settings.environment) : environment.restore();
+    if (!adjusted) log::error("master.environment: {}", adjusted.error().text());
+}
+
 /// What the child does before any message reaches it: logs as itself, within its own limits.
-void become_worker(WorkerId id, const cycle::Cycle& cycle) {
-    const config::Log& log = cycle.settings().log;
-    log::configure({.level = log.level, .format = log.format});
+void become_worker(WorkerId id, const cycle::Cycle& cycle, log::Level level) {
+    log::configure({.level = level, .format = cycle.settings().log.format});
     log::identify({.role = "worker", .generation = id.generation, .slot = id.slot});
     // The number is taken over: in the child nobody destroys the cycle that owns it.
     log::write_to(Fd{cycle.log_file().get()});
+    log::let_go_of_standard_error();  // a worker's log is a file, or standard error, for life
     process::trace_aborts();
-    const auto limited = process::set_open_files(cycle.settings().master.open_files);
+    const config::Master& master = cycle.settings().master;
+    const auto limited = process::set_open_files(master.open_files);
     if (!limited) log::warning("{}", limited.error().text());
+    if (master.core_size) {
+        const auto core = process::set_core_size(master.core_size->count);
+        if (!core)
+            log::warning("master.core_size: {}", core.error().text());
+        else if (*core < master.core_size->count)
+            log::warning("master.core_size is {}, but no more than {} are allowed",
+                         master.core_size->text(), Bytes{*core}.text());
+    }
     const config::Worker& worker = cycle.settings().worker;
     if (worker.affinity == config::Affinity::automatic)
         if (const auto stays = process::stay_on_processor(id.slot); !stays)
@@ -101,7 +118,8 @@ Result<void> Master::spawn(WorkerId id, const Generation& generation) {
                               " (generation " + std::to_string(id.generation) + ")";
     RF_LET(auto child,
            process::spawn({.name = title, .keep = keep, .blocked = handled_signals}, [&] {
-               become_worker(id, cycle);
+               become_worker(id, cycle, level_of(id.generation));
+               adjust_environment(environment_, cycle.settings().master);
                return application_.worker({.to_master = std::move(theirs),
                                            .settings = cycle.settings(),
                                            .credentials = generation.credentials});
@@ -109,41 +127,37 @@ Result<void> Master::spawn(WorkerId id, const Generation& generation) {
     log::debug("worker slot {} of generation {} is process {}", id.slot, id.generation, child.pid);
     WorkerProcess& worker = roster_.add(
         {.id = id, .process = std::move(child), .channel = std::move(mine), .row = *row});
-    if (const auto equipped = equip(worker, generation); !equipped) {
-        log::error("worker slot {} of generation {} cannot be equipped: {}", id.slot, id.generation,
-                   equipped.error().text());
-        (void)process::send_signal(worker.process.pidfd, SIGKILL);  // its exit goes the usual way
-    }
+    show_door(worker, generation);
+    equip(worker);
     return {};
 }
 
-/// Sends a new worker all it needs, and the order to start.
-Result<void> Master::equip(WorkerProcess& worker, const Generation& generation) {
-    const cycle::Cycle& cycle = *generation.cycle;
-    for (const cycle::SharedZone& zone : cycle.zones()) {
-        RF_LET(Fd memfd, duplicate(zone->fd()));
-        RF_TRY(worker.channel.send(
-            channel::AddZone{.name = zone->name(), .tag = zone->tag(), .size = zone->size()},
-            std::move(memfd)));
-    }
+/// Gives a new worker the control socket, where another master will look for it if this one dies.
+void Master::show_door(WorkerProcess& worker, const Generation& generation) {
     const auto& door = generation.new_control ? generation.new_control : control_.door();
-    if (door && !cycle.settings().master.control.empty())
-        RF_TRY(offer(*door, true, [&](const channel::Message& message, channel::Fds fds) {
-            return worker.channel.send(message, std::move(fds));
-        }));
-    std::uint32_t number = 0;
-    for (const cycle::Binding& binding : cycle.bindings()) {
-        RF_LET(Fd socket, binding.listener->socket().duplicate());
-        RF_TRY(worker.channel.send(channel::AddListener{.id = number++,
-                                                        .service = binding.settings.service,
-                                                        .address = binding.listener->bound()},
-                                   std::move(socket)));
-    }
-    return worker.channel.send(
-        channel::Start{.slot = worker.id.slot,
-                       .generation = worker.id.generation,
-                       .row = worker.row,
-                       .drain_timeout = cycle.settings().master.drain_timeout});
+    if (!door || generation.cycle->settings().master.control.empty()) return;
+    const auto shown = offer(*door, true, [&](const channel::Message& message, channel::Fds fds) {
+        return worker.channel.send(message, std::move(fds));
+    });
+    if (!shown)
+        log::warning("worker slot {} of generation {} will not be found by another master: {}",
+                     worker.id.slot, worker.id.generation, shown.error().text());
+}
+
+/// Sends a worker what it still needs, as far as its channel has room for that now.
+void Master::equip(WorkerProcess& worker) {
+    if (worker.told_to_end) return;  // its generation may have let go of its listeners
+    const cycle::Cycle& cycle = *generations_.at(worker.id.generation).cycle;
+    const channel::Start start{.slot = worker.id.slot,
+                               .generation = worker.id.generation,
+                               .row = worker.row,
+                               .drain_timeout = cycle.settings().master.drain_timeout};
+    const auto equipped = master::equip(worker.channel, cycle, start, worker.equipped);
+    if (equipped) return;
+    log::error("worker slot {} of generation {} cannot be equipped: {}", worker.id.slot,
+               worker.id.generation, equipped.error().text());
+    worker.told_to_end = true;
+    (void)process::send_signal(worker.process.pidfd, SIGKILL);  // its exit goes the usual way
 }
 
 void Master::carry_out(const action::Introduce& action) {
@@ -213,7 +227,9 @@ void Master::carry_out(const action::Commit& action) {
     Generation& generation = generations_.at(action.generation);
     const cycle::Cycle& cycle = *generation.cycle;
     cycle.update_listeners();
+    log_level_.reset();
     use_log(cycle);
+    adjust_environment(environment_, cycle.settings().master);
     if (generation.new_pid_file) {
         const auto placed = generation.new_pid_file->take_place();
         if (!placed)
@@ -329,9 +345,15 @@ void Master::begin_to_stop() {
     for (auto& [number, generation] : generations_) generation.cycle->close_listeners();
 }
 
+/// Returns the level at which the processes of a generation log.
+log::Level Master::level_of(std::uint32_t generation) const {
+    if (log_level_ && generation <= served_generation_) return *log_level_;
+    return generations_.at(generation).cycle->settings().log.level;
+}
+
 void Master::use_log(const cycle::Cycle& cycle) {
     const config::Log& settings = cycle.settings().log;
-    log::configure({.level = settings.level, .format = settings.format});
+    log::configure({.level = log_level_.value_or(settings.level), .format = settings.format});
     if (!cycle.log_file()) return log::write_to(Fd{});
     if (auto file = cycle.log_file().duplicate())
         log::write_to(*std::move(file));

@@ -86,7 +86,8 @@ void raise_descriptors(const config::Settings& settings) {
     const std::uint64_t wanted = settings.master.open_files;
     if (wanted > *most)
         log::warning("master.open_files is {}, but no more than {} are allowed", wanted, *most);
-    constexpr std::uint64_t reserve = 64;  // ring, channels, listeners, zones, log
+    // Listeners; ring, channels, zones, log.
+    const std::uint64_t reserve = settings.listeners.size() + 64;
     const std::uint64_t given = wanted == 0 ? *most : std::min(wanted, *most);
     if (given < settings.worker.connections + reserve)
         log::warning(

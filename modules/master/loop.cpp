@@ -55,6 +55,7 @@ int Master::run(config::Settings first) {
     if (const auto ignored = process::ignore({SIGPIPE}); !ignored)
         log::warning("{}", ignored.error().text());
     log::identify({.role = "master"});
+    log::take_standard_error();
     process::Title::set(application_.name + ": master");
     manager_ = process::ServiceManager::of_environment();
     if (const auto inherited = inherit(first); !inherited) {
@@ -62,6 +63,7 @@ int Master::run(config::Settings first) {
                    inherited.error().text());
         return 1;
     }
+    environment_ = process::Environment::current();
     build_first(std::move(first));
     process_events();
     while (!exit_code_) {
@@ -100,8 +102,11 @@ void Master::wait_and_handle(process::SignalFd& signals) {
             timeout_ms = std::min(timeout_ms < 0 ? INT_MAX : timeout_ms,
                                   static_cast<int>(limits::channel_retry_ms.count()));
     const int ready = ::poll(polled.data(), polled.size(), timeout_ms);
-    for (const auto& worker : roster_.workers())
-        if (worker->channel.queued() > 0) (void)worker->channel.flush();
+    for (const auto& worker : roster_.workers()) {
+        if (worker->channel.queued() == 0) continue;
+        (void)worker->channel.flush();
+        equip(*worker);
+    }
     obey(control_.serve(std::span{polled}.subspan(control_at), now()));
     serve_others();
     if (ready <= 0) return;

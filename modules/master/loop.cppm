@@ -56,6 +56,9 @@ inline constexpr int handled_signals[] = {SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGU
 /// configuration. Does nothing when no master did.
 void complain_to_predecessor(const config::Problems& problems);
 
+/// Tells whether a master has started this process to be succeeded by it.
+[[nodiscard]] bool has_predecessor() noexcept;
+
 /// Runs the master until it is told to stop and the last worker has gone. Blocks. Returns the exit
 /// code: 0 after a stop, 1 when it could not begin to serve.
 [[nodiscard]] int run(const Application& application, config::Settings first);

@@ -10,6 +10,7 @@ export module ringfort.master;
 
 export import :builder;
 export import :control;
+export import :equip;
 export import :estate;
 export import :loop;
 export import :policy;

@@ -3,6 +3,8 @@ module;
 #include <fmt/ranges.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -19,13 +21,17 @@ module;
 module ringfort.master;
 
 import ringfort.base;
+import ringfort.channel;
+import ringfort.config;
 import ringfort.cycle;
 import ringfort.process;
 
 namespace ringfort::master {
 namespace {
 
-constexpr std::string_view known = "status, reload, reload --dry-run, upgrade, reopen, quit, stop";
+constexpr std::string_view known =
+    "status, reload, reload --dry-run, upgrade, reopen, log-level LEVEL, quit, stop";
+constexpr std::string_view log_level = "log-level";
 
 std::string_view name_of(GenerationPhase phase) {
     switch (phase) {
@@ -96,6 +102,9 @@ void Master::obey(const std::vector<ControlRequest>& requests) {
         } else if (order == "reopen") {
             reopen_askers_.push_back(client);
             raise(event::Reopen{});
+        } else if (order == log_level || order.starts_with(std::string{log_level} + ' ')) {
+            const std::size_t end = std::min(order.size(), log_level.size() + 1);
+            control_.answer(client, set_log_level(std::string_view{order}.substr(end)), now());
         } else if (order == "quit") {
             end_askers_.push_back(client);
             raise(event::Drain{});
@@ -140,6 +149,32 @@ void Master::note_finding(std::string line) {
 void Master::note_of_worker(WorkerId id, std::string_view what) {
     if (id.generation > served_generation_ && !generations_.at(id.generation).abandoned)
         note_finding(fmt::format("worker slot {}: {}", id.slot, printable(what)));
+}
+
+/// Has the processes that serve or drain log from this level on, until the next reload, or as they
+/// are configured.
+ControlAnswer Master::set_log_level(std::string_view name) {
+    using enum log::Level;
+    using Named = std::pair<std::string_view, std::optional<log::Level>>;
+    constexpr std::array<Named, 5> levels{{{"debug", debug},
+                                           {"info", info},
+                                           {"warning", warning},
+                                           {"error", error},
+                                           {"configured", std::nullopt}}};
+    const auto found = std::ranges::find(levels, name, &Named::first);
+    if (found == levels.end())
+        return {.success = false,
+                .text = fmt::format("no level is called \"{}\"; there are debug, info, warning, "
+                                    "error, and configured",
+                                    printable(name))};
+    if (!generations_.contains(served_generation_))
+        return {.success = false, .text = "no generation serves"};
+    log_level_ = found->second;
+    log::configure({.level = level_of(served_generation_), .format = log::options().format});
+    for (const auto& worker : roster_.workers())
+        if (worker->id.generation <= served_generation_)
+            send(*worker, channel::SetLogLevel{level_of(worker->id.generation)});
+    return {.success = true, .text = ""};
 }
 
 /// Says what there is, a line for each generation and each worker.

@@ -125,7 +125,7 @@ void Policy::on(const event::Pulse& event) {
 void Policy::on(const event::Reload&) {
     if (stopping())
         actions_.push_back(action::Refuse{});
-    else if (busy())
+    else if (busy() || full_until() > time_)
         reload_again_ = true;  // any number of requests meanwhile make one more reload
     else {
         building_ = true;
@@ -371,7 +371,8 @@ void Policy::next_reload() {
     if (std::exchange(reload_again_, false)) on(event::Reload{});
 }
 
-/// Drops generations without processes, and ends when stopping has nothing left to wait for.
+/// Drops generations without processes, begins the reload that has waited for that, and ends when
+/// stopping has nothing left to wait for.
 void Policy::settle() {
     std::erase_if(generations_, [this](const Generation& generation) {
         const bool empty =
@@ -380,6 +381,7 @@ void Policy::settle() {
         actions_.push_back(action::Release{generation.number});
         return true;
     });
+    if (!busy()) next_reload();
     const bool ends_upgrade = upgrade_ == Upgrade::starting || upgrade_ == Upgrade::ending;
     if (stopping() && generations_.empty() && !building_ && !ends_upgrade) {
         exited_ = true;

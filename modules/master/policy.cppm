@@ -243,6 +243,7 @@ private:
     Worker* find(WorkerId id);
     Generation* in_phase(Phase phase);
     [[nodiscard]] const Generation* in_phase(Phase phase) const;
+    [[nodiscard]] std::optional<Instant> full_until() const;
     void spawn(Generation& generation, std::uint32_t slot);
     void postpone(Generation& generation, std::uint32_t slot);
     void abandon(Generation& generation, Obstacle obstacle);

@@ -18,7 +18,20 @@ std::optional<Instant> Policy::next_deadline() const {
         for (const Worker& worker : generation.workers)
             for (const auto& due : {worker.deadline, worker.check})
                 if (due && (!next || *due < *next)) next = due;
+    const auto room = full_until();
+    if (reload_again_ && room > time_ && (!next || room < next)) next = room;
     return next;
+}
+
+/// Returns until when a further generation would cut the connections of one that has just begun to
+/// drain: as many live as may, and the oldest that drains is left `kill_timeout` to end by itself.
+std::optional<Instant> Policy::full_until() const {
+    if (generations_.size() < limits::max_generations) return std::nullopt;
+    for (const Generation& generation : generations_)
+        for (const Worker& worker : generation.workers)
+            if (generation.phase == Phase::leaving && worker.state == State::draining)
+                return worker.since + generation.timing.kill_timeout;
+    return std::nullopt;
 }
 
 std::optional<std::uint32_t> Policy::current_generation() const {

@@ -1,4 +1,5 @@
 module;
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -19,6 +20,7 @@ struct WorkerProcess {
     process::Child process;
     channel::Channel channel;
     std::uint32_t row = 0;     ///< of the zone of counters; no two living workers share one
+    std::size_t equipped = 0;  ///< zones, listeners and the order to start, sent so far
     bool told_to_end = false;  ///< its exit is no surprise
     bool channel_open = true;
 };

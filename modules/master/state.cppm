@@ -109,6 +109,7 @@ private:
     void note_finding(std::string line);
     void note_of_worker(WorkerId id, std::string_view what);
     [[nodiscard]] std::string status() const;
+    [[nodiscard]] ControlAnswer set_log_level(std::string_view name);
 
     // actions.cpp
     void carry_out(const action::BuildCycle& action);
@@ -134,10 +135,12 @@ private:
     void carry_out(const action::RefuseUpgrade& action);
     void carry_out(const action::Exit& action);
     Result<void> spawn(WorkerId id, const Generation& generation);
-    Result<void> equip(WorkerProcess& worker, const Generation& generation);
+    void show_door(WorkerProcess& worker, const Generation& generation);
+    void equip(WorkerProcess& worker);
     void send(WorkerProcess& worker, const channel::Message& message, channel::Fds fds = {});
     void begin_to_stop();
     void use_log(const cycle::Cycle& cycle);
+    [[nodiscard]] log::Level level_of(std::uint32_t generation) const;
 
     const Application& application_;
     Policy policy_;
@@ -156,6 +159,8 @@ private:
     std::vector<std::uint64_t> reload_askers_, reload_watchers_, upgrade_askers_, upgrade_watchers_,
         reopen_askers_, end_askers_;
     std::vector<std::string> findings_;  ///< what stands in the way of what is under way
+    std::optional<log::Level> log_level_;  ///< by an order, until the next reload
+    process::Environment environment_;     ///< as it was at the start
     Instant started_ = now();
     process::ServiceManager manager_;
     std::optional<Builder> build_, rehearsal_;

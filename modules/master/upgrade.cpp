@@ -103,6 +103,10 @@ Result<Estate> receive_estate(channel::Channel& predecessor) {
 
 }  // namespace
 
+bool has_predecessor() noexcept {
+    return std::getenv(predecessor_variable) != nullptr;
+}
+
 void complain_to(channel::Channel& predecessor, const std::vector<std::string>& obstacles) {
     for (const std::string& obstacle : obstacles)
         (void)predecessor.send(channel::Failed{.text = obstacle});
@@ -186,6 +190,7 @@ Result<void> Master::start_successor() {
     auto variables = manager_.environment();
     variables.push_back(fmt::format("{}={}", predecessor_variable, theirs.fd()));
     const auto become = [&] {
+        (void)environment_.restore();  // its configuration may keep more of it
         Error error{"fcntl(FD_CLOEXEC)", 0};
         if (::fcntl(theirs.fd(), F_SETFD, 0) == 0) error = application_.program.execute(variables);
         complain_to(theirs, {application_.program.path() + ": " + error.text()});

@@ -16,6 +16,8 @@ export import :capabilities;
 export import :child;
 export import :cpus;
 export import :credentials;
+export import :daemon;
+export import :environment;
 export import :inspect;
 export import :landlock;
 export import :notify;

@@ -49,6 +49,7 @@ Program Program::of(int argc, char* const* argv) {
     std::error_code error;
     if (path.empty()) path = std::filesystem::read_symlink("/proc/self/exe", error);
     program.path_ = std::filesystem::absolute(path, error);
+    program.directory_ = std::filesystem::current_path(error);
     return program;
 }
 
@@ -61,6 +62,7 @@ Error Program::execute(const std::vector<std::string>& additions) const {
             additions, [&](const std::string& addition) { return name_of(addition) == name; });
         if (!replaced) variables.emplace_back(*variable);
     }
+    if (!directory_.empty() && ::chdir(directory_.c_str()) != 0) return Error::last("chdir");
     ::execve(path_.c_str(), pointers_to(arguments).data(), pointers_to(variables).data());
     return Error::last("execve");
 }

@@ -22,13 +22,14 @@ public:
     /// Returns the file's path; empty when none is known.
     [[nodiscard]] const std::string& path() const noexcept { return path_; }
 
-    /// Becomes what the path leads to, with the same arguments, this process's environment and
-    /// `additions` ("NAME=value"). Descriptors that are not close-on-exec stay open. Returns only
-    /// with an error: those of execve(2).
+    /// Becomes what the path leads to, in the directory of that moment, with the same arguments,
+    /// this process's environment and `additions` ("NAME=value"). Descriptors that are not
+    /// close-on-exec stay open. Returns only with an error: those of chdir(2) and execve(2).
     [[nodiscard]] Error execute(const std::vector<std::string>& additions) const;
 
 private:
     std::string path_;
+    std::string directory_;  ///< where it was started
     std::vector<std::string> arguments_;
 };
 

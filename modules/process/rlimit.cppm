@@ -13,4 +13,13 @@ export namespace ringfort::process {
 /// open stay so. Errors: those of getrlimit(2), setrlimit(2).
 [[nodiscard]] Result<std::uint64_t> set_open_files(std::uint64_t wanted);
 
+/// Sets how large a core this process and its later children may leave, in bytes, as far as the
+/// hard limit allows, and returns the size in force: the caller compares and tells. As above, more
+/// needs CAP_SYS_RESOURCE. Errors: those of getrlimit(2), setrlimit(2).
+[[nodiscard]] Result<std::uint64_t> set_core_size(std::uint64_t wanted);
+
+/// Lets this process leave a core, and be looked into by others of its user, though it has changed
+/// its user. Errors: those of prctl(2), PR_SET_DUMPABLE.
+[[nodiscard]] Result<void> make_dumpable();
+
 }  // namespace ringfort::process

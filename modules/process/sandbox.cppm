@@ -23,6 +23,7 @@ struct SandboxOptions {
     bool abstract_sockets = false;     ///< among those, to abstract ones of other processes
     bool datagrams = false;            ///< UDP, from and to everywhere
     bool ring = true;                  ///< it has an io_uring, which has to be restricted by itself
+    bool dumpable = false;             ///< may leave a core, once it has become its user
     Refusal refusal = Refusal::error;  ///< of what seccomp does not let through
 };
 

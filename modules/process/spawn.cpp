@@ -59,6 +59,7 @@ struct Preparation {
 
 std::vector<RawFd> kept_fds(std::span<const RawFd> keep) {
     std::vector<RawFd> kept{STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO, log::target()};
+    if (log::kept_standard_error() >= 0) kept.push_back(log::kept_standard_error());
     std::copy_if(keep.begin(), keep.end(), std::back_inserter(kept),
                  [](RawFd fd) { return fd >= 0; });
     std::sort(kept.begin(), kept.end());

@@ -27,7 +27,7 @@ struct SpawnOptions {
     /// The child's title from its first moment on; see `Title::set`.
     std::string_view name = "worker";
     /// Descriptors that stay open in the child, under the same numbers, beside 0, 1, 2 and the
-    /// log's. Those that are not open are skipped.
+    /// log's two. Those that are not open are skipped.
     std::span<const RawFd> keep{};
     /// Signals that are blocked when the entry begins, so that none sent early is lost or kills
     /// the child before it has its own SignalFd. All others are unblocked.

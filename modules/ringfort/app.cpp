@@ -11,6 +11,7 @@ module;
 #include <cstdint>
 #include <cstdio>
 #include <exception>
+#include <filesystem>
 #include <functional>
 #include <map>
 #include <memory>
@@ -50,6 +51,19 @@ void fill_standard_streams() noexcept {
 
 std::string source_name(const CommandLine& line) {
     return line.config.value_or(std::string{built_in_name});
+}
+
+/// Enters the working directory of the configuration. The file's own path is made absolute before:
+/// it starts from where the caller is.
+bool enter(const config::Master& settings, CommandLine& line) {
+    if (settings.working_directory.empty()) return true;
+    std::error_code failure;
+    if (line.config) line.config = std::filesystem::absolute(*line.config, failure).string();
+    const auto entered = enter_working_directory(settings);
+    if (entered) return true;
+    fmt::print(stderr, "{}: error: master.working_directory {}: {}\n", source_name(line),
+               settings.working_directory, entered.error().text());
+    return false;
 }
 
 void replace(std::string& text, std::string_view placeholder, const std::string& value) {
@@ -154,7 +168,7 @@ int App::run(int argc, char** argv) {
     process::Title::prepare(argc, argv);
     auto read = read_command_line(name_, description_, argc, argv);
     if (const int* code = std::get_if<int>(&read)) return *code;
-    const CommandLine line = std::get<CommandLine>(std::move(read));
+    CommandLine line = std::get<CommandLine>(std::move(read));
     if (line.mode == Mode::control) return control(line);
     if (!line.config && !built_in_) {
         fmt::print(stderr, "{}: no configuration: pass one with -c FILE, or see --help\n", name_);
@@ -166,16 +180,19 @@ int App::run(int argc, char** argv) {
         master::complain_to_predecessor(parsed.problems());
         return 1;
     }
+    if (line.mode == Mode::print) {
+        fmt::print("{}", config::effective(*parsed, registry_));
+        return 0;
+    }
+    if (!enter(parsed->master, line)) return 1;
     switch (line.mode) {
         case Mode::serve:
             return serve(line, program, *std::move(parsed));
         case Mode::test:
-            return test(source_name(line), *std::move(parsed));
-        case Mode::print:
-            fmt::print("{}", config::effective(*parsed, registry_));
-            return 0;
+            return test(line, *std::move(parsed));
         case Mode::signal:
             return signal(line, *parsed);
+        case Mode::print:
         case Mode::control:
             break;  // done before
     }
@@ -197,18 +214,55 @@ int App::serve(const CommandLine& line, const process::Program& program,
                config::Settings settings) const {
     log::configure({.level = settings.log.level, .format = settings.log.format});
     check_locked_memory(settings);
+    if (line.single) return serve_alone(line, std::move(settings));
     Confinement{settings, reaches_}.warn();
-    auto runs = application(line);
-    runs.program = program;
-    return master::run(runs, std::move(settings));
+    master::Application made = application(line, settings.master);
+    made.program = program;
+    if (settings.master.daemon && !master::has_predecessor()) {
+        const auto objection = objection_to_daemon();
+        if (!objection) return serve_in_background(std::move(made), std::move(settings));
+        log::warning("{}", *objection);
+    }
+    return master::run(made, std::move(settings));
 }
 
-int App::test(const std::string& source, config::Settings settings) const {
-    const auto obstacles = master::try_cycle(application({}), std::move(settings));
+/// The error of a start goes to standard error, and its exit code to the caller, from the daemon as
+/// without one.
+int App::serve_in_background(master::Application made, config::Settings settings) {
+    auto became = process::become_daemon();
+    if (!became) {
+        log::error("master.daemon: {}", became.error().text());
+        return 1;
+    }
+    if (const int* code = std::get_if<int>(&*became)) return *code;
+    made.serving = [starter = std::make_shared<process::Starter>(
+                        std::get<process::Starter>(*std::move(became)))](const cycle::Cycle&) {
+        log::let_go_of_standard_error();  // that of the caller, who may wait for its end
+        starter->report_success();
+    };
+    return master::run(made, std::move(settings));
+}
+
+int App::serve_alone(const CommandLine& line, config::Settings settings) const {
+    const SingleApplication application{
+        .load = [this, line, parse = parser(settings.master)]() -> config::Parsed {
+            const config::Read text = read(line);
+            if (const auto* problems = std::get_if<config::Problems>(&text)) return *problems;
+            return parse(std::get<config::Source>(text));
+        },
+        .zones = {counters_request()},
+        .worker = [this](const config::Settings& of_cycle) { return worker_options(of_cycle, {}); },
+        .serving = hint(line)};
+    return Single{application}.run(std::move(settings));
+}
+
+int App::test(const CommandLine& line, config::Settings settings) const {
+    const master::Application made = application(line, settings.master);
+    const auto obstacles = master::try_cycle(made, std::move(settings));
     for (const std::string& obstacle : obstacles)
-        fmt::print(stderr, "{}: error: {}\n", source, obstacle);
+        fmt::print(stderr, "{}: error: {}\n", source_name(line), obstacle);
     if (!obstacles.empty()) return 1;
-    fmt::print(stderr, "{}: the configuration is good\n", source);
+    if (!line.quiet) fmt::print(stderr, "{}: the configuration is good\n", source_name(line));
     return 0;
 }
 
@@ -254,6 +308,8 @@ int App::control(const CommandLine& line) const {
             return 1;
         }
         path = parsed->master.control;
+        CommandLine entered = line;
+        if (!path.empty() && !enter(parsed->master, entered)) return 1;
     }
     if (path.empty()) {
         fmt::print(stderr, "{}: {} sets no master.control, by which ctl finds the master\n", name_,
@@ -280,41 +336,59 @@ int App::run_worker(master::WorkerStart start) const {
         log::error("{}", signals.error().text());
         return 1;
     }
-    const config::Worker& settings = start.settings.worker;
     const Confinement confinement{start.settings, reaches_};
-    worker::Options options{
-        .loop = loop_options(settings, confinement.permits()),
-        .connections = settings.connections,
-        .accept_backoff = settings.accept_backoff,
-        .pulse = pulse_interval(start.settings.master),
-        .orphan_grace = start.settings.master.orphan_grace,
-        .services = {},
-        .ring_made =
-            [&](uring::Backend backend) { return confinement.enter(start.credentials, backend); },
-        .signals = signals->fd()};
-    for (const auto& [name, factory] : factories_)
-        options.services.emplace(name, factory(start.settings));
+    worker::Options options = worker_options(start.settings, confinement.permits());
+    options.pulse = pulse_interval(start.settings.master);
+    options.orphan_grace = start.settings.master.orphan_grace;
+    options.ring_made = [&](uring::Backend backend) {
+        return confinement.enter(start.credentials, backend);
+    };
+    options.signals = signals->fd();
     return worker::run(std::move(start.to_master), std::move(options));
 }
 
-master::Application App::application(const CommandLine& line) const {
-    master::Application application{
-        .name = name_,
-        .read = [this, line] { return read(line); },
-        .parse = [this](const config::Source& text) { return config::parse(text, registry_); },
-        .changes =
-            [this](const config::Settings& before, const config::Settings& after) {
-                return config::changes(before, after, registry_);
-            },
-        .zones = {counters_request()},
-        .worker = [this](master::WorkerStart start) { return run_worker(std::move(start)); },
-        .observe = observe,
-        .serving = {}};
-    if (!line.config && built_in_ && !built_in_->hint.empty())
-        application.serving = [hint = built_in_->hint](const cycle::Cycle& cycle) {
-            print_hint(hint, cycle);
-        };
-    return application;
+worker::Options App::worker_options(const config::Settings& settings,
+                                    const std::optional<uring::Permits>& permits) const {
+    worker::Options options{.loop = loop_options(settings.worker, permits),
+                            .connections = settings.worker.connections,
+                            .accept_backoff = settings.worker.accept_backoff,
+                            .services = {}};
+    for (const auto& [name, factory] : factories_)
+        options.services.emplace(name, factory(settings));
+    return options;
+}
+
+/// Returns what parses a text that may take the place of the one that the server began with.
+std::function<config::Parsed(const config::Source&)> App::parser(
+    const config::Master& started) const {
+    return [this, started](const config::Source& text) -> config::Parsed {
+        auto parsed = config::parse(text, registry_);
+        if (!parsed) return parsed;
+        auto problems = changed_since_start(started, parsed->master, text.name);
+        if (problems.list.empty()) return parsed;
+        return problems;
+    };
+}
+
+/// Returns what prints the hint of the built-in configuration; nothing with one of a file.
+std::function<void(const cycle::Cycle&)> App::hint(const CommandLine& line) const {
+    if (line.config || !built_in_ || built_in_->hint.empty()) return {};
+    return [hint = built_in_->hint](const cycle::Cycle& cycle) { print_hint(hint, cycle); };
+}
+
+master::Application App::application(const CommandLine& line, const config::Master& started) const {
+    return {.name = name_,
+            .program = {},
+            .read = [this, line] { return read(line); },
+            .parse = parser(started),
+            .changes =
+                [this](const config::Settings& before, const config::Settings& after) {
+                    return config::changes(before, after, registry_);
+                },
+            .zones = {counters_request()},
+            .worker = [this](master::WorkerStart start) { return run_worker(std::move(start)); },
+            .observe = observe,
+            .serving = hint(line)};
 }
 
 }  // namespace ringfort

@@ -20,6 +20,7 @@ import ringfort.cycle;
 import ringfort.master;
 import ringfort.net;
 import ringfort.process;
+import ringfort.uring;
 import ringfort.worker;
 import :command_line;
 import :confinement;
@@ -86,11 +87,20 @@ private:
     [[nodiscard]] config::Parsed load(const CommandLine& line) const;
     [[nodiscard]] int serve(const CommandLine& line, const process::Program& program,
                             config::Settings settings) const;
-    [[nodiscard]] int test(const std::string& source, config::Settings settings) const;
+    [[nodiscard]] static int serve_in_background(master::Application made,
+                                                 config::Settings settings);
+    [[nodiscard]] int serve_alone(const CommandLine& line, config::Settings settings) const;
+    [[nodiscard]] int test(const CommandLine& line, config::Settings settings) const;
     [[nodiscard]] int signal(const CommandLine& line, const config::Settings& settings) const;
     [[nodiscard]] int control(const CommandLine& line) const;
+    [[nodiscard]] worker::Options worker_options(const config::Settings& settings,
+                                                 const std::optional<uring::Permits>& permits) const;
     [[nodiscard]] int run_worker(master::WorkerStart start) const;
-    [[nodiscard]] master::Application application(const CommandLine& line) const;
+    [[nodiscard]] std::function<config::Parsed(const config::Source&)> parser(
+        const config::Master& started) const;
+    [[nodiscard]] std::function<void(const cycle::Cycle&)> hint(const CommandLine& line) const;
+    [[nodiscard]] master::Application application(const CommandLine& line,
+                                                  const config::Master& started) const;
 
     std::string name_;
     std::string description_;

@@ -28,6 +28,9 @@ std::variant<CommandLine, int> read_command_line(std::string_view name,
         ->type_name("FILE");
     auto* testing =
         app.add_flag("-t,--test", test, "Test the configuration, addresses included, and exit");
+    app.add_flag("-q,--quiet", line.quiet, "With -t: print errors only")->needs(testing);
+    auto* single = app.add_flag("--single", line.single,
+                                "Serve in one process, without a master: for debuggers");
     auto* printing =
         app.add_flag("-g,--print-config", print, "Print the effective configuration and exit");
     auto* signalling =
@@ -38,22 +41,29 @@ std::variant<CommandLine, int> read_command_line(std::string_view name,
             ->type_name("ORDER");
     auto* control = app.add_subcommand("ctl",
                                        "Give the running master an order: status, reload, upgrade, "
-                                       "reopen, quit\n(drain) or stop (at once); and wait for its "
-                                       "answer");
+                                       "reopen,\nlog-level, quit (drain) or stop (at once); and "
+                                       "wait for its answer");
     control->fallthrough();
     control
         ->add_option("order", line.order,
-                     "status, reload, upgrade (to a new binary), reopen, quit (drain) or stop (at "
-                     "once)")
+                     "status, reload, upgrade (to a new binary), reopen, log-level, quit (drain) "
+                     "or stop (at once)")
         ->required()
         ->type_name("ORDER");
+    std::string level;
+    control
+        ->add_option("level", level,
+                     "With log-level: debug, info, warning or error, until the next reload;\n"
+                     "or configured")
+        ->type_name("LEVEL");
     bool dry_run = false;
     control->add_flag("--dry-run", dry_run,
                       "With reload: say what would change, and change nothing");
     std::string socket;
     control->add_option("--socket", socket, "The master's control socket; else as configured")
         ->type_name("FILE");
-    control->excludes(testing)->excludes(printing)->excludes(signalling);
+    control->excludes(testing)->excludes(printing)->excludes(signalling)->excludes(single);
+    single->excludes(testing)->excludes(printing)->excludes(signalling);
     testing->excludes(printing)->excludes(signalling);
     printing->excludes(signalling);
     try {
@@ -63,6 +73,7 @@ std::variant<CommandLine, int> read_command_line(std::string_view name,
     }
     if (!config.empty()) line.config = config;
     if (!socket.empty()) line.socket = socket;
+    if (!level.empty()) line.order += " " + level;
     if (dry_run) line.order += " --dry-run";
     line.mode = control->parsed()     ? Mode::control
                 : test                ? Mode::test

@@ -12,6 +12,8 @@ enum class Mode { serve, test, print, signal, control };
 
 struct CommandLine {
     Mode mode = Mode::serve;
+    bool single = false;                ///< --single: serve in this very process
+    bool quiet = false;                 ///< -q: with -t, no word of success
     std::optional<std::string> config;  ///< -c FILE
     std::string signal;                 ///< -s: reload, quit, stop or reopen
     std::string order;                  ///< of ctl

@@ -28,6 +28,7 @@ Confinement::Confinement(const config::Settings& settings, const Reaches& reache
                .unix_sockets = settings.sandbox.connect_unix,
                .abstract_sockets = settings.sandbox.connect_unix,
                .datagrams = settings.sandbox.datagrams,
+               .dumpable = settings.master.core_size.has_value(),
                .refusal = settings.sandbox.refusal == config::SandboxRefusal::kill
                               ? process::Refusal::kill
                               : process::Refusal::error} {
@@ -75,6 +76,8 @@ Result<void> Confinement::enter(const std::optional<process::Credentials>& crede
         RF_LET(outcome, process::enter_sandbox(options, credentials));
     } else if (credentials) {
         RF_LET(outcome, credentials->drop());
+        if (options_.dumpable && outcome == process::DropOutcome::dropped)
+            RF_TRY(process::make_dumpable());
     }
     if (outcome == process::DropOutcome::not_root)
         log::warning("master.user {} has no effect: only root can become another user",

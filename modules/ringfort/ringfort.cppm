@@ -17,6 +17,8 @@ export import :command_line;
 export import :confinement;
 export import :locked_memory;
 export import :reach;
+export import :single;
+export import :start;
 
 /// The names that every service uses, without their layer.
 export namespace ringfort {

@@ -91,6 +91,10 @@ void Worker::on(const channel::ReopenLogs&, channel::Fds fds) {
     log::write_to(fds.empty() ? Fd{} : std::move(fds[0]));
 }
 
+void Worker::on(const channel::SetLogLevel& message, channel::Fds) {
+    log::configure({.level = message.level, .format = log::options().format});
+}
+
 void Worker::on(const channel::OpenPeer& message, channel::Fds fds) {
     const Peers::Key peer{message.generation, message.slot};
     peers_.open({context_.generation(), context_.slot()}, peer, std::move(fds[0]));

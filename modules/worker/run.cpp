@@ -7,10 +7,12 @@ module;
 #include <cstddef>
 #include <cstdint>
 #include <exception>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string>
 #include <utility>
+#include <vector>
 module ringfort.worker;
 
 import ringfort.base;
@@ -28,6 +30,7 @@ coro::Task<int> Worker::run() {
     connections_.emplace(context);
     commands_->spawn(obey());
     if (options_.signals >= 0) commands_->spawn(watch_signals());
+    if (options_.companion != nullptr) commands_->spawn(options_.companion->attend(loop_));
 
     (void)co_await stop_.wait();
     acceptors_->cancel();

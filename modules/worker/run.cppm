@@ -7,7 +7,6 @@ module;
 #include <memory>
 #include <optional>
 #include <string>
-#include <vector>
 export module ringfort.worker:run;
 
 import ringfort.base;
@@ -21,6 +20,18 @@ import :peers;
 import :service;
 
 export namespace ringfort::worker {
+
+/// A task of whoever runs the worker, beside the worker's own.
+class Companion {
+public:
+    Companion() = default;
+    Companion(Companion&&) = delete;
+    virtual ~Companion() = default;
+
+    /// Runs on the worker's loop from before the first command until the last connection has ended;
+    /// then it is cancelled.
+    [[nodiscard]] virtual coro::Task<void> attend(uring::Loop& loop) = 0;
+};
 
 /// What a worker is given by the process that makes it, not by message.
 struct Options {
@@ -38,6 +49,7 @@ struct Options {
     std::function<Result<void>(uring::Backend)> ring_made = {};
     /// A signalfd(2), borrowed: TERM and QUIT on it drain. -1 for none.
     RawFd signals = -1;
+    Companion* companion = nullptr;  ///< of whoever runs the worker in its own process, if any
 };
 
 /// Runs a worker to its end: makes the loop, obeys the channel, serves. Blocks. Returns the exit

@@ -65,6 +65,7 @@ private:
     void on(const channel::Drain& message, channel::Fds) { stop(message.timeout); }
     void on(const channel::Terminate&, channel::Fds) { terminate(); }
     void on(const channel::ReopenLogs& message, channel::Fds fds);
+    void on(const channel::SetLogLevel& message, channel::Fds fds);
     void on(const channel::OpenPeer& message, channel::Fds fds);
     void on(const channel::ClosePeer& message, channel::Fds fds);
     template <class Other>

@@ -1,10 +1,16 @@
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/matchers/catch_matchers_string.hpp>
+#include <csignal>
+#include <fstream>
+#include <sstream>
 #include <string>
 #include <utility>
+
+#include "../temp_dir.h"
 
 import ringfort.base;
 
@@ -24,6 +30,12 @@ struct Restore {
         log::write_to(Fd{});
     }
 };
+
+std::string contents(const std::string& path) {
+    std::ostringstream text;
+    text << std::ifstream{path}.rdbuf();
+    return text.str();
+}
 
 }  // namespace
 
@@ -77,4 +89,83 @@ TEST_CASE("a line that cannot be written is counted") {
     log::write_to(Fd{::open("/dev/full", O_WRONLY | O_CLOEXEC)});
     log::error("nobody reads this");
     CHECK(log::lost_lines() == before + 1);
+}
+
+TEST_CASE("lines that were lost are told of in front of the next one") {
+    const Restore restore;
+    log::configure({});
+    log::write_to(Fd{::open("/dev/null", O_WRONLY | O_CLOEXEC)});
+    log::error("what was lost before is told of here");
+    log::write_to(Fd{::open("/dev/full", O_WRONLY | O_CLOEXEC)});
+    for (int i = 0; i < 3; ++i) log::error("nobody reads this");
+    const testing::TempDir dir;
+    log::write_to(Fd{::open(dir.file("log").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600)});
+    log::info("first");
+    log::info("second");
+    std::istringstream lines{contents(dir.file("log"))};
+    std::string line;
+    REQUIRE(std::getline(lines, line));
+    CHECK_THAT(line, EndsWith("] lines lost before this one: 3 (No space left on device)"));
+    REQUIRE(std::getline(lines, line));
+    CHECK_THAT(line, EndsWith("] first"));
+    REQUIRE(std::getline(lines, line));
+    CHECK_THAT(line, EndsWith("] second"));
+}
+
+TEST_CASE("a line that was cut off by a full disk does not run into the next one") {
+    const Restore restore;
+    log::configure({});
+    const testing::TempDir dir;
+    log::write_to(
+        Fd{::open(dir.file("log").c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600)});
+    const auto handler = std::signal(SIGXFSZ, SIG_IGN);
+    rlimit before{};
+    REQUIRE(::getrlimit(RLIMIT_FSIZE, &before) == 0);
+    const rlimit small{20, before.rlim_max};
+    REQUIRE(::setrlimit(RLIMIT_FSIZE, &small) == 0);
+    log::error("cut off");
+    log::error("lost");
+    REQUIRE(::setrlimit(RLIMIT_FSIZE, &before) == 0);
+    std::signal(SIGXFSZ, handler);
+    log::error("whole");
+    const std::string text = contents(dir.file("log"));
+    INFO(text);
+    CHECK(text.find('\n') == 20);
+    CHECK_THAT(text, ContainsSubstring("] lines lost before this one: 2 (File too large)\n"));
+    CHECK_THAT(text, EndsWith("] whole\n"));
+}
+
+TEST_CASE("standard error follows the target while that is a file, and comes back") {
+    const Restore restore;
+    const testing::TempDir dir;
+    const std::string console = dir.file("console");
+    const std::string file = dir.file("log");
+    const Fd own{::dup(STDERR_FILENO)};
+    const auto open = [](const std::string& path) {
+        return Fd{::open(path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600)};
+    };
+    const auto say = [](const std::string& text) {
+        REQUIRE(::write(STDERR_FILENO, text.data(), text.size()) > 0);
+    };
+    REQUIRE(::dup2(open(console).get(), STDERR_FILENO) == STDERR_FILENO);
+    log::take_standard_error();
+    say("1");
+    log::write_to(open(file));
+    say("2");
+    CHECK(log::kept_standard_error() > STDERR_FILENO);
+    log::write_to(open(file + ".2"));
+    say("3");
+    log::write_to(Fd{});
+    say("4");
+    CHECK(log::kept_standard_error() == -1);
+    log::write_to(open(file));
+    log::let_go_of_standard_error();
+    log::write_to(open(file));
+    CHECK(log::kept_standard_error() == -1);
+    log::write_to(Fd{});
+    say("5");
+    REQUIRE(::dup2(own.get(), STDERR_FILENO) == STDERR_FILENO);
+    CHECK(contents(console) == "14");
+    CHECK(contents(file) == "25");
+    CHECK(contents(file + ".2") == "3");
 }

@@ -41,6 +41,7 @@ inline std::vector<ringfort::channel::Message> messages() {
         Succession{12, true},
         TakenRow{1'023},
         Done{true},
+        SetLogLevel{ringfort::log::Level::debug},
     };
 }
 

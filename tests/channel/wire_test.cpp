@@ -150,6 +150,9 @@ TEST_CASE("fields that a peer forged out of range are refused") {
     REQUIRE(refusal(failed, header_bytes + 8, u32{0xffffffff}) == std::errc::bad_message);
     REQUIRE(refusal(failed, header_bytes + 12, u16{4}) == std::errc::bad_message);
     REQUIRE(refusal(failed, header_bytes + 12, u16{2}) == std::errc::bad_message);
+    const Message level = SetLogLevel{log::Level::debug};
+    REQUIRE(refusal(level, header_bytes, std::uint8_t{4}) == std::errc::bad_message);
+    REQUIRE_FALSE(refusal(level, header_bytes, std::uint8_t{3}));
     const Message zone = AddZone{"zone", "tag", Bytes{8'192}};
     REQUIRE(refusal(zone, header_bytes + 2, '\0') == std::errc::bad_message);
     REQUIRE(refusal(zone, header_bytes, u16{0xffff}) == std::errc::bad_message);

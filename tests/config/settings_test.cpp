@@ -61,6 +61,10 @@ control = "run/a.sock"
 user = "nobody"
 group = "nogroup"
 open_files = 1_000
+core_size = "1MiB"
+daemon = true
+working_directory = "run"
+environment = ["PATH", "TZ=UTC"]
 [worker]
 driver = "epoll"
 affinity = "auto"
@@ -96,7 +100,11 @@ size = 4096
                                      "run/a.sock",
                                      "nobody",
                                      "nogroup",
-                                     1'000});
+                                     1'000,
+                                     ringfort::Bytes{1 << 20},
+                                     true,
+                                     "run",
+                                     std::vector<std::string>{"PATH", "TZ=UTC"}});
     CHECK(s.worker == config::Worker{config::Driver::epoll,
                                      config::Affinity::automatic,
                                      -5,
@@ -286,4 +294,27 @@ TEST_CASE("the control socket is a file: an abstract name has no permissions") {
     CHECK(control(std::string(108, 'x')).size() == 1);
     REQUIRE(control("@everybody").size() == 1);
     CHECK(control("@everybody")[0].find("must be a file") != std::string::npos);
+}
+
+TEST_CASE("the environment is a list of names, with or without values") {
+    const auto environment = [](const std::string& value) {
+        return fixture::read_in("[master]", "environment = " + value).headlines;
+    };
+    CHECK(environment("[]").empty());
+    CHECK(environment("[\"PATH\", \"A=\", \"B==\"]").empty());
+    REQUIRE(environment("[\"PATH\", \"=x\"]").size() == 1);
+    CHECK(environment("[\"PATH\", \"=x\"]")[0].find("has an entry without a name: \"=x\"") !=
+          std::string::npos);
+    CHECK(environment("[\"\"]").size() == 1);
+    CHECK(environment("\"PATH\"").size() == 1);
+}
+
+TEST_CASE("a daemon needs a file for its log") {
+    const auto daemon = [](const std::string& log) {
+        return fixture::read_in("[master]", "daemon = true\n" + log).headlines;
+    };
+    CHECK(daemon("[log]\ntarget = \"log\"").empty());
+    CHECK(daemon("") == Headlines{"2:10: `daemon` needs a file for the log: nobody reads standard "
+                                  "error then"});
+    CHECK(daemon("[log]\ntarget = \"stderr\"").size() == 1);
 }

@@ -46,6 +46,19 @@ TEST_CASE("option -t accepts a good file, binds for a try, and leaves nothing") 
     }
 }
 
+TEST_CASE("option -q has -t say nothing of a good file, and everything of a bad one") {
+    const std::string app = echo_app();
+    const TempDir dir;
+    const std::string good = saved(dir, "good.toml", Config{}.text());
+    CHECK_FALSE(with(app, {"-t", "-c", good}).text().empty());
+    const Finished quiet = with(app, {"-t", "-q", "-c", good});
+    CHECK(quiet.code == 0);
+    CHECK(quiet.text().empty());
+    const std::string bad = saved(dir, "bad.toml", "[master]\nwokers = 2\n");
+    CHECK(with(app, {"-t", "-q", "-c", bad}).error == with(app, {"-t", "-c", bad}).error);
+    CHECK(with(app, {"-q", "-c", good}).code == 1);
+}
+
 TEST_CASE("option -t reports every error with file, line and column and exits 1") {
     const std::string app = echo_app();
     const TempDir dir;

@@ -34,13 +34,15 @@ std::string Config::text() const {
     add(out, "pid_file", pid_file);
     add(out, "control", control);
     add(out, "user", user);
+    out += master_lines;
     if (connections || affinity || nice) out += "\n[worker]\n";
     add(out, "affinity", affinity);
     add(out, "nice", nice);
     add(out, "connections", connections);
-    if (log_target || log_format) out += "\n[log]\n";
+    if (log_target || log_format || log_level) out += "\n[log]\n";
     add(out, "target", log_target);
     add(out, "format", log_format);
+    add(out, "level", log_level);
     for (const ListenerConfig& listener : listeners)
         out += "\n[[listener]]\naddress = " + quoted(listener.address) +
                "\nservice = " + quoted(listener.service) + "\n";

@@ -31,6 +31,8 @@ struct Config {
     std::optional<std::string> user;
     std::optional<std::string> log_target;
     std::optional<std::string> log_format;
+    std::optional<std::string> log_level;
+    std::string master_lines;  ///< further ones of [master], each with its newline
     std::vector<ListenerConfig> listeners = {{}};
     std::optional<int> echo_idle_timeout_ms;
     std::vector<std::string> upstreams;

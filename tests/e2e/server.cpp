@@ -40,6 +40,12 @@ std::string written(const std::string& path, std::string_view text) {
     return path;
 }
 
+std::vector<std::string> command(std::vector<std::string> words,
+                                 const std::vector<std::string>& options) {
+    words.insert(words.end(), options.begin(), options.end());
+    return words;
+}
+
 /// Reaps those of a killed master's orphans that came to us.
 void reap_group(pid_t group) {
     while (::waitpid(-group, nullptr, WNOHANG) > 0) continue;
@@ -48,12 +54,12 @@ void reap_group(pid_t group) {
 }  // namespace
 
 Server::Server(const std::string& app, const Config& config, const TempDir& dir,
-               bool (*before_exec)())
+               bool (*before_exec)(), const std::vector<std::string>& options)
     : config_path_{written(dir.file(next_name() + ".toml"), config.text())},
       error_path_{config_path_ + ".err"},
       log_{std::in_place,
            config.log_target.value_or("stderr") == "stderr" ? error_path_ : *config.log_target},
-      child_{{.argv = {app, "-c", config_path_},
+      child_{{.argv = command({app, "-c", config_path_}, options),
               .output_path = error_path_,
               .error_path = error_path_,
               .before_exec = before_exec}},
@@ -108,6 +114,7 @@ bool Server::nothing_left() const {
     reap_group(master());
     if (!members_of_group(master()).empty()) return false;
     return std::none_of(listeners_.begin(), listeners_.end(), [](const Listener& listener) {
+        if (listener.inodes.empty()) return false;
         const auto now = listeners_at(listener.endpoint);
         return std::any_of(now.begin(), now.end(),
                            [&](auto inode) { return listener.inodes.contains(inode); });
@@ -118,7 +125,8 @@ void Server::note_listeners() {
     constexpr std::string_view heading = "listening on ";
     constexpr std::string_view bracket = " (service ";
     const std::size_t size = log_->mark();
-    for (const std::string& line : log_->find(heading, noted_)) {
+    const std::vector<std::string> lines = log_->find(heading, noted_);
+    for (const std::string& line : lines) {
         const std::size_t start = line.find(heading) + heading.size();
         const std::size_t middle = line.find(bracket, start);
         const std::size_t end = line.find(')', middle);
@@ -126,7 +134,9 @@ void Server::note_listeners() {
         Listener listener;
         listener.endpoint = Endpoint::parse(line.substr(start, middle - start));
         listener.service = line.substr(middle + bracket.size(), end - middle - bracket.size());
-        listener.inodes = listeners_at(listener.endpoint);
+        // Of thousands a sample is enough: each look reads all sockets of the machine.
+        if (lines.size() < 100 || listeners_.size() < 2)
+            listener.inodes = listeners_at(listener.endpoint);
         listeners_.push_back(std::move(listener));
     }
     noted_ = size;

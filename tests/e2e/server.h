@@ -27,7 +27,7 @@ namespace e2e {
 class Server {
 public:
     Server(const std::string& app, const Config& config, const TempDir& dir,
-           bool (*before_exec)() = nullptr);
+           bool (*before_exec)() = nullptr, const std::vector<std::string>& options = {});
     ~Server();
     Server(const Server&) = delete;
     Server& operator=(const Server&) = delete;

@@ -339,7 +339,9 @@ private:
         must(policy_.superseded() == (upgrade_ == Upgrade::done), "who serves is not clear");
         if (!stopping_) {
             must(policy_.current_generation() == current_, "the current generation is another");
-            must(!reload_wanted_ || building_ || starting_ || upgrading(), "a reload is not begun");
+            const bool full = generations_.size() >= ringfort::limits::max_generations;
+            must(!reload_wanted_ || building_ || starting_ || upgrading() || full,
+                 "a reload is not begun");
         }
         std::uint32_t unhurried = 0;
         for (const auto& [number, generation] : generations_) {

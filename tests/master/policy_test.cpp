@@ -233,17 +233,47 @@ TEST_CASE("one generation too many hurries the oldest that drains") {
     for (std::uint32_t generation = 2; generation <= limits::max_generations; ++generation)
         story.reload_to(generation);
     REQUIRE(story.policy().living_generations() == limits::max_generations);
-    (void)story(event::Reload{});
+    CHECK(story(event::Reload{}) == "");  // it has only begun to drain
+    CHECK(story.sleep() == 300);
+    CHECK(story.after(299) == "");
+    CHECK(story.after(1) == "build");
     const std::uint32_t next = limits::max_generations + 1;
     CHECK(story.built(next) == "terminate 1/0, spawn " + std::to_string(next) + "/0");
     CHECK(story.exited(1) == "release 1");
 }
 
+TEST_CASE("a reload too many begins as soon as an old generation has gone by itself") {
+    Story story;
+    story.serve();
+    for (std::uint32_t generation = 2; generation <= limits::max_generations; ++generation)
+        story.reload_to(generation);
+    CHECK(story(event::Reload{}) == "");
+    CHECK(story(event::Reload{}) == "");
+    CHECK(story.after(100) == "");
+    CHECK(story.exited(1) == "release 1, build");
+    CHECK(story.sleep() > 300);  // nothing is owed any more
+    const std::uint32_t next = limits::max_generations + 1;
+    CHECK(story.built(next) == "spawn " + std::to_string(next) + "/0");
+}
+
+TEST_CASE("a reload that waits for room is forgotten when the master is told to stop") {
+    Story story;
+    story.serve();
+    for (std::uint32_t generation = 2; generation <= limits::max_generations; ++generation)
+        story.reload_to(generation);
+    CHECK(story(event::Reload{}) == "");
+    (void)story(event::Drain{});
+    CHECK(story.exited(1) == "release 1");
+    CHECK(story.after(400) == "");
+}
+
 TEST_CASE("a generation that is hurried already makes the next oldest hurry") {
     Story story;
     story.serve();
-    for (std::uint32_t generation = 2; generation <= limits::max_generations + 1; ++generation)
+    for (std::uint32_t generation = 2; generation <= limits::max_generations + 1; ++generation) {
+        if (generation > limits::max_generations) (void)story.after(300);
         story.reload_to(generation);
+    }
     (void)story(event::Reload{});
     const std::uint32_t next = limits::max_generations + 2;
     CHECK(story.built(next) == "terminate 2/0, spawn " + std::to_string(next) + "/0");

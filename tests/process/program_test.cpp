@@ -40,7 +40,9 @@ std::string output_of(const std::string& path, const std::vector<std::string>& a
         ::dup2(ends[1], STDOUT_FILENO);
         ::setenv("KEPT", "kept", 1);
         ::setenv("REPLACED", "before", 1);
-        (void)program_of({path, "one", "two words"}).execute(additions);
+        const Program program = program_of({path, "one", "two words"});
+        ::chdir("/");  // a server may have a working directory of its own
+        (void)program.execute(additions);
         ::_exit(1);
     }
     ::close(ends[1]);
@@ -82,9 +84,10 @@ TEST_CASE("a program named without a path is found as the shell found it") {
 TEST_CASE("executing gives the arguments, the environment and what is added to it") {
     const testing::TempDir dir;
     const std::string path = dir.file("script");
-    std::ofstream{path} << "#!/bin/sh\necho \"$1|$2|$#|$KEPT|$REPLACED|$ADDED\"\n";
+    std::ofstream{path} << "#!/bin/sh\necho \"$1|$2|$#|$KEPT|$REPLACED|$ADDED\"\npwd\n";
     ::chmod(path.c_str(), 0755);
-    CHECK(output_of(path, {"REPLACED=after", "ADDED=a=b"}) == "one|two words|2|kept|after|a=b\n");
+    CHECK(output_of(path, {"REPLACED=after", "ADDED=a=b"}) ==
+          "one|two words|2|kept|after|a=b\n" + fs::current_path().string() + "\n");
 }
 
 TEST_CASE("executing what is not there is an error") {

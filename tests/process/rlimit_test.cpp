@@ -1,5 +1,6 @@
 #include <catch2/catch_test_macros.hpp>
 
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -60,4 +61,31 @@ TEST_CASE("a number past the system's own bound gives the hard limit") {
               set_limits(64, 256);
               return set_to(std::uint64_t{1} << 40);  // fs.nr_open is at most 2^31
           }) == "256 ");
+}
+
+TEST_CASE("the size of a core is set as far as the hard limit goes") {
+    CHECK(in_child([]() -> std::string {
+              if (::geteuid() == 0 && ::setresuid(54'321, 54'321, 54'321) != 0) return "still root";
+              const rlimit limit{100, 4'096};
+              if (::setrlimit(RLIMIT_CORE, &limit) != 0) return "setrlimit";
+              std::string text;
+              for (const std::uint64_t wanted : {2'000U, 0U, 4'096U, 8'192U}) {
+                  const auto set = ringfort::process::set_core_size(wanted);
+                  rlimit now{};
+                  ::getrlimit(RLIMIT_CORE, &now);
+                  text += set ? std::to_string(*set) : set.error().text();
+                  text += *set == now.rlim_cur ? " " : " is not in force ";
+              }
+              return text;
+          }) == "2000 0 4096 4096 ");
+}
+
+TEST_CASE("a process that has changed its user can be made dumpable again") {
+    if (::geteuid() != 0) SKIP("only root can become another user");
+    CHECK(in_child([]() -> std::string {
+              if (::setresuid(54'321, 54'321, 54'321) != 0) return "still root";
+              const int before = ::prctl(PR_GET_DUMPABLE);
+              if (!ringfort::process::make_dumpable()) return "refused";
+              return (before == 1 ? "1 " : "no ") + std::to_string(::prctl(PR_GET_DUMPABLE));
+          }) == "no 1");
 }

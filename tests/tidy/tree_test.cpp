@@ -9,6 +9,7 @@
 #include <sstream>
 
 #include "citations.h"
+#include "clocks.h"
 #include "documentation.h"
 #include "imports.h"
 #include "layout.h"
@@ -161,6 +162,10 @@ TEST_CASE("tests are named after what they test") {
         append(findings, check_test_name(source, concepts));
     }
     require_none(findings);
+}
+
+TEST_CASE("nothing but the dates in the log comes from the wall clock") {
+    require_none(on_cpp({"modules/", "apps/"}, tidy::check_clocks));
 }
 
 TEST_CASE("every test that a document cites exists") {

@@ -1,0 +1,29 @@
+module;
+#include <string>
+#include <utility>
+#include <vector>
+export module ringfort.process:environment;
+
+import ringfort.base;
+
+export namespace ringfort::process {
+
+/// An environment as it once was, and what may be made of it. A value: a configuration that asks
+/// for less, and a later one that asks for more, both find what was there at first.
+class Environment {
+public:
+    /// Copies this process's.
+    [[nodiscard]] static Environment current();
+
+    /// Gives this process an environment of `entries` alone, in their order: `NAME` keeps the
+    /// variable, if it was there; `NAME=VALUE` sets it. Nobody may hold a pointer that getenv(3)
+    /// has returned. Errors: ENOMEM; EINVAL for an entry without a name.
+    [[nodiscard]] Result<void> keep_only(const std::vector<std::string>& entries) const;
+    /// Gives this process all of it back. Errors: ENOMEM.
+    [[nodiscard]] Result<void> restore() const;
+
+private:
+    std::vector<std::pair<std::string, std::string>> variables_;
+};
+
+}  // namespace ringfort::process
