@@ -41,8 +41,12 @@ inline constexpr Milliseconds manager_retry_ms{100};
 inline constexpr std::uint32_t listen_backlog = 4'096;
 inline constexpr std::uint32_t max_listen_backlog = 65'535;
 inline constexpr std::uint32_t max_listeners = 4'096;
+inline constexpr Bytes min_socket_buffer{4ULL << 10};
+inline constexpr Bytes max_socket_buffer{1024ULL << 20};
 inline constexpr std::uint32_t bind_attempts = 5;
 inline constexpr Milliseconds bind_retry_ms{10};  ///< a dead ring holds its sockets up to 31 ms
+inline constexpr Milliseconds orphan_linger_ms{3'000};  ///< a lost SYN-ACK is sent again after 1 s
+inline constexpr Milliseconds orphan_check_ms{1'000};
 
 /// A worker: connections at a time, rest after a failed accept, tasks resumed between two waits.
 inline constexpr std::uint32_t worker_connections = 10'000;
@@ -120,6 +124,11 @@ inline constexpr std::uint32_t messages_per_turn = 64;  ///< the master reads of
 inline constexpr Milliseconds channel_retry_ms{10};     ///< after ENOBUFS, ENOMEM, ETOOMANYREFS
 inline constexpr std::size_t max_service_name_bytes = 63;
 inline constexpr std::size_t max_failure_text_bytes = 1'024;
+
+/// What services tell their siblings in other workers: its size, and what waits for a slow one.
+inline constexpr std::size_t max_peer_message_bytes = 4'000;
+inline constexpr std::size_t peer_queue_messages = 256;  ///< behind what the socket holds
+inline constexpr std::uint32_t peer_messages_per_turn = 64;
 
 /// Shared memory: the size of a zone, its names, and the columns of a table of counters.
 inline constexpr std::uint32_t max_counter_rows = max_workers * max_generations;

@@ -34,6 +34,8 @@ inline std::vector<ringfort::channel::Message> messages() {
         Failed{2, 9, 98, "bind: Address already in use"},
         Draining{3, 8, 10'000},
         Hello{5, 4'000'000'000U},
+        RemoveListener{1'000'000},
+        ServiceMessage{"echo", 77, std::string{"a\0b", 3}},
     };
 }
 
