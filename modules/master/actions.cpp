@@ -123,14 +123,7 @@ Result<void> Master::equip(WorkerProcess& worker, const Generation& generation) 
             channel::AddZone{.name = zone->name(), .tag = zone->tag(), .size = zone->size()},
             std::move(memfd)));
     }
-    std::uint32_t number = 0;
-    for (const cycle::Binding& binding : cycle.bindings()) {
-        RF_LET(Fd socket, binding.listener->socket().duplicate());
-        RF_TRY(worker.channel.send(channel::AddListener{.id = number++,
-                                                        .service = binding.settings.service,
-                                                        .address = binding.listener->bound()},
-                                   std::move(socket)));
-    }
+    RF_TRY(give_listeners(worker, cycle));
     return worker.channel.send(
         channel::Start{.slot = worker.id.slot,
                        .generation = worker.id.generation,
@@ -186,8 +179,9 @@ void Master::carry_out(const action::CheckPulse& action) {
     const Generation& generation = generations_.at(action.worker.generation);
     Instant last = application_.observe(*generation.cycle, worker->row).pulse;
     const bool overdue = now() - last >= generation.cycle->settings().master.watchdog;
-    // Whoever debugs a worker stops it, and wants to see what it does next.
-    if (overdue && process::is_traced(worker->process.pid)) last = now();
+    // Whoever debugs a worker stops it, and wants to see what it does next; others stand in for it.
+    if (overdue && process::is_traced(worker->process.pid))
+        last = now() - generation.cycle->settings().master.watchdog / 2;
     raise(event::Pulse{action.worker, last});
 }
 
@@ -204,7 +198,7 @@ void Master::carry_out(const action::AbortWorker& action) {
 void Master::carry_out(const action::Commit& action) {
     Generation& generation = generations_.at(action.generation);
     const cycle::Cycle& cycle = *generation.cycle;
-    cycle.update_listeners();
+    give_new_listeners(action.generation);
     use_log(cycle);
     if (generation.new_pid_file)
         pid_file_ = std::exchange(generation.new_pid_file, std::nullopt);
@@ -217,7 +211,7 @@ void Master::carry_out(const action::Commit& action) {
     log::identify({.role = "master", .generation = action.generation});
     for (const cycle::Binding& binding : cycle.bindings())
         if (!binding.carried_over)
-            log::info("listening on {} (service {})", binding.listener->bound().text(),
+            log::info("listening on {} (service {})", binding.first().bound().text(),
                       binding.settings.service);
     for (auto& [number, other] : generations_)
         if (number < action.generation) other.cycle->close_listeners();

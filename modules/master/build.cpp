@@ -138,16 +138,21 @@ void Master::build(config::Settings settings) {
     if (obstacles.empty()) {
         const auto current = policy_.current_generation();
         const cycle::Cycle* old = current ? generations_.at(*current).cycle.get() : nullptr;
+        const std::uint32_t workers = worker_count(settings);
         auto built =
-            cycle::Cycle::build(std::move(settings), last_generation_ + 1, old, application_.zones);
+            cycle::Cycle::build(std::move(settings), last_generation_ + 1, old, application_.zones,
+                                cycle::AddressInUse::is_an_obstacle, workers);
         obstacles = std::move(built.obstacles);
         generation.cycle = std::move(built.cycle);
     }
     if (!obstacles.empty()) return build_failed(obstacles);
     const config::Settings& taken = generation.cycle->settings();
     const std::uint32_t number = ++last_generation_;
-    raise(event::CycleBuilt{
-        .generation = number, .workers = worker_count(taken), .timing = timing_of(taken)});
+    raise(event::CycleBuilt{.generation = number,
+                            .workers = worker_count(taken),
+                            .timing = timing_of(taken),
+                            .slots = generation.cycle->slots(),
+                            .orphans = !generation.cycle->orphans().empty()});
     generations_.emplace(number, std::move(generation));
 }
 
@@ -201,7 +206,9 @@ ControlAnswer Master::rehearse() {
     std::vector<std::string> lines = application_.changes(old.settings(), *parsed);
     Generation tried;
     std::vector<std::string> obstacles = prepare(tried, *parsed);
-    const auto built = cycle::Cycle::build(*std::move(parsed), 0, &old, application_.zones);
+    const std::uint32_t workers = worker_count(*parsed);
+    const auto built = cycle::Cycle::build(*std::move(parsed), 0, &old, application_.zones,
+                                           cycle::AddressInUse::is_an_obstacle, workers);
     obstacles.insert(obstacles.end(), built.obstacles.begin(), built.obstacles.end());
     if (!obstacles.empty())
         return {.success = false, .text = fmt::format("{}", fmt::join(obstacles, "\n"))};
@@ -215,7 +222,9 @@ std::vector<std::string> try_cycle(const Application& application, config::Setti
     const bool runs =
         !settings.master.pid_file.empty() && process::find_running(settings.master.pid_file);
     const auto allow = runs ? cycle::AddressInUse::is_allowed : cycle::AddressInUse::is_an_obstacle;
-    auto built = cycle::Cycle::build(std::move(settings), 1, nullptr, application.zones, allow);
+    const std::uint32_t workers = worker_count(settings);
+    auto built =
+        cycle::Cycle::build(std::move(settings), 1, nullptr, application.zones, allow, workers);
     obstacles.insert(obstacles.end(), built.obstacles.begin(), built.obstacles.end());
     return obstacles;
 }

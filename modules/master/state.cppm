@@ -32,8 +32,8 @@ struct Generation {
 };
 
 /// The loop (loop.cpp), the building of cycles (build.cpp), the control socket (orders.cpp) and the
-/// carrying out of the policy's actions (actions.cpp). One thread; blocks only in ppoll(2) and
-/// while a cycle is built.
+/// carrying out of the policy's actions (actions.cpp, listeners.cpp). One thread; blocks only in
+/// ppoll(2) and while a cycle is built.
 class Master {
 public:
     explicit Master(const Application& application) : application_{application} {}
@@ -66,7 +66,7 @@ private:
     void note_of_worker(WorkerId id, std::string_view what);
     [[nodiscard]] std::string status() const;
 
-    // actions.cpp
+    // actions.cpp, and listeners.cpp
     void carry_out(const action::BuildCycle& action);
     void carry_out(const action::Spawn& action);
     void carry_out(const action::Introduce& action);
@@ -76,6 +76,9 @@ private:
     void carry_out(const action::KillWorker& action);
     void carry_out(const action::CheckPulse& action);
     void carry_out(const action::AbortWorker& action);
+    void carry_out(const action::Lend& action);
+    void carry_out(const action::TakeBack& action);
+    void carry_out(const action::EndOrphans& action);
     void carry_out(const action::Commit& action);
     void carry_out(const action::Abandon& action);
     void carry_out(const action::Release& action);
@@ -85,9 +88,13 @@ private:
     void carry_out(const action::Exit& action);
     Result<void> spawn(WorkerId id, const Generation& generation);
     Result<void> equip(WorkerProcess& worker, const Generation& generation);
+    void use_log(const cycle::Cycle& cycle);
+
+    // listeners.cpp
+    Result<void> give_listeners(WorkerProcess& worker, const cycle::Cycle& cycle);
+    void give_new_listeners(std::uint32_t generation);
     void send(WorkerProcess& worker, const channel::Message& message, channel::Fds fds = {});
     void begin_to_stop();
-    void use_log(const cycle::Cycle& cycle);
 
     const Application& application_;
     Policy policy_;

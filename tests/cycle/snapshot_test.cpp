@@ -55,7 +55,7 @@ std::unique_ptr<Cycle> must_build(config::Settings wanted, std::uint32_t generat
 
 const cycle::Listener* listener_of(const Cycle& cycle, std::size_t index) {
     REQUIRE(cycle.bindings().size() > index);
-    return cycle.bindings()[index].listener.get();
+    return cycle.bindings()[index].listeners.front().get();
 }
 
 bool mentions(const std::vector<std::string>& obstacles, const std::string& what) {
@@ -75,7 +75,7 @@ TEST_CASE("a first cycle opens everything itself") {
     REQUIRE(cycle->bindings().size() == 2);
     for (const auto& binding : cycle->bindings()) {
         CHECK_FALSE(binding.carried_over);
-        CHECK(testing::connect_to(binding.listener->bound()) == 0);
+        CHECK(testing::connect_to(binding.first().bound()) == 0);
     }
     REQUIRE(cycle->zones().size() == 1);
     CHECK(cycle->zones()[0]->name() == "limits");
@@ -200,7 +200,7 @@ TEST_CASE("a failed build leaves the old cycle as it was and nothing behind") {
     CHECK(std::filesystem::exists(kept));
     REQUIRE(old->bindings().size() == 2);
     for (const auto& binding : old->bindings())
-        CHECK(testing::connect_to(binding.listener->bound()) == 0);
+        CHECK(testing::connect_to(binding.first().bound()) == 0);
     CHECK(old->zones().size() == 1);
 }
 
@@ -319,7 +319,7 @@ TEST_CASE("a test of a configuration may find its address taken, and nothing els
     const Built broken = Cycle::build(wanted, 1, nullptr, {}, cycle::AddressInUse::is_allowed);
     CHECK(broken.obstacles.size() == 1);
     for (const auto& binding : running->bindings())
-        CHECK(testing::connect_to(binding.listener->bound()) == 0);
+        CHECK(testing::connect_to(binding.first().bound()) == 0);
 }
 
 // The log is opened before anything else can fail, and stays as an empty file. The tag goes with

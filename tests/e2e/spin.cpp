@@ -1,8 +1,10 @@
-// A server with a fault: whoever sends "spin" has its worker compute for ever. All else comes back.
+// A server with faults: whoever sends "spin" has its worker compute for ever, and if it is told to,
+// no worker starts. All else comes back.
 #include <chrono>
 #include <coroutine>
 #include <exception>
 #include <optional>
+#include <stdexcept>
 #include <string_view>
 #include <utility>
 
@@ -19,8 +21,17 @@ namespace {
 
 struct Spin {
     static constexpr std::string_view name = "spin";
-    struct Config {};
-    static auto schema() { return rf::config::table<Config>("Hangs when it is told to."); }
+    struct Config {
+        bool refuses = false;
+    };
+    static auto schema() {
+        return rf::config::table<Config>("Hangs when it is told to.")
+            .field("refuses", &Config::refuses, "let no worker start");
+    }
+
+    explicit Spin(const Config& config) {
+        if (config.refuses) throw std::runtime_error{"it refuses to start"};
+    }
 
     rf::Task<rf::Result<void>> serve(rf::net::Stream peer, rf::worker::Context&) {
         for (;;) {
