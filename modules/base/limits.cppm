@@ -30,7 +30,7 @@ inline constexpr Milliseconds build_timeout_ms{60'000};
 inline constexpr Milliseconds upgrade_timeout_ms{60'000};
 inline constexpr Milliseconds inherit_timeout_ms{5'000};  ///< to be told by the predecessor
 inline constexpr Milliseconds orphan_grace_ms{5'000};     ///< of a worker whose master has died
-inline constexpr Milliseconds orphan_check_ms{50};        ///< whether a sibling was taken over
+inline constexpr Milliseconds succession_check_ms{50};    ///< whether a sibling was taken over
 
 /// The control socket: who is connected at a time, what one may ask, how long one may take to ask
 /// and to read the answer.
@@ -48,8 +48,12 @@ inline constexpr Milliseconds manager_retry_ms{100};
 inline constexpr std::uint32_t listen_backlog = 4'096;
 inline constexpr std::uint32_t max_listen_backlog = 65'535;
 inline constexpr std::uint32_t max_listeners = 4'096;
+inline constexpr Bytes min_socket_buffer{4ULL << 10};
+inline constexpr Bytes max_socket_buffer{1024ULL << 20};
 inline constexpr std::uint32_t bind_attempts = 5;
 inline constexpr Milliseconds bind_retry_ms{10};  ///< a dead ring holds its sockets up to 31 ms
+inline constexpr Milliseconds orphan_linger_ms{3'000};  ///< a lost SYN-ACK is sent again after 1 s
+inline constexpr Milliseconds orphan_check_ms{1'000};
 
 /// A worker: connections at a time, rest after a failed accept, tasks resumed between two waits.
 inline constexpr std::uint32_t worker_connections = 10'000;
@@ -130,6 +134,11 @@ inline constexpr std::size_t max_failure_text_bytes = 1'024;
 inline constexpr std::size_t max_text_bytes = 3'072;     ///< of a part of a text, or a path
 inline constexpr std::size_t max_user_name_bytes = 255;  ///< LOGIN_NAME_MAX, less the NUL
 inline constexpr std::size_t max_user_groups = 512;      ///< in one message
+
+/// What services tell their siblings in other workers: its size, and what waits for a slow one.
+inline constexpr std::size_t max_peer_message_bytes = 4'000;
+inline constexpr std::size_t peer_queue_messages = 256;  ///< behind what the socket holds
+inline constexpr std::uint32_t peer_messages_per_turn = 64;
 
 /// Shared memory: the size of a zone, its names, and the columns of a table of counters.
 inline constexpr std::uint32_t max_counter_rows = max_workers * max_generations;

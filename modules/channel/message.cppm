@@ -31,6 +31,14 @@ struct AddListener {
     friend bool operator==(const AddListener&, const AddListener&) = default;
 };
 
+/// Takes a listener back that the worker was given after its start or with it: it serves what it
+/// has accepted, and accepts no more. No fds.
+struct RemoveListener {
+    static constexpr Kind kind{"remove_listener"};
+    std::uint32_t id = 0;  ///< as in `AddListener`
+    friend bool operator==(const RemoveListener&, const RemoveListener&) = default;
+};
+
 /// Gives a worker a shared-memory zone, before `Start`, or offers one to a master. Carries 1 fd:
 /// the zone's sealed memfd.
 struct AddZone {
@@ -128,6 +136,16 @@ struct Draining {
 
 // Worker to worker.
 
+/// Carries what a service tells the service of the same name in another worker. Carries 0 or 1 fd,
+/// which is the receiver's from then on.
+struct ServiceMessage {
+    static constexpr Kind kind{"service_message", 0, 1};
+    std::string service;     ///< 1 to `limits::max_service_name_bytes` bytes, no NUL
+    std::uint32_t type = 0;  ///< the application's own
+    std::string bytes;       ///< up to `limits::max_peer_message_bytes`, any
+    friend bool operator==(const ServiceMessage&, const ServiceMessage&) = default;
+};
+
 /// Says who is at this end of a channel between workers: the first message on it. No fds.
 struct Hello {
     static constexpr Kind kind{"hello"};
@@ -208,7 +226,8 @@ struct Done {
 /// append only; any other change to types or fields raises `protocol_version`.
 using Message = std::variant<AddListener, AddZone, Start, Drain, Terminate, ReopenLogs, OpenPeer,
                              ClosePeer, Ready, Failed, Draining, Hello, OfferListener, OfferFile,
-                             Text, User, Succession, TakenRow, Done, SetLogLevel>;
+                             Text, User, Succession, TakenRow, Done, SetLogLevel, RemoveListener,
+                             ServiceMessage>;
 
 /// Describes the type of `message`.
 [[nodiscard]] Kind kind(const Message& message) noexcept;

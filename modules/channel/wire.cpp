@@ -320,6 +320,18 @@ void fields(A& archive, typename A::template Of<SetLogLevel> message) {
     archive.level(message.level);
 }
 
+template <class A>
+void fields(A& archive, typename A::template Of<RemoveListener> message) {
+    archive.number(message.id);
+}
+
+template <class A>
+void fields(A& archive, typename A::template Of<ServiceMessage> message) {
+    name(archive, message.service, limits::max_service_name_bytes);
+    archive.number(message.type);
+    archive.string(message.bytes, limits::max_peer_message_bytes);
+}
+
 template <class M>
 Result<Message> decode_payload(std::span<const std::byte> payload, std::size_t fd_count) {
     if (fd_count < M::kind.min_fds || fd_count > M::kind.max_fds)

@@ -20,6 +20,7 @@ namespace {
 constexpr std::int64_t max_path = 4'095;  // PATH_MAX without its NUL
 constexpr std::int64_t max_name = 255;
 constexpr std::int64_t max_variable = 131'071;  // MAX_ARG_STRLEN of execve(2) without its NUL
+constexpr std::int64_t max_keepalive_ms = 32'767'000;  // MAX_TCP_KEEPIDLE
 
 std::int64_t number(std::size_t value) {
     return static_cast<std::int64_t>(value);
@@ -68,12 +69,29 @@ void check_ring(const Worker& worker, Faults& faults) {
 }
 
 void check_listener(const Listener& listener, Faults& faults) {
-    if (!listener.mode || !listener.address.path().empty()) return;
-    faults.add({{"mode"},
-                fmt::format("`mode` does not apply to {}", listener.address.text()),
-                "only a unix socket with a path has permissions",
-                {"address"},
-                "the address"});
+    const auto does_not_apply = [&](const char* key, bool is_set, const char* help) {
+        if (is_set)
+            faults.add({{key},
+                        fmt::format("`{}` does not apply to {}", key, listener.address.text()),
+                        help,
+                        {"address"},
+                        "the address"});
+    };
+    if (listener.address.path().empty()) {
+        constexpr auto help = "only a unix socket with a path has permissions";
+        does_not_apply("mode", listener.mode.has_value(), help);
+        does_not_apply("owner", !listener.owner.empty(), help);
+        does_not_apply("group", !listener.group.empty(), help);
+    }
+    if (listener.address.is_unix()) {
+        constexpr auto help = "only TCP has it";
+        does_not_apply("reuseport", listener.reuseport,
+                       "one unix socket is shared by all workers: the kernel has no groups of "
+                       "them");
+        does_not_apply("fast_open", listener.fast_open > 0, help);
+        does_not_apply("defer_accept_ms", listener.defer_accept > Milliseconds{0}, help);
+        does_not_apply("keepalive_ms", listener.keepalive > Milliseconds{0}, help);
+    }
 }
 
 void check_addresses(const std::vector<Listener>& listeners, Faults& faults) {
@@ -254,6 +272,7 @@ Table<Log> log_schema() {
 }
 
 Table<Listener> listener_schema() {
+    const auto size = [](Bytes bytes) { return static_cast<std::int64_t>(bytes.count); };
     return table<Listener>("An address, and the service that gets its connections.")
         .field("address", &Listener::address,
                "\"127.0.0.1:7000\", \"[::1]:7000\", \"*:7000\", \"unix:/path\" or \"unix:@name\"; "
@@ -266,6 +285,31 @@ Table<Listener> listener_schema() {
                {.min = 1, .max = limits::max_listen_backlog})
         .field("mode", &Listener::mode,
                "permissions of a unix socket's file; not set: what the umask leaves")
+        .field("owner", &Listener::owner,
+               "the user, by name or number, of a unix socket's file; \"\": the master's",
+               {.max = max_name})
+        .field("group", &Listener::group,
+               "the group, by name or number, of a unix socket's file; \"\": as the system has it",
+               {.max = max_name})
+        .field("reuseport", &Listener::reuseport,
+               "a socket for each worker, among which the kernel shares out connections, instead "
+               "of one for all")
+        .field("receive_buffer", &Listener::receive_buffer,
+               "SO_RCVBUF of the connections; not set: what the system grows by itself",
+               {.min = size(limits::min_socket_buffer), .max = size(limits::max_socket_buffer)})
+        .field("send_buffer", &Listener::send_buffer,
+               "SO_SNDBUF of the connections; not set: what the system grows by itself",
+               {.min = size(limits::min_socket_buffer), .max = size(limits::max_socket_buffer)})
+        .field("fast_open", &Listener::fast_open,
+               "TCP_FASTOPEN: so many connections at a time may bring data with their first "
+               "packet; 0: none",
+               {.min = 0, .max = limits::max_listen_backlog})
+        .field("defer_accept_ms", &Listener::defer_accept,
+               "TCP_DEFER_ACCEPT: a connection is accepted when data has come, or after so long, "
+               "in whole seconds; 0: at once")
+        .field("keepalive_ms", &Listener::keepalive,
+               "SO_KEEPALIVE: a silent peer is probed after so long, in whole seconds; 0: never",
+               {.max = max_keepalive_ms})
         .check(check_listener);
 }
 

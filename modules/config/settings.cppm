@@ -116,6 +116,14 @@ struct Listener {
     std::string service;
     std::uint32_t backlog = limits::listen_backlog;
     std::optional<FileMode> mode;  ///< only of a unix socket with a path; absent: by the umask
+    std::string owner = {};        ///< as `mode`; empty: the master's user
+    std::string group = {};        ///< as `mode`; empty: as the system has it
+    bool reuseport = false;        ///< a socket for each worker; not of a unix socket
+    std::optional<Bytes> receive_buffer = {};  ///< absent: as the system has it
+    std::optional<Bytes> send_buffer = {};     ///< as above
+    std::uint32_t fast_open = 0;               ///< connections whose data is taken early; 0: none
+    Milliseconds defer_accept{0};              ///< how long data is waited for; 0: not
+    Milliseconds keepalive{0};                 ///< silence before the first probe; 0: no probes
     friend bool operator==(const Listener&, const Listener&) noexcept;
 };
 

@@ -15,22 +15,29 @@ namespace ringfort::cycle {
 namespace {
 
 const Binding* find(const std::vector<Binding>& bindings, const Binding& one) {
-    const auto found = std::ranges::find(bindings, one.listener, &Binding::listener);
+    const auto found = std::ranges::find_if(bindings, [&](const Binding& candidate) {
+        return candidate.listeners.front() == one.listeners.front();
+    });
     return found == bindings.end() ? nullptr : &*found;
 }
 
 std::string text(const Binding& binding) {
-    return "listener " + binding.listener->bound().text() + " (" + binding.settings.service + ")";
+    return "listener " + binding.first().bound().text() + " (" + binding.settings.service + ")";
 }
 
 /// What a listener that stays has of its own in the new cycle.
-std::string differences(const config::Listener& before, const config::Listener& after) {
+std::string differences(const Binding& old, const Binding& binding) {
+    const config::Listener& before = old.settings;
+    const config::Listener& after = binding.settings;
     std::string text;
     if (before.service != after.service) text += ", service was " + before.service;
     if (before.backlog != after.backlog)
         text +=
             ", backlog " + std::to_string(before.backlog) + " -> " + std::to_string(after.backlog);
     if (before.mode != after.mode) text += ", mode changes";
+    if (before.owner != after.owner || before.group != after.group) text += ", owner changes";
+    if (old.served != binding.served)
+        text += ", sockets " + std::to_string(old.served) + " -> " + std::to_string(binding.served);
     return text;
 }
 
@@ -59,8 +66,7 @@ std::vector<std::string> changes(const Cycle& before, const Cycle& after) {
     for (const Binding& binding : after.bindings()) {
         const Binding* old = find(before.bindings(), binding);
         found.push_back(text(binding) +
-                        (old == nullptr ? ": opened"
-                                        : ": kept" + differences(old->settings, binding.settings)));
+                        (old == nullptr ? ": opened" : ": kept" + differences(*old, binding)));
     }
     for (const Binding& binding : before.bindings())
         if (find(after.bindings(), binding) == nullptr) found.push_back(text(binding) + ": closed");

@@ -1,6 +1,8 @@
 module;
+#include <linux/filter.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <ringfort/try.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -10,7 +12,9 @@ module;
 #include <chrono>
 #include <cstdint>
 #include <ctime>
+#include <iterator>
 #include <memory>
+#include <optional>
 #include <string>
 #include <system_error>
 #include <utility>
@@ -18,14 +22,45 @@ module ringfort.cycle;
 
 import ringfort.base;
 import ringfort.config;
+import ringfort.process;
 
 namespace ringfort::cycle {
 namespace {
 
-Result<void> set_option(const Fd& socket, int level, int option, Step step) {
-    const int on = 1;
-    if (::setsockopt(socket.get(), level, option, &on, sizeof on) != 0) return Error::last(step);
+Result<void> set_option(const Fd& socket, int level, int option, Step step, int value = 1) {
+    if (::setsockopt(socket.get(), level, option, &value, sizeof value) != 0)
+        return Error::last(step);
     return {};
+}
+
+/// The kernel counts these times in seconds: a part of one is rounded up.
+int seconds(Milliseconds time) {
+    return static_cast<int>(std::chrono::ceil<std::chrono::seconds>(time).count());
+}
+
+/// Sets what accepted sockets inherit, and how connections become accepted ones.
+Result<void> set_options(const Fd& socket, const config::Listener& settings) {
+    if (settings.receive_buffer)
+        RF_TRY(set_option(socket, SOL_SOCKET, SO_RCVBUF, "setsockopt(SO_RCVBUF)",
+                          static_cast<int>(settings.receive_buffer->count)));
+    if (settings.send_buffer)
+        RF_TRY(set_option(socket, SOL_SOCKET, SO_SNDBUF, "setsockopt(SO_SNDBUF)",
+                          static_cast<int>(settings.send_buffer->count)));
+    if (settings.address.is_unix()) return {};
+    RF_TRY(set_option(socket, IPPROTO_TCP, TCP_FASTOPEN, "setsockopt(TCP_FASTOPEN)",
+                      static_cast<int>(settings.fast_open)));
+    RF_TRY(set_option(socket, IPPROTO_TCP, TCP_DEFER_ACCEPT, "setsockopt(TCP_DEFER_ACCEPT)",
+                      seconds(settings.defer_accept)));
+    const int idle = seconds(settings.keepalive);
+    RF_TRY(
+        set_option(socket, SOL_SOCKET, SO_KEEPALIVE, "setsockopt(SO_KEEPALIVE)", idle > 0 ? 1 : 0));
+    if (idle > 0)
+        RF_TRY(set_option(socket, IPPROTO_TCP, TCP_KEEPIDLE, "setsockopt(TCP_KEEPIDLE)", idle));
+    return {};
+}
+
+Result<void> let_others_join(const Fd& socket, bool may) {
+    return set_option(socket, SOL_SOCKET, SO_REUSEPORT, "setsockopt(SO_REUSEPORT)", may ? 1 : 0);
 }
 
 Result<Fd> make_socket(const Address& address) {
@@ -66,9 +101,17 @@ Result<void> bind(const Fd& socket, const Address& address) {
     }
 }
 
-Result<void> set_mode(const Address& address, const config::Listener& settings) {
-    if (!settings.mode || address.path().empty()) return {};
-    if (::chmod(address.path().c_str(), settings.mode->bits) != 0) return Error::last("chmod");
+/// Whoever owns the file may change its mode: the mode goes last.
+Result<void> set_access(const Address& address, const config::Listener& settings,
+                        const Owner& owner) {
+    constexpr auto unchanged = static_cast<uid_t>(-1);
+    const std::string path = address.path();
+    if (path.empty()) return {};
+    if ((owner.user || owner.group) &&
+        ::chown(path.c_str(), owner.user.value_or(unchanged), owner.group.value_or(unchanged)) != 0)
+        return Error::last("chown");
+    if (settings.mode && ::chmod(path.c_str(), settings.mode->bits) != 0)
+        return Error::last("chmod");
     return {};
 }
 
@@ -79,15 +122,30 @@ Result<void> listen(const Fd& socket, std::uint32_t backlog) {
 
 }  // namespace
 
-Result<std::shared_ptr<Listener>> Listener::open(const config::Listener& settings) {
+Result<Owner> find_owner(const config::Listener& settings) {
+    Owner owner;
+    if (!settings.owner.empty()) {
+        RF_LET(owner.user, process::find_user_id(settings.owner));
+    }
+    if (!settings.group.empty()) {
+        RF_LET(owner.group, process::find_group_id(settings.group));
+    }
+    return owner;
+}
+
+Result<std::shared_ptr<Listener>> Listener::open(const config::Listener& settings,
+                                                 const Owner& owner) {
     const Address& address = settings.address;
     RF_LET(Fd socket, make_socket(address));
     RF_TRY(bind(socket, address));
+    // Not before: another server at this address is an obstacle, and nobody to share it with.
+    if (settings.reuseport) RF_TRY(let_others_join(socket, true));
     RF_LET(const Address bound, Address::of_socket(socket.get()));
     // From here on the socket file is the listener's, which removes it if a later step fails.
     std::shared_ptr<Listener> listener{new Listener{std::move(socket), address, bound}};
-    RF_TRY(set_mode(address, settings));  // before listening: nobody connects under the wrong mode
-    RF_TRY(listen(listener->socket_, settings.backlog));
+    RF_TRY(set_options(listener->socket_, settings));
+    RF_TRY(set_access(bound, settings, owner));  // before listening: nobody connects too early
+    RF_TRY(listener->begin(settings));
     return listener;
 }
 
@@ -96,11 +154,29 @@ Result<std::shared_ptr<Listener>> Listener::adopt(Fd socket, const Address& conf
     socklen_t size = sizeof listens;
     if (::getsockopt(socket.get(), SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) != 0)
         return Error::last("getsockopt(SO_ACCEPTCONN)");
-    if (listens == 0) return Error{"adopt a listener", EINVAL};
     RF_LET(const Address bound, Address::of_socket(socket.get()));
+    if (listens == 0 && (bound.is_unix() || bound.port() == 0))
+        return Error{"adopt a listener", EINVAL};
     std::shared_ptr<Listener> listener{new Listener{std::move(socket), configured, bound}};
+    listener->listening_ = listens != 0;
     listener->disown();
     return listener;
+}
+
+Result<std::shared_ptr<Listener>> Listener::open_beside(const config::Listener& settings) const {
+    RF_TRY(let_others_join(socket_, true));
+    RF_LET(Fd socket, make_socket(bound_));
+    RF_TRY(let_others_join(socket, true));
+    RF_TRY(set_options(socket, settings));
+    RF_TRY(bind(socket, bound_));
+    return std::shared_ptr<Listener>{new Listener{std::move(socket), configured_, bound_}};
+}
+
+Result<void> Listener::begin(const config::Listener& settings) {
+    if (listening_) return {};
+    RF_TRY(listen(socket_, settings.backlog));
+    listening_ = true;
+    return {};
 }
 
 Listener::Listener(Fd socket, const Address& configured, const Address& bound) noexcept
@@ -125,11 +201,43 @@ void Listener::own() noexcept {
     owner_ = ::getpid();
 }
 
-void Listener::update(const config::Listener& settings) const {
-    const auto listened = listen(socket_, settings.backlog);
-    if (!listened) log::warning("{}: {}", bound_.text(), listened.error().text());
-    const auto changed = set_mode(bound_, settings);
-    if (!changed) log::warning("{}: {}", bound_.text(), changed.error().text());
+bool Listener::has_waiting() const noexcept {
+    pollfd polled{.fd = socket_.get(), .events = POLLIN, .revents = 0};
+    return ::poll(&polled, 1, 0) > 0;
+}
+
+void Listener::update(const config::Listener& settings, const Owner& owner) const {
+    const auto warn = [this](const Result<void>& done) {
+        if (!done) log::warning("{}: {}", bound_.text(), done.error().text());
+    };
+    warn(listen(socket_, settings.backlog));
+    warn(set_options(socket_, settings));
+    if (!bound_.is_unix()) warn(let_others_join(socket_, settings.reuseport));
+    warn(set_access(bound_, settings, owner));
+}
+
+Result<void> Listener::direct_to_first(std::uint32_t count) const {
+    if (count == 0) {
+        // The value is not looked at. ENOENT: nothing was attached, so all get their share.
+        const auto detached = set_option(socket_, SOL_SOCKET, SO_DETACH_REUSEPORT_BPF,
+                                         "setsockopt(SO_DETACH_REUSEPORT_BPF)");
+        if (!detached && detached.error().is(std::errc::no_such_file_or_directory)) return {};
+        return detached;
+    }
+    // A random number below `count`: which of the group's sockets a new connection goes to.
+    sock_filter code[] = {
+        {BPF_LD | BPF_W | BPF_ABS, 0, 0, static_cast<std::uint32_t>(SKF_AD_OFF + SKF_AD_RANDOM)},
+        {BPF_ALU | BPF_MOD | BPF_K, 0, 0, count},
+        {BPF_RET | BPF_A, 0, 0, 0}};
+    const sock_fprog program{.len = std::size(code), .filter = code};
+    if (::setsockopt(socket_.get(), SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &program,
+                     sizeof program) != 0)
+        return Error::last("setsockopt(SO_ATTACH_REUSEPORT_CBPF)");
+    return {};
+}
+
+void Listener::end() const noexcept {
+    (void)::shutdown(socket_.get(), SHUT_RDWR);
 }
 
 }  // namespace ringfort::cycle

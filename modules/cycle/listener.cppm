@@ -3,6 +3,7 @@ module;
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 export module ringfort.cycle:listener;
 
@@ -11,23 +12,47 @@ import ringfort.config;
 
 export namespace ringfort::cycle {
 
+/// Whose a socket's file is to be; what is absent is left as it is.
+struct Owner {
+    std::optional<uid_t> user;
+    std::optional<gid_t> group;
+};
+
+/// Looks `owner` and `group` of a listener up. Blocks as long as the system's name service does.
+/// Errors: ENOENT with the step "look up the user" or "look up the group".
+[[nodiscard]] Result<Owner> find_owner(const config::Listener& settings);
+
 /// A listening socket: shared by the cycles that have it, closed with the last of them. The socket
 /// file of a unix listener is removed then too, but only by the process that owns it: who made it,
 /// until it is passed on.
+///
+/// Several sockets may have one address (SO_REUSEPORT): a group, among which the kernel shares out
+/// new connections. Its order is that in which they began to listen; one that leaves is replaced by
+/// the last (net/core/sock_reuseport.c).
 class Listener {
 public:
     /// Opens, binds and listens. A stale socket file, whose server has died, is replaced. Blocks
     /// for at most `limits::bind_attempts` times `limits::bind_retry_ms`, because the socket of a
-    /// killed ring is released a little late. Errors: EADDRINUSE when somebody listens there,
-    /// EACCES, EADDRNOTAVAIL and the others of bind(2) and listen(2).
-    [[nodiscard]] static Result<std::shared_ptr<Listener>> open(const config::Listener& settings);
-    /// Takes a listening socket over that another process has opened for `configured`. Until `own`
-    /// it leaves the socket file to that process. Errors: EINVAL for what does not listen; those of
-    /// getsockname(2).
+    /// killed ring is released a little late. With `settings.reuseport` it is the first of a group:
+    /// others may join it, but it joins nobody. Errors: EADDRINUSE when somebody listens there,
+    /// EACCES, EADDRNOTAVAIL and the others of bind(2) and listen(2); EPERM of chown(2).
+    [[nodiscard]] static Result<std::shared_ptr<Listener>> open(const config::Listener& settings,
+                                                                const Owner& owner = {});
+    /// Takes a socket over that another process has opened for `configured`: one that listens, or is
+    /// to join a group. Until `own` it leaves the socket file to that process. Errors: EINVAL for
+    /// what is bound to nothing; those of getsockname(2).
     [[nodiscard]] static Result<std::shared_ptr<Listener>> adopt(Fd socket,
                                                                  const Address& configured);
     Listener(Listener&&) = delete;
     ~Listener();
+
+    /// Opens one more socket at the address of this one, for its group. No connection comes to it
+    /// before `begin`. Errors: those of socket(2), setsockopt(2) and bind(2).
+    [[nodiscard]] Result<std::shared_ptr<Listener>> open_beside(
+        const config::Listener& settings) const;
+    /// Listens, if it does not already. Errors: those of listen(2).
+    [[nodiscard]] Result<void> begin(const config::Listener& settings);
+    [[nodiscard]] bool listening() const noexcept { return listening_; }
 
     /// Returns the address as it was configured: what a later configuration is compared with.
     [[nodiscard]] const Address& configured() const noexcept { return configured_; }
@@ -43,9 +68,17 @@ public:
     /// process that the socket was passed to.
     void own() noexcept;
     void disown() noexcept { owner_ = -1; }
-    /// Applies what may change while the socket stays: the backlog and the mode of the file.
-    /// What fails is logged and left as it was.
-    void update(const config::Listener& settings) const;
+    /// Tells whether a connection waits to be accepted.
+    [[nodiscard]] bool has_waiting() const noexcept;
+    /// Applies what may change while the socket stays: the backlog, the options, whether others may
+    /// join it, mode and owner of the file. What fails is logged and left as it was.
+    void update(const config::Listener& settings, const Owner& owner = {}) const;
+
+    /// Has new connections of the group go to the first `count` that listen; 0: to all. Those that
+    /// wait stay where they are. Errors: those of setsockopt(2), SO_ATTACH_REUSEPORT_CBPF.
+    [[nodiscard]] Result<void> direct_to_first(std::uint32_t count) const;
+    /// Leaves the group and refuses what waits, whoever else holds the socket.
+    void end() const noexcept;
 
 private:
     Listener(Fd socket, const Address& configured, const Address& bound) noexcept;
@@ -57,6 +90,7 @@ private:
     pid_t owner_;
     dev_t device_ = 0;  ///< with `inode_`: which socket file is ours
     ino_t inode_ = 0;
+    bool listening_ = false;
 };
 
 }  // namespace ringfort::cycle

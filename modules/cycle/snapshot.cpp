@@ -54,21 +54,21 @@ std::string obstacle(std::string_view what, const Error& error) {
 }  // namespace
 
 Built Cycle::build(config::Settings settings, std::uint32_t generation, Stock stock,
-                   const std::vector<ZoneRequest>& requests, AddressInUse in_use) {
+                   const std::vector<ZoneRequest>& requests, AddressInUse in_use,
+                   std::uint32_t workers) {
     Built built;
     std::unique_ptr<Cycle> cycle{new Cycle{std::move(settings), generation}};
     cycle->take_log(std::move(stock.log), built.obstacles);
     cycle->take_zones(stock.zones, requests, built.obstacles);
-    cycle->take_listeners(std::move(stock.listeners), in_use, built.obstacles);
+    cycle->take_listeners(std::move(stock.groups), in_use, workers, built.obstacles);
     if (built.obstacles.empty()) built.cycle = std::move(cycle);
     return built;
 }
 
 Stock Cycle::stock() const {
-    Stock stock{.listeners = {}, .zones = zones_, .log = {}};
+    Stock stock{.groups = {}, .zones = zones_, .log = {}};
     for (const Binding& binding : bindings_)
-        if (binding.listener->reachable())
-            stock.listeners.push_back({.listener = binding.listener});
+        if (binding.first().reachable()) stock.groups.push_back({.listeners = binding.listeners});
     return stock;
 }
 
@@ -80,40 +80,60 @@ void Cycle::take_log(std::optional<Fd> stocked, std::vector<std::string>& obstac
         obstacles.push_back(obstacle("log " + settings_.log.target, file.error()));
 }
 
-void Cycle::take_listeners(std::vector<StockedListener> stocked, AddressInUse in_use,
+void Cycle::take_listeners(std::vector<Group> stocked, AddressInUse in_use, std::uint32_t workers,
                            std::vector<std::string>& obstacles) {
-    for (const config::Listener& wanted : settings_.listeners)
-        bindings_.push_back({.listener = nullptr, .settings = wanted});
+    for (const config::Listener& wanted : settings_.listeners) {
+        const auto owner = find_owner(wanted);
+        if (!owner)
+            obstacles.push_back("listener " + wanted.address.text() + ": " + owner.error().text() +
+                                ". Nobody is called so on this machine.");
+        bindings_.push_back({.listeners = {},
+                             .settings = wanted,
+                             .owner = owner ? *owner : Owner{},
+                             .served = wanted.reuseport ? workers : 1});
+    }
     carry_over(std::move(stocked));
     for (Binding& binding : bindings_) {
-        if (binding.listener) continue;
-        const config::Listener& wanted = binding.settings;
-        auto opened = Listener::open(wanted);
+        const auto opened = open_missing(binding);
         if (!opened && opened.error().is(std::errc::too_many_files_open))
             return obstacles.push_back(shortage(opened.error(), bindings_.size()));
-        if (opened)
-            binding.listener = *std::move(opened);
-        else if (in_use != AddressInUse::is_allowed ||
-                 !opened.error().is(std::errc::address_in_use))
-            obstacles.push_back(obstacle("listener " + wanted.address.text(), opened.error()));
+        if (!opened && (in_use != AddressInUse::is_allowed ||
+                        !opened.error().is(std::errc::address_in_use)))
+            obstacles.push_back(
+                obstacle("listener " + binding.settings.address.text(), opened.error()));
     }
 }
 
-/// Gives each wanted listener the one there is that it means, each at most once. A port that is
-/// named goes before one that the kernel picks: the first can be satisfied by one socket only.
-void Cycle::carry_over(std::vector<StockedListener> stocked) {
+/// Gives each wanted listener the group there is that it means, each at most once. A port that is
+/// named goes before one that the kernel picks: the first can be satisfied by one group only.
+void Cycle::carry_over(std::vector<Group> stocked) {
     const auto take = [&](Binding& binding, const Address& (Listener::*address)() const noexcept) {
-        if (binding.listener) return;
-        const auto same = std::ranges::find_if(stocked, [&](const StockedListener& candidate) {
-            return ((*candidate.listener).*address)() == binding.settings.address;
+        if (!binding.listeners.empty()) return;
+        const auto same = std::ranges::find_if(stocked, [&](const Group& candidate) {
+            return (candidate.first().*address)() == binding.settings.address;
         });
         if (same == stocked.end()) return;
-        binding.listener = std::move(same->listener);
+        binding.listeners = std::move(same->listeners);
         binding.carried_over = !same->fresh;
         stocked.erase(same);
     };
     for (Binding& binding : bindings_) take(binding, &Listener::bound);
     for (Binding& binding : bindings_) take(binding, &Listener::configured);
+}
+
+/// Opens the sockets of a binding that there are not yet.
+Result<void> Cycle::open_missing(Binding& binding) {
+    const config::Listener& wanted = binding.settings;
+    if (binding.listeners.empty()) {
+        RF_LET(auto opened, Listener::open(wanted, binding.owner));
+        binding.listeners.push_back(std::move(opened));
+    }
+    while (binding.listeners.size() < binding.served) {
+        RF_LET(auto opened, binding.first().open_beside(wanted));
+        if (!binding.carried_over) RF_TRY(opened->begin(wanted));
+        binding.listeners.push_back(std::move(opened));
+    }
+    return {};
 }
 
 void Cycle::take_zones(const std::vector<SharedZone>& stocked,
@@ -135,11 +155,6 @@ void Cycle::take_zones(const std::vector<SharedZone>& stocked,
         else
             obstacles.push_back(obstacle("zone " + request.name, made.error()));
     }
-}
-
-void Cycle::update_listeners() const {
-    for (const Binding& binding : bindings_)
-        if (binding.carried_over) binding.listener->update(binding.settings);
 }
 
 Result<void> Cycle::reopen_log() {

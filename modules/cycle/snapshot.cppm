@@ -1,4 +1,5 @@
 module;
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -15,11 +16,30 @@ import :zones;
 
 export namespace ringfort::cycle {
 
-/// A listener and the service that gets its connections in this cycle.
+/// An address and the service that gets its connections in this cycle.
 struct Binding {
-    std::shared_ptr<Listener> listener;
+    /// By slot, in the order of the kernel's group: with `reuseport` one for each worker, else one
+    /// for all. Those from `served` on are orphans: an older cycle had more workers, and what waits
+    /// in them is to be served before they are closed.
+    std::vector<std::shared_ptr<Listener>> listeners;
     config::Listener settings;
+    Owner owner = {};
+    std::size_t served = 1;
     bool carried_over = false;  ///< the predecessor had it too
+    bool directed = true;       ///< orphans get no new connections
+
+    /// Returns the one that there always is in a cycle that serves.
+    [[nodiscard]] const Listener& first() const noexcept { return *listeners.front(); }
+    /// Tells whether one socket in this slot is for the worker of that slot alone.
+    [[nodiscard]] bool has_own(std::size_t slot) const noexcept {
+        return slot < listeners.size() && (settings.reuseport || slot > 0);
+    }
+};
+
+/// Which of a cycle's sockets: the index of its binding, and its slot there.
+struct Place {
+    std::size_t binding = 0;
+    std::size_t slot = 0;
 };
 
 class Cycle;
@@ -40,10 +60,13 @@ public:
     /// Builds generation `generation`. Out of `stock` it takes listeners by address and zones by
     /// name, tag and size; everything else it opens. `requests` are the zones needed beside the
     /// configured ones. With obstacles, everything opened is closed again; only a log file that had
-    /// to be created stays, empty. Blocks as opening files and binding sockets do.
+    /// to be created stays, empty. Blocks as opening files and binding sockets do. `workers` is
+    /// how many sockets a listener with `reuseport` is to have. Of those that come to the ones
+    /// taken over none listens yet: nobody would serve what they got, were this cycle given up.
     [[nodiscard]] static Built build(config::Settings settings, std::uint32_t generation,
                                      Stock stock, const std::vector<ZoneRequest>& requests,
-                                     AddressInUse in_use = AddressInUse::is_an_obstacle);
+                                     AddressInUse in_use = AddressInUse::is_an_obstacle,
+                                     std::uint32_t workers = 1);
     Cycle(Cycle&&) = delete;
 
     /// Returns what a successor may take over: listeners that can be reached, and all zones. The
@@ -58,9 +81,18 @@ public:
     /// Returns the log file; empty for standard error.
     [[nodiscard]] const Fd& log_file() const noexcept { return log_file_; }
 
-    /// Applies to the listeners taken over what the new settings change. Part of becoming current;
-    /// cannot fail.
-    void update_listeners() const;
+    /// Applies to the listeners taken over what the new settings change, has the new sockets beside
+    /// them listen, and no new connections go to orphans. Part of becoming current; cannot fail: a
+    /// socket that cannot listen is done without. Returns the sockets that began to listen.
+    std::vector<Place> update_listeners();
+    /// Returns how many slots have sockets of their own, those of orphans included; 0: none.
+    [[nodiscard]] std::uint32_t slots() const noexcept;
+    /// Returns the orphaned sockets.
+    [[nodiscard]] std::vector<Place> orphans() const;
+    /// Tells whether the orphans can be closed: they get no new connections, and none waits.
+    [[nodiscard]] bool orphans_are_idle() const noexcept;
+    /// Closes the orphans, whoever else has them.
+    void end_orphans();
     /// Lets go of the listeners: those no other cycle has are closed. Called when this generation
     /// stops accepting, while its workers may still live.
     void close_listeners() noexcept { bindings_.clear(); }
@@ -72,9 +104,10 @@ private:
         : settings_{std::move(settings)}, generation_{generation} {}
 
     void take_log(std::optional<Fd> stocked, std::vector<std::string>& obstacles);
-    void take_listeners(std::vector<StockedListener> stocked, AddressInUse in_use,
+    void take_listeners(std::vector<Group> stocked, AddressInUse in_use, std::uint32_t workers,
                         std::vector<std::string>& obstacles);
-    void carry_over(std::vector<StockedListener> stocked);
+    void carry_over(std::vector<Group> stocked);
+    static Result<void> open_missing(Binding& binding);
     void take_zones(const std::vector<SharedZone>& stocked,
                     const std::vector<ZoneRequest>& requests, std::vector<std::string>& obstacles);
 

@@ -208,8 +208,9 @@ void Master::carry_out(const action::CheckPulse& action) {
     const Generation& generation = generations_.at(action.worker.generation);
     Instant last = application_.observe(*generation.cycle, worker->row).pulse;
     const bool overdue = now() - last >= generation.cycle->settings().master.watchdog;
-    // Whoever debugs a worker stops it, and wants to see what it does next.
-    if (overdue && process::is_traced(worker->process.pid)) last = now();
+    // Whoever debugs a worker stops it, and wants to see what it does next; others stand in for it.
+    if (overdue && process::is_traced(worker->process.pid))
+        last = now() - generation.cycle->settings().master.watchdog / 2;
     raise(event::Pulse{action.worker, last});
 }
 
@@ -226,7 +227,7 @@ void Master::carry_out(const action::AbortWorker& action) {
 void Master::carry_out(const action::Commit& action) {
     Generation& generation = generations_.at(action.generation);
     const cycle::Cycle& cycle = *generation.cycle;
-    cycle.update_listeners();
+    give_new_listeners(action.generation);
     log_level_.reset();
     use_log(cycle);
     adjust_environment(environment_, cycle.settings().master);
@@ -245,7 +246,7 @@ void Master::carry_out(const action::Commit& action) {
     log::identify({.role = "master", .generation = action.generation});
     for (const cycle::Binding& binding : cycle.bindings())
         if (!binding.carried_over)
-            log::info("listening on {} (service {})", binding.listener->bound().text(),
+            log::info("listening on {} (service {})", binding.first().bound().text(),
                       binding.settings.service);
     for (auto& [number, other] : generations_)
         if (number < action.generation) other.cycle->close_listeners();

@@ -139,7 +139,7 @@ void Master::build_first(config::Settings settings) {
     auto obstacles = prepare(generation, settings, ::getpid());
     // What is inherited stays together until it is clear who has it.
     cycle::Stock stock{
-        .listeners = inheritance_.stock.listeners, .zones = inheritance_.stock.zones, .log = {}};
+        .groups = inheritance_.stock.groups, .zones = inheritance_.stock.zones, .log = {}};
     found(std::move(generation), std::move(settings), std::move(stock), std::move(obstacles));
 }
 
@@ -147,15 +147,20 @@ void Master::build_first(config::Settings settings) {
 void Master::found(Generation generation, config::Settings settings, cycle::Stock stock,
                    std::vector<std::string> obstacles) {
     raise_descriptors(settings);
+    const std::uint32_t workers = worker_count(settings);
     auto built = cycle::Cycle::build(std::move(settings), last_generation_ + 1, std::move(stock),
-                                     application_.zones);
+                                     application_.zones, cycle::AddressInUse::is_an_obstacle,
+                                     workers);
     std::ranges::move(built.obstacles, std::back_inserter(obstacles));
     if (!obstacles.empty()) return build_failed(obstacles);
     generation.cycle = std::move(built.cycle);
     const config::Settings& taken = generation.cycle->settings();
     const std::uint32_t number = ++last_generation_;
-    raise(event::CycleBuilt{
-        .generation = number, .workers = worker_count(taken), .timing = timing_of(taken)});
+    raise(event::CycleBuilt{.generation = number,
+                            .workers = worker_count(taken),
+                            .timing = timing_of(taken),
+                            .slots = generation.cycle->slots(),
+                            .orphans = !generation.cycle->orphans().empty()});
     generations_.emplace(number, std::move(generation));
 }
 
@@ -204,7 +209,8 @@ std::vector<std::string> try_cycle(const Application& application, config::Setti
     const bool runs =
         !settings.master.pid_file.empty() && process::find_running(settings.master.pid_file);
     const auto allow = runs ? cycle::AddressInUse::is_allowed : cycle::AddressInUse::is_an_obstacle;
-    auto built = cycle::Cycle::build(std::move(settings), 1, {}, application.zones, allow);
+    const std::uint32_t workers = worker_count(settings);
+    auto built = cycle::Cycle::build(std::move(settings), 1, {}, application.zones, allow, workers);
     obstacles.insert(obstacles.end(), built.obstacles.begin(), built.obstacles.end());
     return obstacles;
 }

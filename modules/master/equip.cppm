@@ -1,5 +1,7 @@
 module;
 #include <cstddef>
+#include <cstdint>
+#include <vector>
 export module ringfort.master:equip;
 
 import ringfort.base;
@@ -7,6 +9,16 @@ import ringfort.channel;
 import ringfort.cycle;
 
 export namespace ringfort::master {
+
+/// Names a socket in messages.
+[[nodiscard]] std::uint32_t id_of(cycle::Place place) noexcept;
+
+/// Returns the sockets that the worker of a slot has for itself, and that listen.
+[[nodiscard]] std::vector<cycle::Place> own_places(const cycle::Cycle& cycle, std::uint32_t slot);
+
+/// Gives a worker a socket. Errors: those of `Channel::send`; EMFILE.
+[[nodiscard]] Result<void> give(channel::Channel& worker, const cycle::Cycle& cycle,
+                                cycle::Place place);
 
 /// Sends a new worker what it still needs: zones, listeners and at last `start`, as far as its
 /// channel takes it at once. `sent` counts what it has got; call again, with the same, when the

@@ -85,7 +85,7 @@ Result<void> EstateReader::on(channel::OfferListener& message, channel::Fds& fds
     if (message.control)
         estate_.control = std::move(listener);
     else
-        estate_.stock.listeners.push_back({.listener = std::move(listener)});
+        estate_.stock.add(std::move(listener), false);
     return {};
 }
 

@@ -193,6 +193,8 @@ std::string Master::status() const {
                 fmt::format_to(out, ", spawned again in {}", seconds(*worker.deadline - now()));
             if (worker.failures > 0)
                 fmt::format_to(out, ", failures in a row: {}", worker.failures);
+            if (slot < generation.lent.size() && generation.lent[slot])
+                fmt::format_to(out, ", worker {} stands in", *generation.lent[slot]);
             const WorkerProcess* process = roster_.find({generation.number, slot});
             if (process != nullptr) {
                 const Observation seen =
@@ -202,6 +204,7 @@ std::string Master::status() const {
             }
             text += '\n';
         }
+        if (generation.orphans) text += "  sockets of workers that are no more are open\n";
     }
     return text;
 }

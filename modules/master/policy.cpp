@@ -33,7 +33,10 @@ void Policy::on(const event::CycleBuilt& event) {
     generations_.push_back({.number = event.generation,
                             .phase = Phase::starting,
                             .timing = event.timing,
-                            .workers = std::vector<Worker>(event.workers)});
+                            .workers = std::vector<Worker>(event.workers),
+                            .lent = std::vector<std::optional<std::uint32_t>>(event.slots),
+                            .orphans = event.orphans,
+                            .orphans_due = {}});
     for (std::uint32_t slot = 0; slot < event.workers; ++slot) spawn(generations_.back(), slot);
 }
 
@@ -64,7 +67,7 @@ void Policy::on(const event::WorkerReady& event) {
     worker->state = State::ready;
     worker->since = time_;
     worker->deadline.reset();
-    trust(*worker, generation->timing);
+    trust(*worker, *generation);
     for (std::uint32_t slot = 0; slot < generation->workers.size(); ++slot)
         if (slot != event.worker.slot && generation->workers[slot].state == State::ready)
             actions_.push_back(action::Introduce{event.worker, {generation->number, slot}});
@@ -102,9 +105,13 @@ void Policy::on(const event::Pulse& event) {
     // What a broken zone says of the future counts as now.
     const Instant told = std::min(event.last, time_);
     const Instant last = std::max(told, worker->trusted_until);
+    worker->overdue = time_ - last >= patience(*generation);
     if (time_ - last < timing.watchdog) {
         worker->suspected.reset();
-        worker->check = last + timing.watchdog;
+        worker->check = worker->overdue
+                            ? std::min(last + timing.watchdog,
+                                       time_ + timing.watchdog / limits::pulses_per_watchdog)
+                            : last + patience(*generation);
         return;
     }
     // Perhaps all were stopped together until just now: who goes on shows it by the next look.
@@ -133,41 +140,6 @@ void Policy::on(const event::Reload&) {
     }
 }
 
-void Policy::on(const event::Upgrade&) {
-    const Generation* current = in_phase(Phase::current);
-    if (stopping() || busy() || current == nullptr) {
-        actions_.push_back(action::RefuseUpgrade{});
-        return;
-    }
-    upgrade_ = Upgrade::starting;
-    upgrade_deadline_ = time_ + current->timing.upgrade_timeout;
-    kill_timeout_ = current->timing.kill_timeout;
-    actions_.push_back(action::StartSuccessor{});
-}
-
-void Policy::on(const event::SuccessorReady&) {
-    if (upgrade_ != Upgrade::starting) return;  // too late: it is being ended
-    upgrade_ = Upgrade::done;
-    upgrade_deadline_.reset();
-    stop(Stopping::draining);
-}
-
-void Policy::on(const event::SuccessorExited&) {
-    if (upgrade_ != Upgrade::starting && upgrade_ != Upgrade::ending) return;
-    upgrade_ = Upgrade::no;
-    upgrade_deadline_.reset();
-    actions_.push_back(action::FailUpgrade{});
-    if (!stopping()) next_reload();
-}
-
-/// Ends a successor that is not ready; its exit is reported.
-void Policy::end_successor() {
-    if (upgrade_ != Upgrade::starting) return;
-    upgrade_ = Upgrade::ending;
-    upgrade_deadline_ = time_ + kill_timeout_;
-    actions_.push_back(action::EndSuccessor{});
-}
-
 void Policy::on(const event::Reopen&) {
     actions_.push_back(action::ReopenLogs{});
 }
@@ -192,6 +164,7 @@ void Policy::on(const event::Tick&) {
             if (worker.deadline && *worker.deadline <= time_) expire(generation, slot);
             if (worker.check && *worker.check <= time_) check(generation, slot, worker);
         }
+    if (Generation* current = in_phase(Phase::current)) check_orphans(*current);
 }
 
 Policy::Generation* Policy::find(std::uint32_t number) {
@@ -233,10 +206,11 @@ void Policy::postpone(Generation& generation, std::uint32_t slot) {
     actions_.push_back(action::Postpone{{generation.number, slot}, delay, worker.failures});
 }
 
+/// Gives a generation up. Those of its workers that are ready have accepted connections.
 void Policy::abandon(Generation& generation, Obstacle obstacle) {
     actions_.push_back(action::Abandon{generation.number, obstacle});
     generation.phase = Phase::leaving;
-    terminate(generation);
+    ever_served_ ? drain(generation) : terminate(generation);
     if (!ever_served_) stop(Stopping::terminating);
     next_reload();
 }
@@ -250,6 +224,7 @@ void Policy::commit(Generation& generation) {
         actions_.push_back(action::Commit{generation.number});
     }
     generation.phase = Phase::current;
+    if (generation.orphans) generation.orphans_due = time_ + generation.timing.orphan_linger;
     ever_served_ = true;
     next_reload();
 }
@@ -321,10 +296,11 @@ void Policy::expire(Generation& generation, std::uint32_t slot) {
 }
 
 /// Takes a worker to make progress now: its watchdog begins anew.
-void Policy::trust(Worker& worker, const Timing& timing) {
+void Policy::trust(Worker& worker, const Generation& generation) {
     worker.trusted_until = time_;
     worker.suspected.reset();
-    if (timing.watchdog > Milliseconds{0}) worker.check = time_ + timing.watchdog;
+    worker.overdue = false;
+    if (generation.timing.watchdog > Milliseconds{0}) worker.check = time_ + patience(generation);
 }
 
 /// Has the pulse of a worker looked at that may be overdue.
@@ -332,7 +308,7 @@ void Policy::check(const Generation& generation, std::uint32_t slot, Worker& wor
     const Instant due = *std::exchange(worker.check, std::nullopt);
     // Late by so much, the master was stopped itself, and perhaps all were: nobody is to blame.
     if (time_ - due >= generation.timing.watchdog / limits::pulses_per_watchdog)
-        return trust(worker, generation.timing);
+        return trust(worker, generation);
     actions_.push_back(action::CheckPulse{{generation.number, slot}});
 }
 
@@ -356,7 +332,7 @@ void Policy::stop(Stopping how) {
         if (generation.phase == Phase::starting) {
             actions_.push_back(action::Abandon{generation.number, Obstacle::stopping});
             generation.phase = Phase::leaving;
-            terminate(generation);
+            how == Stopping::terminating ? terminate(generation) : drain(generation);
         } else if (how == Stopping::terminating) {
             generation.phase = Phase::leaving;
             terminate(generation);
@@ -374,6 +350,7 @@ void Policy::next_reload() {
 /// Drops generations without processes, begins the reload that has waited for that, and ends when
 /// stopping has nothing left to wait for.
 void Policy::settle() {
+    if (Generation* current = in_phase(Phase::current)) dispatch(*current);
     std::erase_if(generations_, [this](const Generation& generation) {
         const bool empty =
             std::ranges::none_of(generation.workers, [](const Worker& one) { return one.alive(); });

@@ -27,6 +27,8 @@ struct Timing {
     Milliseconds healthy = limits::respawn_healthy_ms;
     Milliseconds watchdog = limits::watchdog_ms;  ///< 0: none
     Milliseconds upgrade_timeout = limits::upgrade_timeout_ms;
+    Milliseconds orphan_linger = limits::orphan_linger_ms;
+    Milliseconds orphan_check = limits::orphan_check_ms;
 };
 
 /// How far a generation is in its life.
@@ -50,6 +52,7 @@ struct WorkerStatus {
     Instant since{};                  ///< of the state
     std::optional<Instant> deadline;  ///< by which it has to leave the state
     std::uint32_t failures = 0;       ///< in a row
+    bool overdue = false;             ///< for half of the watchdog's time: others stand in
 };
 
 /// What the policy knows of a generation: a status for every slot.
@@ -57,6 +60,8 @@ struct GenerationStatus {
     std::uint32_t number = 0;
     GenerationPhase phase = GenerationPhase::starting;
     std::vector<WorkerStatus> workers;
+    std::vector<std::optional<std::uint32_t>> lent;  ///< by slot with sockets: to which other
+    bool orphans = false;                            ///< sockets that are to be closed
 };
 
 /// What has happened. The loop turns signals, messages and exits into these.
@@ -65,6 +70,8 @@ struct CycleBuilt {  ///< a snapshot is complete: the answer to action::BuildCyc
     std::uint32_t generation;
     std::uint32_t workers;
     Timing timing;
+    std::uint32_t slots = 0;  ///< with sockets of their own; those from `workers` on are orphans'
+    bool orphans = false;     ///< there are sockets that are to be closed once they are empty
 };
 struct CycleFailed {};  ///< the other answer: nothing was changed
 struct SpawnFailed {
@@ -80,6 +87,13 @@ struct Pulse {  ///< the answer to action::CheckPulse
     WorkerId worker;
     Instant last;  ///< when it last made progress
 };
+struct OrphansEnded {  ///< one answer to action::EndOrphans
+    std::uint32_t generation;
+    std::uint32_t slots;  ///< that still have sockets of their own
+};
+struct OrphansBusy {  ///< the other answer: connections wait in them
+    std::uint32_t generation;
+};
 struct Reload {};
 struct Upgrade {};
 struct SuccessorReady {};   ///< it serves: this master's part is to go
@@ -90,10 +104,11 @@ struct Terminate {};  ///< stop at once
 struct Tick {};       ///< `next_deadline` may have passed
 }  // namespace event
 /// Everything the policy is told.
-using Event = std::variant<event::CycleBuilt, event::CycleFailed, event::SpawnFailed,
-                           event::WorkerReady, event::WorkerExited, event::Pulse, event::Reload,
-                           event::Upgrade, event::SuccessorReady, event::SuccessorExited,
-                           event::Reopen, event::Drain, event::Terminate, event::Tick>;
+using Event =
+    std::variant<event::CycleBuilt, event::CycleFailed, event::SpawnFailed, event::WorkerReady,
+                 event::WorkerExited, event::Pulse, event::OrphansEnded, event::OrphansBusy,
+                 event::Reload, event::Upgrade, event::SuccessorReady, event::SuccessorExited,
+                 event::Reopen, event::Drain, event::Terminate, event::Tick>;
 
 /// Why a generation did not become current.
 enum class Obstacle : std::uint8_t { none, cycle, spawn, worker_exited, ready_timeout, stopping };
@@ -130,6 +145,17 @@ struct AbortWorker {  ///< it makes no progress: it is to leave a trace, and end
     WorkerId worker;
     Milliseconds silence;
 };
+struct Lend {  ///< the sockets of `slot`, whose worker does not serve, are given to `worker`
+    std::uint32_t slot;
+    WorkerId worker;
+};
+struct TakeBack {  ///< ends that
+    std::uint32_t slot;
+    WorkerId worker;
+};
+struct EndOrphans {  ///< answered by OrphansEnded or OrphansBusy
+    std::uint32_t generation;
+};
 struct Commit {  ///< the generation serves; the one before it drains
     std::uint32_t generation;
 };
@@ -162,10 +188,11 @@ struct Exit {
 using Action =
     std::variant<action::BuildCycle, action::Spawn, action::Introduce, action::Part,
                  action::DrainWorker, action::TerminateWorker, action::KillWorker,
-                 action::CheckPulse, action::AbortWorker, action::Commit, action::Abandon,
-                 action::Release, action::Postpone, action::ReopenLogs, action::Refuse,
-                 action::AbortBuild, action::StartSuccessor, action::EndSuccessor,
-                 action::KillSuccessor, action::FailUpgrade, action::RefuseUpgrade, action::Exit>;
+                 action::CheckPulse, action::AbortWorker, action::Lend, action::TakeBack,
+                 action::EndOrphans, action::Commit, action::Abandon, action::Release,
+                 action::Postpone, action::ReopenLogs, action::Refuse, action::AbortBuild,
+                 action::StartSuccessor, action::EndSuccessor, action::KillSuccessor,
+                 action::FailUpgrade, action::RefuseUpgrade, action::Exit>;
 /// What one step asks for, to be carried out in this order.
 using Actions = std::vector<Action>;
 
@@ -177,8 +204,11 @@ using Actions = std::vector<Action>;
 /// of the current generation that ends is started again; every worker is given a deadline to end by
 /// and is killed after it; one that serves or drains without progress is aborted, and killed if it
 /// survives that; nothing is spawned once stopping has begun; a successor takes over when it is
-/// ready, and only then does this master stop. Source: nginx
-/// src/os/unix/ngx_process_cycle.c, whose flags and 100 ms sleep this replaces.
+/// ready, and only then does this master stop. Where slots have sockets of their
+/// own, those of every slot of the current generation have a worker that serves them, as long as
+/// one serves: its own, or while that one does not, or is overdue for half of the watchdog's time,
+/// a sibling. Source: nginx src/os/unix/ngx_process_cycle.c, whose flags and 100 ms sleep this
+/// replaces.
 class Policy {
 public:
     Policy() = default;
@@ -220,6 +250,13 @@ private:
         Phase phase = Phase::starting;
         Timing timing;
         std::vector<Worker> workers;
+        std::vector<std::optional<std::uint32_t>> lent;  ///< by slot with sockets: to which other
+        bool orphans = false;
+        std::optional<Instant> orphans_due;  ///< when they are to be closed, if it is current
+        [[nodiscard]] bool serves(std::uint32_t slot) const noexcept {
+            return slot < workers.size() && workers[slot].state == State::ready &&
+                   !workers[slot].overdue;
+        }
     };
     enum class Stopping : std::uint8_t { no, draining, terminating };
     enum class Upgrade : std::uint8_t { no, starting, ending, done };
@@ -230,6 +267,8 @@ private:
     void on(const event::WorkerReady& event);
     void on(const event::WorkerExited& event);
     void on(const event::Pulse& event);
+    void on(const event::OrphansEnded& event);
+    void on(const event::OrphansBusy& event);
     void on(const event::Reload& event);
     void on(const event::Upgrade& event);
     void on(const event::SuccessorReady& event);
@@ -252,8 +291,12 @@ private:
     void terminate(Generation& generation);
     void terminate(Generation& generation, std::uint32_t slot);
     void expire(Generation& generation, std::uint32_t slot);
-    void trust(Worker& worker, const Timing& timing);
+    void trust(Worker& worker, const Generation& generation);
+    static Milliseconds patience(const Generation& generation);
     void check(const Generation& generation, std::uint32_t slot, Worker& worker);
+    void check_orphans(Generation& generation);
+    void dispatch(Generation& generation);
+    static std::optional<std::uint32_t> least_burdened(const Generation& generation);
     void hurry_oldest();
     void stop(Stopping how);
     void end_successor();

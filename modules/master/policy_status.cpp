@@ -14,10 +14,16 @@ namespace ringfort::master {
 
 std::optional<Instant> Policy::next_deadline() const {
     std::optional<Instant> next = upgrade_deadline_;
-    for (const Generation& generation : generations_)
-        for (const Worker& worker : generation.workers)
-            for (const auto& due : {worker.deadline, worker.check})
-                if (due && (!next || *due < *next)) next = due;
+    const auto consider = [&](const std::optional<Instant>& due) {
+        if (due && (!next || *due < *next)) next = due;
+    };
+    for (const Generation& generation : generations_) {
+        if (generation.phase == Phase::current) consider(generation.orphans_due);
+        for (const Worker& worker : generation.workers) {
+            consider(worker.deadline);
+            consider(worker.check);
+        }
+    }
     const auto room = full_until();
     if (reload_again_ && room > time_ && (!next || room < next)) next = room;
     return next;
@@ -44,7 +50,9 @@ std::vector<GenerationStatus> Policy::status() const {
     for (const Generation& generation : generations_)
         all.push_back({.number = generation.number,
                        .phase = generation.phase,
-                       .workers = {generation.workers.begin(), generation.workers.end()}});
+                       .workers = {generation.workers.begin(), generation.workers.end()},
+                       .lent = generation.lent,
+                       .orphans = generation.orphans});
     return all;
 }
 

@@ -30,10 +30,23 @@ import ringfort.process;
 namespace ringfort::master {
 namespace {
 
+/// Returns the sockets that the new cycle has and the old one has not.
+std::vector<std::shared_ptr<cycle::Listener>> new_listeners(const cycle::Cycle& cycle,
+                                                            const cycle::Cycle* old) {
+    std::vector<std::shared_ptr<cycle::Listener>> known, found;
+    if (old != nullptr)
+        for (const cycle::Binding& binding : old->bindings())
+            std::ranges::copy(binding.listeners, std::back_inserter(known));
+    for (const cycle::Binding& binding : cycle.bindings())
+        std::ranges::copy_if(binding.listeners, std::back_inserter(found), [&](const auto& one) {
+            return std::ranges::find(known, one) == known.end();
+        });
+    return found;
+}
+
 /// Offers what the new cycle has and the old one has not.
 Result<void> offer_new(const cycle::Cycle& cycle, const cycle::Cycle* old, const Send& send) {
-    for (const cycle::Binding& binding : cycle.bindings())
-        if (!binding.carried_over) RF_TRY(offer(*binding.listener, false, send));
+    for (const auto& listener : new_listeners(cycle, old)) RF_TRY(offer(*listener, false, send));
     for (const cycle::SharedZone& zone : cycle.zones())
         if (old == nullptr || std::ranges::find(old->zones(), zone) == old->zones().end())
             RF_TRY(offer(*zone, send));
@@ -55,9 +68,8 @@ Result<void> offer_draft(const Draft& draft, const cycle::Cycle* old, const Send
 }
 
 /// Leaves the files of what was passed on to who has it now.
-void let_go(Generation& generation) {
-    for (const cycle::Binding& binding : generation.cycle->bindings())
-        if (!binding.carried_over) binding.listener->disown();
+void let_go(Generation& generation, const cycle::Cycle* old) {
+    for (const auto& listener : new_listeners(*generation.cycle, old)) listener->disown();
     if (generation.new_pid_file) generation.new_pid_file->release();
     if (generation.new_control) generation.new_control->disown();
 }
@@ -152,11 +164,11 @@ void Master::end_build(Estate estate) {
     }
     const cycle::Cycle* old = current_cycle();
     cycle::Stock stock = old == nullptr ? cycle::Stock{} : old->stock();
-    for (cycle::StockedListener& opened : estate.stock.listeners) {
-        opened.listener->own();
-        opened.fresh = true;
-        stock.listeners.push_back(std::move(opened));
-    }
+    for (const cycle::Group& group : estate.stock.groups)
+        for (const auto& opened : group.listeners) {
+            opened->own();
+            stock.add(opened, true);
+        }
     std::ranges::move(estate.stock.zones, std::back_inserter(stock.zones));
     stock.log = std::move(estate.stock.log);
     found(std::move(generation), *std::move(parsed), std::move(stock), {});
@@ -171,9 +183,11 @@ std::vector<std::string> Master::draft(Draft& draft, pid_t master) const {
     if (!parsed) return lines_of(parsed.problems());
     const cycle::Cycle* old = current_cycle();
     std::vector<std::string> obstacles = prepare(draft.generation, *parsed, master);
+    const std::uint32_t workers = worker_count(*parsed);
     auto built =
         cycle::Cycle::build(*std::move(parsed), last_generation_ + 1,
-                            old == nullptr ? cycle::Stock{} : old->stock(), application_.zones);
+                            old == nullptr ? cycle::Stock{} : old->stock(), application_.zones,
+                            cycle::AddressInUse::is_an_obstacle, workers);
     std::ranges::move(built.obstacles, std::back_inserter(obstacles));
     draft.generation.cycle = std::move(built.cycle);
     return obstacles;
@@ -190,7 +204,7 @@ bool Master::build_apart(const Send& send, pid_t master) const {
         offer_findings({"what was built cannot be passed on: " + offered.error().text()}, send);
         return false;
     }
-    let_go(made.generation);
+    let_go(made.generation, current_cycle());
     return true;
 }
 

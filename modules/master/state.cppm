@@ -50,8 +50,8 @@ struct Successor {
 };
 
 /// The loop (loop.cpp), the building of cycles (build.cpp, reload.cpp), the upgrade (upgrade.cpp),
-/// the control socket (orders.cpp) and the carrying out of the policy's actions (actions.cpp). One
-/// thread; blocks only in ppoll(2), and in the building of its first cycle.
+/// the control socket (orders.cpp) and the carrying out of the policy's actions (actions.cpp,
+/// listeners.cpp). One thread; blocks only in ppoll(2), and in the building of its first cycle.
 class Master {
 public:
     explicit Master(const Application& application) : application_{application} {}
@@ -111,7 +111,7 @@ private:
     [[nodiscard]] std::string status() const;
     [[nodiscard]] ControlAnswer set_log_level(std::string_view name);
 
-    // actions.cpp
+    // actions.cpp, and listeners.cpp
     void carry_out(const action::BuildCycle& action);
     void carry_out(const action::Spawn& action);
     void carry_out(const action::Introduce& action);
@@ -121,6 +121,9 @@ private:
     void carry_out(const action::KillWorker& action);
     void carry_out(const action::CheckPulse& action);
     void carry_out(const action::AbortWorker& action);
+    void carry_out(const action::Lend& action);
+    void carry_out(const action::TakeBack& action);
+    void carry_out(const action::EndOrphans& action);
     void carry_out(const action::Commit& action);
     void carry_out(const action::Abandon& action);
     void carry_out(const action::Release& action);
@@ -137,10 +140,13 @@ private:
     Result<void> spawn(WorkerId id, const Generation& generation);
     void show_door(WorkerProcess& worker, const Generation& generation);
     void equip(WorkerProcess& worker);
-    void send(WorkerProcess& worker, const channel::Message& message, channel::Fds fds = {});
-    void begin_to_stop();
     void use_log(const cycle::Cycle& cycle);
     [[nodiscard]] log::Level level_of(std::uint32_t generation) const;
+
+    // listeners.cpp
+    void give_new_listeners(std::uint32_t generation);
+    void send(WorkerProcess& worker, const channel::Message& message, channel::Fds fds = {});
+    void begin_to_stop();
 
     const Application& application_;
     Policy policy_;

@@ -130,9 +130,9 @@ Result<void> Master::inherit(const config::Settings& settings) {
     last_generation_ = inheritance_.last_generation;
     roster_.share_rows(inheritance_.taken_rows, inheritance_.rows_from_top);
     log::info(
-        "{}: {} listeners, {} zones are taken over",
+        "{}: {} addresses, {} zones are taken over",
         orphaned_ ? "a master has died, its workers serve" : "started by a master to succeed it",
-        inheritance_.stock.listeners.size(), inheritance_.stock.zones.size());
+        inheritance_.stock.groups.size(), inheritance_.stock.zones.size());
     return {};
 }
 
@@ -140,8 +140,8 @@ Result<void> Master::inherit(const config::Settings& settings) {
 void Master::take_over(std::uint32_t generation) {
     if (!inheritance_.complete) return;
     // What the new configuration has no use for is removed with its last owner, who is here now.
-    for (const cycle::StockedListener& inherited : inheritance_.stock.listeners)
-        inherited.listener->own();
+    for (const cycle::Group& group : inheritance_.stock.groups)
+        for (const auto& inherited : group.listeners) inherited->own();
     if (inheritance_.control) inheritance_.control->own();
     inheritance_ = {};
     if (!predecessor_) return;
@@ -214,7 +214,7 @@ Result<void> Master::offer_estate() {
     for (const std::uint32_t row : roster_.rows()) RF_TRY(send(channel::TakenRow{row}, {}));
     const cycle::Cycle& cycle = *current_cycle();
     for (const cycle::Binding& binding : cycle.bindings())
-        RF_TRY(offer(*binding.listener, false, send));
+        for (const auto& listener : binding.listeners) RF_TRY(offer(*listener, false, send));
     for (const cycle::SharedZone& zone : cycle.zones()) RF_TRY(offer(*zone, send));
     if (pid_file_) RF_TRY(offer(*pid_file_, send));
     if (control_.door()) RF_TRY(offer(*control_.door(), true, send));
@@ -289,7 +289,7 @@ void Master::carry_out(const action::RefuseUpgrade&) {
 void Master::hand_over() {
     for (auto& [number, generation] : generations_)
         for (const cycle::Binding& binding : generation.cycle->bindings())
-            binding.listener->disown();
+            for (const auto& listener : binding.listeners) listener->disown();
     if (control_.door()) control_.door()->disown();
     control_.listen(nullptr);
     const pid_t pid = successor_ ? successor_->process.pid : 0;

@@ -101,6 +101,15 @@ bool root_is_gone() noexcept {
 
 }  // namespace
 
+Result<uid_t> find_user_id(const std::string& user) {
+    RF_LET(const UserEntry entry, find_user(user));
+    return uid_t{entry.uid};
+}
+
+Result<gid_t> find_group_id(const std::string& group) {
+    return find_group(group);
+}
+
 Result<Credentials> Credentials::lookup(std::string_view user, std::string_view group) {
     RF_LET(UserEntry entry, find_user(std::string{user}));
     Credentials credentials;

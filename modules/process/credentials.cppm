@@ -17,6 +17,12 @@ enum class DropOutcome : std::uint8_t {
     not_root  ///< nothing was changed: only root can become somebody else. The caller warns, or not
 };
 
+/// Looks the number of a user or of a group up, by name or by number. Blocks as long as the
+/// system's name service does. Errors: ENOENT with the step "look up the user" or "look up the
+/// group"; those of getpwnam_r(3).
+[[nodiscard]] Result<uid_t> find_user_id(const std::string& user);
+[[nodiscard]] Result<gid_t> find_group_id(const std::string& group);
+
 /// The user and the groups that workers run as. A value: looked up by the master, dropped to by the
 /// worker, which then reads no file and asks no name service.
 class Credentials {

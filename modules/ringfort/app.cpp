@@ -73,7 +73,7 @@ void replace(std::string& text, std::string_view placeholder, const std::string&
 }
 
 void print_hint(std::string hint, const cycle::Cycle& cycle) {
-    const Address& address = cycle.bindings().front().listener->bound();
+    const Address& address = cycle.bindings().front().first().bound();
     replace(hint, "{host}", address.host());
     replace(hint, "{port}", std::to_string(address.port()));
     fmt::print("{}\n", hint);

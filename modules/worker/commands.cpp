@@ -3,11 +3,13 @@ module;
 
 #include <ringfort/try.h>
 #include <chrono>
+#include <compare>
 #include <coroutine>
 #include <cstdint>
 #include <exception>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <system_error>
 #include <utility>
@@ -62,11 +64,18 @@ void Worker::on(const channel::AddListener& message, channel::Fds fds) {
                     "no service is called " + message.service);
     if (const auto made = make_service(message.service); !made)
         return fail(made.error(), "service " + message.service);
-    const auto [place, added] = listeners_.try_emplace(
-        message.id, Listener{message.id, message.service, message.address, std::move(fds[0])});
+    const auto [place, added] = listeners_.try_emplace(message.id, message, std::move(fds[0]));
     if (!added)
         return fail(Error{"add a listener", std::errc::file_exists}, message.address.text());
     if (started_) begin_accepting(place->second);
+}
+
+void Worker::on(const channel::RemoveListener& message, channel::Fds) {
+    if (stop_.is_set()) return;  // all of them are on their way out
+    auto listener = listeners_.extract(message.id);
+    // Its addition may have been lost, to a full table of descriptors.
+    if (listener.empty()) return log::debug("no listener {} to remove", message.id);
+    acceptors_->spawn(retire(std::move(listener)));
 }
 
 void Worker::on(const channel::AddZone& message, channel::Fds fds) {
@@ -82,7 +91,7 @@ void Worker::on(const channel::AddZone& message, channel::Fds fds) {
 void Worker::on(const channel::Start& message, channel::Fds) {
     const auto started = start(message);
     if (!started) return fail(started.error(), "start");
-    for (const auto& [id, listener] : listeners_) begin_accepting(listener);
+    for (auto& [id, listener] : listeners_) begin_accepting(listener);
     log::info("ready");
     send(channel::Ready{context_.slot(), context_.generation()});
 }
@@ -96,9 +105,10 @@ void Worker::on(const channel::SetLogLevel& message, channel::Fds) {
 }
 
 void Worker::on(const channel::OpenPeer& message, channel::Fds fds) {
-    const Peers::Key peer{message.generation, message.slot};
+    const PeerId peer{message.generation, message.slot};
     peers_.open({context_.generation(), context_.slot()}, peer, std::move(fds[0]));
-    commands_->spawn(watch_peer(peer));
+    // A task that still looks at the channel before goes on with this one.
+    if (watched_.insert(peer).second) commands_->spawn(watch_peer(peer));
 }
 
 void Worker::on(const channel::ClosePeer& message, channel::Fds) {
@@ -138,6 +148,7 @@ Result<void> Worker::start(const channel::Start& message) {
         return Error{"find the counters", std::errc::argument_out_of_domain};
     counters_->set(row_, Counter::active, 0);  // what a killed predecessor left there
     if (options_.pulse > Milliseconds{0}) commands_->spawn(beat());
+    commands_->spawn(flush_peers());
     started_ = true;
     return {};
 }

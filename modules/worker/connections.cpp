@@ -5,6 +5,7 @@ module;
 #include <exception>
 #include <map>
 #include <optional>
+#include <string>
 #include <system_error>
 #include <utility>
 module ringfort.worker;
@@ -17,9 +18,19 @@ import :state;
 
 namespace ringfort::worker {
 
-void Worker::begin_accepting(const Listener& listener) {
+void Worker::begin_accepting(Listener& listener) {
     if (stop_.is_set()) return;
-    acceptors_->spawn(accept_from(listener));
+    listener.accepting.emplace(coro::Context{
+        .scheduler = &loop_.scheduler(), .cancel = &acceptors_->cancel_source(), .label = nullptr});
+    listener.accepting->spawn(accept_from(listener));
+}
+
+/// Ends a listener that the master takes back. What it accepts at this very moment is served.
+coro::Task<void> Worker::retire(Listeners::node_type listener) {
+    std::optional<coro::Scope>& accepting = listener.mapped().accepting;
+    if (!accepting) co_return;
+    accepting->cancel();
+    co_await accepting->join();
 }
 
 coro::Task<void> Worker::accept_from(const Listener& listener) {
@@ -32,7 +43,10 @@ coro::Task<void> Worker::accept_from(const Listener& listener) {
         }
         auto peer = co_await acceptor.accept();
         if (!peer) {
-            if (!peer.error().is(std::errc::operation_canceled))
+            // The master ends the sockets of workers that are no more, whoever has them.
+            if (peer.error().is(std::errc::invalid_argument))
+                log::debug("{}: the socket was ended", listener.address.text());
+            else if (!peer.error().is(std::errc::operation_canceled))
                 log::error("{}: {}", listener.address.text(), peer.error().text());
             co_return;
         }

@@ -1,16 +1,19 @@
 module;
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <map>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 export module ringfort.worker:context;
 
 import ringfort.base;
 import ringfort.coro;
 import ringfort.shm;
 import ringfort.uring;
+import :peers;
 
 export namespace ringfort::worker {
 
@@ -59,9 +62,21 @@ public:
         return found == zones_.end() ? nullptr : &found->second;
     }
 
+    /// Returns the workers of this generation that can be told something, in the order of their
+    /// slots; this one is not among them.
+    [[nodiscard]] std::vector<PeerId> peers() const;
+    /// Sends a message to another worker, whose service of that name hears it, after those sent
+    /// before (`Service::on_message`). Never waits. Errors: ENOTCONN: that worker has gone;
+    /// ENOBUFS: it is slow, and `limits::peer_queue_messages` wait for it already; EINVAL: no name,
+    /// or too many bytes; EPIPE. After an error it is not sent, and its descriptor closed.
+    [[nodiscard]] Result<void> send(PeerId to, PeerMessage message);
+    /// Sends a copy to each of `peers`. Returns how many it was sent to: a slow one is left out.
+    std::size_t broadcast(const PeerMessage& message);
+
 private:
     friend class Worker;
     uring::Loop& loop_;
+    Peers* peers_ = nullptr;
     std::uint32_t slot_ = 0;
     std::uint32_t generation_ = 0;
     coro::Event draining_;

@@ -73,7 +73,7 @@ bool Worker::is_succeeded() const {
 /// Waits at the control socket of the master that has died, in turn with the other orphans.
 coro::Task<void> Worker::wait_for_successor() {
     for (;;) {
-        const auto polled = co_await loop_.poll(door_.get(), POLLIN, limits::orphan_check_ms);
+        const auto polled = co_await loop_.poll(door_.get(), POLLIN, limits::succession_check_ms);
         if (!polled && !polled.error().is(std::errc::timed_out)) co_return;
         if (is_succeeded()) {  // who comes now, comes to that one
             log::info("a successor serves: draining");

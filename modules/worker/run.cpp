@@ -3,12 +3,15 @@ module;
 #include <sys/signalfd.h>
 
 #include <chrono>
+#include <compare>
 #include <coroutine>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
 #include <functional>
+#include <map>
 #include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <utility>
@@ -35,6 +38,8 @@ coro::Task<int> Worker::run() {
     (void)co_await stop_.wait();
     acceptors_->cancel();
     co_await acceptors_->join();
+    for (auto& [id, listener] : listeners_)
+        if (listener.accepting) co_await listener.accepting->join();
     door_.close();  // who drains takes nobody over any more
     if (started_ && !terminating_) co_await accept_last();
     listeners_.clear();
@@ -70,11 +75,43 @@ coro::Task<void> Worker::watch_signals() {
     }
 }
 
-coro::Task<void> Worker::watch_peer(Peers::Key peer) {
-    for (;;) {
+/// Passes on what a peer says, one message after the other: what the service has not yet dealt with
+/// waits in the socket, and then at the peer.
+coro::Task<void> Worker::watch_peer(PeerId peer) {
+    for (bool open = true; open;) {
         const RawFd fd = peers_.fd(peer);
-        if (fd < 0 || !co_await loop_.poll(fd, POLLIN)) co_return;
-        if (!peers_.receive(peer)) co_return;
+        if (fd < 0 || !co_await loop_.poll(fd, POLLIN)) break;
+        for (std::uint32_t i = 0; i < limits::peer_messages_per_turn; ++i) {
+            auto message = peers_.receive(peer);
+            open = message || peers_.fd(peer) >= 0;
+            if (!message || !*message) break;
+            co_await deliver(**std::move(message));
+        }
+    }
+    watched_.erase(peer);
+}
+
+coro::Task<void> Worker::deliver(PeerMessage message) {
+    const std::string name = message.service;
+    const auto found = services_.find(name);
+    if (found == services_.end())
+        co_return log::debug("a message for the service {}, which has no listener", name);
+    try {
+        const auto heard = co_await found->second.service->on_message(std::move(message), context_);
+        if (!heard) log::debug("service {}: a message: {}", name, heard.error().text());
+    } catch (const std::exception& exception) {
+        log::error("service {} threw at a message: {}", name, exception.what());
+    } catch (...) {
+        log::error("service {} threw at a message what is no std::exception", name);
+    }
+}
+
+/// Sends on what a slow peer had no room for.
+coro::Task<void> Worker::flush_peers() {
+    while (co_await peers_.stalled().wait()) {
+        peers_.stalled().reset();
+        while (peers_.flush())
+            if (!co_await loop_.sleep(limits::channel_retry_ms)) co_return;
     }
 }
 

@@ -11,6 +11,7 @@ import ringfort.base;
 import ringfort.coro;
 import ringfort.net;
 import :context;
+import :peers;
 
 export namespace ringfort::worker {
 
@@ -25,6 +26,13 @@ public:
     /// Serves one connection from beginning to end. Owns `peer`. An error is counted and logged at
     /// level debug. When the worker's drain time is over, the task is cancelled.
     [[nodiscard]] virtual coro::Task<Result<void>> serve(net::Stream peer, Context& context) = 0;
+
+    /// Hears what this service in another worker has sent; see `Context::send`. The next message of
+    /// the same worker comes when the task has ended: meanwhile they wait, and their sender is
+    /// refused more. An error is logged at level debug. Cancelled when the worker ends. Without
+    /// one, messages are dropped.
+    [[nodiscard]] virtual coro::Task<Result<void>> on_message(PeerMessage message,
+                                                              Context& context);
 };
 
 /// Makes the service object of a worker; runs in the worker, before it is ready.
@@ -36,15 +44,32 @@ concept Serves = requires(S service, net::Stream peer, Context& context) {
     { service.serve(std::move(peer), context) } -> std::same_as<coro::Task<Result<void>>>;
 };
 
+/// A service that hears what its siblings in other workers send.
+template <class S>
+concept Hears = requires(S service, PeerMessage message, Context& context) {
+    { service.on_message(std::move(message), context) } -> std::same_as<coro::Task<Result<void>>>;
+};
+
 /// Lets such a type be one.
 template <Serves S>
 class ServiceOf final : public Service {
 public:
+    static_assert(
+        Hears<S> || !requires { &S::on_message; },
+        "on_message is Task<Result<void>>(PeerMessage, Context&)");
     explicit ServiceOf(S service) : service_{std::move(service)} {}
     /// See Service.
     [[clang::coro_wrapper]] coro::Task<Result<void>> serve(net::Stream peer,
                                                            Context& context) override {
         return service_.serve(std::move(peer), context);
+    }
+    /// See Service.
+    [[clang::coro_wrapper]] coro::Task<Result<void>> on_message(PeerMessage message,
+                                                                Context& context) override {
+        if constexpr (Hears<S>)
+            return service_.on_message(std::move(message), context);
+        else
+            return Service::on_message(std::move(message), context);
     }
 
 private:

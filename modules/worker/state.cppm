@@ -1,11 +1,13 @@
 module;
 #include <chrono>
+#include <compare>
 #include <coroutine>
 #include <cstdint>
 #include <exception>
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <utility>
 module ringfort.worker:state;
@@ -27,17 +29,22 @@ namespace ringfort::worker {
 class Worker {
 public:
     Worker(uring::Loop& loop, channel::Channel to_master, Options& options)
-        : loop_{loop}, master_{std::move(to_master)}, options_{options}, context_{loop} {}
+        : loop_{loop}, master_{std::move(to_master)}, options_{options}, context_{loop} {
+        context_.peers_ = &peers_;
+    }
 
     coro::Task<int> run();
 
 private:
     struct Listener {
-        std::uint32_t id;
+        Listener(const channel::AddListener& message, Fd given)
+            : service{message.service}, address{message.address}, socket{std::move(given)} {}
         std::string service;
         Address address;
         Fd socket;
+        std::optional<coro::Scope> accepting;  ///< below `acceptors_`; from the start on
     };
+    using Listeners = std::map<std::uint32_t, Listener>;
 
     /// A service, and what the stall detector calls its tasks.
     struct Running {
@@ -48,9 +55,12 @@ private:
     coro::Task<void> obey();
     coro::Task<void> watch_signals();
     coro::Task<void> accept_from(const Listener& listener);
+    coro::Task<void> retire(Listeners::node_type listener);
     coro::Task<void> accept_last();
     coro::Task<void> serve(Service& service, net::Stream peer);
-    coro::Task<void> watch_peer(Peers::Key peer);
+    coro::Task<void> watch_peer(PeerId peer);
+    coro::Task<void> deliver(PeerMessage message);
+    coro::Task<void> flush_peers();
     coro::Task<void> beat();
     coro::Task<void> limit_drain(Milliseconds timeout);
     coro::Task<void> end_grace();
@@ -59,6 +69,7 @@ private:
     coro::Task<void> obey_successor(channel::Channel successor);
 
     void on(const channel::AddListener& message, channel::Fds fds);
+    void on(const channel::RemoveListener& message, channel::Fds fds);
     void on(const channel::AddZone& message, channel::Fds fds);
     void on(const channel::OfferListener& message, channel::Fds fds);
     void on(const channel::Start& message, channel::Fds fds);
@@ -73,7 +84,7 @@ private:
 
     Result<void> make_service(const std::string& name);
     Result<void> start(const channel::Start& message);
-    void begin_accepting(const Listener& listener);
+    void begin_accepting(Listener& listener);
     void take(const Listener& listener, net::Stream peer);
     Result<void> offer_estate(channel::Channel& successor);
     void lose_master();
@@ -91,12 +102,13 @@ private:
     net::Sweep sweep_{loop_};
     Peers peers_;
     Fd door_;  ///< the master's control socket, by which a successor of it finds an orphan
+    std::set<PeerId> watched_;  ///< the peers whose channels a task looks at
     std::optional<Counters> counters_;
     std::uint32_t row_ = 0;
     std::map<std::string, Running> services_;  ///< those with a listener
-    std::map<std::uint32_t, Listener> listeners_;
     std::optional<coro::Scope> commands_;
-    std::optional<coro::Scope> acceptors_;
+    std::optional<coro::Scope> acceptors_;  ///< one scope below it for each listener
+    Listeners listeners_;
     std::optional<coro::Scope> connections_;
     coro::Event stop_;
     coro::Event room_;  ///< a connection has ended

@@ -42,6 +42,8 @@ inline std::vector<ringfort::channel::Message> messages() {
         TakenRow{1'023},
         Done{true},
         SetLogLevel{ringfort::log::Level::debug},
+        RemoveListener{1'000'000},
+        ServiceMessage{"echo", 77, std::string{"a\0b", 3}},
     };
 }
 

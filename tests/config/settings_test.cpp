@@ -84,6 +84,17 @@ address = "unix:/run/a.sock"
 service = "echo"
 backlog = 13
 mode = "0660"
+owner = "daemon"
+group = "adm"
+[[listener]]
+address = "127.0.0.1:1"
+service = "echo"
+reuseport = true
+receive_buffer = "5KiB"
+send_buffer = "6KiB"
+fast_open = 14
+defer_accept_ms = 15
+keepalive_ms = 16
 [[zone]]
 name = "a.b-c_9"
 size = 4096
@@ -116,10 +127,18 @@ size = 4096
                                      12});
     CHECK(s.log ==
           config::Log{"/var/log/a.log", ringfort::log::Level::error, ringfort::log::Format::json});
-    REQUIRE(s.listeners.size() == 1);
+    REQUIRE(s.listeners.size() == 2);
     CHECK(s.listeners[0].address.path() == "/run/a.sock");
     CHECK(s.listeners[0].backlog == 13);
     CHECK(s.listeners[0].mode == config::FileMode{0660});
+    CHECK(s.listeners[0].owner == "daemon");
+    CHECK(s.listeners[0].group == "adm");
+    CHECK(s.listeners[1].reuseport);
+    CHECK(s.listeners[1].receive_buffer == ringfort::Bytes{5'120});
+    CHECK(s.listeners[1].send_buffer == ringfort::Bytes{6'144});
+    CHECK(s.listeners[1].fast_open == 14);
+    CHECK(s.listeners[1].defer_accept == Milliseconds{15});
+    CHECK(s.listeners[1].keepalive == Milliseconds{16});
     REQUIRE(s.zones.size() == 1);
     CHECK(s.zones[0] == config::Zone{"a.b-c_9", {4096}});
 }
@@ -237,6 +256,33 @@ TEST_CASE("permissions are octal and belong to a unix socket's file") {
           Headlines{"4:8: `mode` does not apply to unix:@a"});
     CHECK(mode("127.0.0.1:1", "\"0666\"").headlines ==
           Headlines{"4:8: `mode` does not apply to 127.0.0.1:1"});
+}
+
+TEST_CASE("what a listener cannot have at its address is refused") {
+    const auto at = [](const std::string& address, const std::string& line) {
+        return fixture::read("[[listener]]\naddress = \"" + address + "\"\nservice = \"echo\"\n" +
+                             line + "\n");
+    };
+    for (const std::string line :
+         {"reuseport = true", "fast_open = 1", "defer_accept_ms = 1", "keepalive_ms = 1"}) {
+        INFO(line);
+        CHECK(at("127.0.0.1:1", line).good);
+        const std::string key = line.substr(0, line.find(' '));
+        const auto refused = at("unix:/a", line);
+        CHECK(refused.headlines == Headlines{"4:" + std::to_string(key.size() + 4) + ": `" + key +
+                                             "` does not apply to unix:/a"});
+    }
+    CHECK(at("unix:/a", "reuseport = true").text.find("shared by all workers") !=
+          std::string::npos);
+    for (const std::string line : {"owner = \"root\"", "group = \"root\""}) {
+        INFO(line);
+        CHECK(at("unix:/a", line).good);
+        CHECK_FALSE(at("unix:@a", line).good);
+        CHECK_FALSE(at("127.0.0.1:1", line).good);
+    }
+    CHECK(at("unix:/a", "receive_buffer = \"64KiB\"\nsend_buffer = 4096").good);
+    CHECK_FALSE(at("unix:/a", "receive_buffer = 1").good);
+    CHECK_FALSE(at("127.0.0.1:1", "keepalive_ms = 40_000_000").good);
 }
 
 TEST_CASE("a zone has a name of its own and a size in range") {

@@ -56,7 +56,7 @@ std::unique_ptr<Cycle> must_build(config::Settings wanted, std::uint32_t generat
 
 const cycle::Listener* listener_of(const Cycle& cycle, std::size_t index) {
     REQUIRE(cycle.bindings().size() > index);
-    return cycle.bindings()[index].listener.get();
+    return cycle.bindings()[index].listeners.front().get();
 }
 
 bool mentions(const std::vector<std::string>& obstacles, const std::string& what) {
@@ -76,7 +76,7 @@ TEST_CASE("a first cycle opens everything itself") {
     REQUIRE(cycle->bindings().size() == 2);
     for (const auto& binding : cycle->bindings()) {
         CHECK_FALSE(binding.carried_over);
-        CHECK(testing::connect_to(binding.listener->bound()) == 0);
+        CHECK(testing::connect_to(binding.first().bound()) == 0);
     }
     REQUIRE(cycle->zones().size() == 1);
     CHECK(cycle->zones()[0]->name() == "limits");
@@ -201,7 +201,7 @@ TEST_CASE("a failed build leaves the old cycle as it was and nothing behind") {
     CHECK(std::filesystem::exists(kept));
     REQUIRE(old->bindings().size() == 2);
     for (const auto& binding : old->bindings())
-        CHECK(testing::connect_to(binding.listener->bound()) == 0);
+        CHECK(testing::connect_to(binding.first().bound()) == 0);
     CHECK(old->zones().size() == 1);
 }
 
@@ -320,7 +320,7 @@ TEST_CASE("a test of a configuration may find its address taken, and nothing els
     const Built broken = Cycle::build(wanted, 1, {}, {}, cycle::AddressInUse::is_allowed);
     CHECK(broken.obstacles.size() == 1);
     for (const auto& binding : running->bindings())
-        CHECK(testing::connect_to(binding.listener->bound()) == 0);
+        CHECK(testing::connect_to(binding.first().bound()) == 0);
 }
 
 // The log is opened before anything else can fail, and stays as an empty file. The tag goes with
@@ -341,9 +341,8 @@ TEST_CASE("a cycle takes out of a stock what is fresh, and says that it is new")
     wanted.zones.push_back({.name = "limits", .size = Bytes{8192}});
     wanted.log.target = directory.file("log");
     cycle::Stock stock = old->stock();
-    stock.listeners.push_back(
-        {.listener = cycle::Listener::open(wanted.listeners[1]).value(), .fresh = true});
-    const auto* const opened = stock.listeners[1].listener.get();
+    stock.add(cycle::Listener::open(wanted.listeners[1]).value(), true);
+    const auto* const opened = stock.groups[1].listeners[0].get();
     stock.zones.push_back(
         cycle::make_zone({.name = "limits", .tag = "", .size = Bytes{8192}}).value());
     const auto zone = stock.zones.back();
@@ -365,8 +364,8 @@ TEST_CASE("a stock holds what can be reached, and no log") {
     auto wanted = settings({"127.0.0.1:0", "unix:" + path});
     wanted.log.target = directory.file("log");
     const auto cycle = must_build(wanted, 1);
-    CHECK(cycle->stock().listeners.size() == 2);
+    CHECK(cycle->stock().groups.size() == 2);
     CHECK_FALSE(cycle->stock().log);
     std::filesystem::remove(path);
-    CHECK(cycle->stock().listeners.size() == 1);
+    CHECK(cycle->stock().groups.size() == 1);
 }

@@ -45,7 +45,8 @@ std::string Config::text() const {
     add(out, "level", log_level);
     for (const ListenerConfig& listener : listeners)
         out += "\n[[listener]]\naddress = " + quoted(listener.address) +
-               "\nservice = " + quoted(listener.service) + "\n";
+               "\nservice = " + quoted(listener.service) + "\n" +
+               (listener.reuseport ? "reuseport = true\n" : "");
     if (echo_idle_timeout_ms) out += "\n[service.echo]\n";
     add(out, "idle_timeout_ms", echo_idle_timeout_ms);
     if (!upstreams.empty()) {

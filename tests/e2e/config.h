@@ -9,6 +9,7 @@ namespace e2e {
 struct ListenerConfig {
     std::string address = "127.0.0.1:0";
     std::string service = "echo";
+    bool reuseport = false;
 };
 
 /// The configuration of one server under test. What is empty is left to the defaults.

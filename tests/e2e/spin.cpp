@@ -1,6 +1,6 @@
-// A server with a fault: whoever sends "spin" has its worker compute for ever. "getenv NAME" is
-// answered with the variable, "stderr TEXT" has the text written to standard error. All else comes
-// back.
+// A server with faults: whoever sends "spin" has its worker compute for ever, and if it is told to,
+// no worker starts. "getenv NAME" is answered with the variable, "stderr TEXT" has the text written
+// to standard error. All else comes back.
 #include <unistd.h>
 
 #include <chrono>
@@ -8,6 +8,7 @@
 #include <cstdlib>
 #include <exception>
 #include <optional>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -31,8 +32,17 @@ std::optional<std::string_view> rest(std::string_view text, std::string_view sta
 
 struct Spin {
     static constexpr std::string_view name = "spin";
-    struct Config {};
-    static auto schema() { return rf::config::table<Config>("Hangs when it is told to."); }
+    struct Config {
+        bool refuses = false;
+    };
+    static auto schema() {
+        return rf::config::table<Config>("Hangs when it is told to.")
+            .field("refuses", &Config::refuses, "let no worker start");
+    }
+
+    explicit Spin(const Config& config) {
+        if (config.refuses) throw std::runtime_error{"it refuses to start"};
+    }
 
     rf::Task<rf::Result<void>> serve(rf::net::Stream peer, rf::worker::Context&) {
         for (;;) {

@@ -86,7 +86,7 @@ TEST_CASE("a builder passes on what it has made, however much, and ends") {
         const auto estate = finished(builder);
         CHECK(estate.success);
         CHECK(estate.configuration == text);
-        CHECK(estate.stock.listeners.size() == 1);
+        CHECK(estate.stock.groups.size() == 1);
         CHECK(estate.findings.empty());
     }
     CHECK(descriptors() == before);

@@ -68,11 +68,11 @@ TEST_CASE("an estate arrives as it was offered") {
     auto estate = std::move(passing.reader).release();
     CHECK(estate.complete);
     CHECK(estate.success);
-    REQUIRE(estate.stock.listeners.size() == 1);
-    const auto& taken = *estate.stock.listeners[0].listener;
+    REQUIRE(estate.stock.groups.size() == 1);
+    const auto& taken = estate.stock.groups[0].first();
     CHECK(taken.bound() == first->bound());
     CHECK(taken.configured() == first->configured());
-    CHECK_FALSE(estate.stock.listeners[0].fresh);
+    CHECK_FALSE(estate.stock.groups[0].fresh);
     REQUIRE(estate.control);
     CHECK(estate.control->bound() == door->bound());
     REQUIRE(estate.stock.zones.size() == 1);
@@ -140,5 +140,5 @@ TEST_CASE("what is no part of an estate is refused") {
     Fd other{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
     CHECK_FALSE(reader.take(
         {channel::AddZone{.name = "limits", .tag = "", .size = Bytes{4'096}}, std::move(other)}));
-    CHECK(std::move(reader).release().stock.listeners.empty());
+    CHECK(std::move(reader).release().stock.groups.empty());
 }

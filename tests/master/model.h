@@ -47,6 +47,7 @@ struct Weather {
     std::int64_t survives_abort = 0;
     std::int64_t successor_fails = 0;
     std::int64_t successor_hangs = 0;
+    std::int64_t orphans_busy = 0;
 };
 
 class Model {
@@ -85,10 +86,12 @@ public:
     [[nodiscard]] bool nobody_lives() const { return lives_.empty(); }
 
     // What the policy asks for.
-    void build(Instant time, ringfort::master::Timing timing, std::uint32_t workers) {
+    void build(Instant time, ringfort::master::event::CycleBuilt built) {
         Event answer = ringfort::master::event::CycleFailed{};
-        if (!random_.percent(weather_.build_fails))
-            answer = ringfort::master::event::CycleBuilt{++last_generation_, workers, timing};
+        if (!random_.percent(weather_.build_fails)) {
+            built.generation = ++last_generation_;
+            answer = built;
+        }
         if (random_.percent(50))
             at_once_.push_back(answer);
         else
@@ -128,6 +131,13 @@ public:
     void abort(WorkerId worker, Instant time) {
         if (lives(worker) && !random_.percent(weather_.survives_abort))
             end(worker, random_.between(0, 50), time);
+    }
+    /// A cycle keeps the sockets of its own workers at least.
+    void end_orphans(std::uint32_t generation, std::uint32_t slots) {
+        if (random_.percent(weather_.orphans_busy))
+            at_once_.emplace_back(ringfort::master::event::OrphansBusy{generation});
+        else
+            at_once_.emplace_back(ringfort::master::event::OrphansEnded{generation, slots});
     }
     void kill(WorkerId worker, Instant time) {
         if (lives(worker)) end(worker, random_.between(0, 50), time);

@@ -24,6 +24,7 @@ public:
     using WorkerId = ringfort::master::WorkerId;
     using Instant = ringfort::Instant;
     using Milliseconds = ringfort::Milliseconds;
+    using WatchedGeneration = ringfort::master::GenerationStatus;
 
     explicit Observer(const ringfort::master::Policy& policy) : policy_{policy} {}
 
@@ -56,6 +57,8 @@ public:
         }
         must(current_.has_value(), "at rest, nobody serves");
         must(!reload_wanted_, "at rest, a reload is still owed");
+        must(!generations_.at(*current_).orphans, "at rest, orphaned sockets are open");
+        must(generations_.at(*current_).lent.empty(), "at rest, sockets are lent");
         must(generations_.size() == 1, "at rest, an old generation has not been released");
         for (const auto& [id, worker] : workers_) {
             must(id.generation == *current_, "at rest, an old worker lives: " + text(id));
@@ -69,6 +72,9 @@ public:
     [[nodiscard]] bool serves() const { return current_.has_value(); }
     [[nodiscard]] std::uint64_t commits() const { return commits_; }
     [[nodiscard]] std::uint64_t upgrades() const { return upgrades_; }
+    [[nodiscard]] std::uint32_t workers_of(std::uint32_t generation) const {
+        return generations_.at(generation).workers;
+    }
 
 private:
     enum class Upgrade { no, starting, ending, killed, done };
@@ -79,6 +85,7 @@ private:
         Instant ready_at{};
         Instant ordered_at{};
         std::optional<Instant> pulse;  ///< as it was told last
+        Instant told_at{};             ///< when that was
         bool looked_at = false;        ///< its pulse was asked for, and not told yet
         std::set<std::uint32_t> peers;
     };
@@ -89,6 +96,10 @@ private:
         std::map<std::uint32_t, Instant> not_before;  ///< of the next spawn, where one is due
         std::set<std::pair<std::uint32_t, std::uint32_t>> to_part;
         bool hurried = false;
+        std::uint32_t slots = 0;  ///< with sockets of their own
+        bool orphans = false;     ///< sockets that are to be closed
+        Instant committed{};
+        std::map<std::uint32_t, std::uint32_t> lent;  ///< slot -> the worker that stands in
     };
 
     static void must(bool holds, const std::string& otherwise) {
@@ -113,7 +124,11 @@ private:
                                                         .failures = {},
                                                         .not_before = {},
                                                         .to_part = {},
-                                                        .hurried = false});
+                                                        .hurried = false,
+                                                        .slots = one.slots,
+                                                        .orphans = one.orphans,
+                                                        .committed = {},
+                                                        .lent = {}});
         if (!stopping_) starting_ = one.generation;
     }
     void heard(const event::CycleFailed&) {
@@ -132,7 +147,17 @@ private:
         if (found == workers_.end()) return;
         found->second.pulse = one.last;
         found->second.looked_at = false;
+        found->second.told_at = time_;
     }
+    void heard(const event::OrphansEnded& one) {
+        const auto found = generations_.find(one.generation);
+        if (found == generations_.end()) return;
+        Generation& generation = found->second;
+        generation.orphans = false;
+        generation.slots = std::min(generation.slots, one.slots);
+        std::erase_if(generation.lent, [&](const auto& it) { return it.first >= one.slots; });
+    }
+    void heard(const event::OrphansBusy&) {}
     void heard(const event::Reload&) {
         if (stopping_)
             refusals_ += exited_ ? 0 : 1;
@@ -173,6 +198,7 @@ private:
         const Worker worker = workers_.at(id);
         workers_.erase(id);
         Generation& generation = generations_.at(id.generation);
+        nobody_borrows(generation, id.slot);
         if (worker.ready && worker.order == Order::none &&
             time_ - worker.ready_at >= generation.timing.healthy)
             generation.failures.erase(id.slot);
@@ -180,6 +206,11 @@ private:
             if (other.generation == id.generation && its.peers.erase(id.slot) != 0 &&
                 its.order <= Order::drain)
                 generation.to_part.emplace(other.slot, id.slot);
+    }
+
+    /// What a worker has borrowed is void when it is to go.
+    static void nobody_borrows(Generation& generation, std::uint32_t slot) {
+        std::erase_if(generation.lent, [slot](const auto& it) { return it.second == slot; });
     }
 
     // What was asked for.
@@ -285,6 +316,32 @@ private:
              "a serving worker of the current generation is ended");
         worker.order = what;
         worker.ordered_at = time_;
+        nobody_borrows(generations_.at(id.generation), id.slot);
+    }
+    void asked(const action::Lend& one) {
+        must(!stopping_ && is_current(one.worker), "sockets are lent in another generation");
+        Generation& generation = generations_.at(one.worker.generation);
+        must(one.slot < generation.slots, "sockets are lent that are not there");
+        const Worker& borrower = living(one.worker, "a loan");
+        must(borrower.ready && borrower.order == Order::none, "a loan to one that does not serve");
+        must(one.slot != one.worker.slot, "a loan to the owner");
+        must(generation.lent.emplace(one.slot, one.worker.slot).second, "lent twice");
+    }
+    void asked(const action::TakeBack& one) {
+        const Worker& borrower = living(one.worker, "a taking back");
+        must(borrower.order == Order::none, "a taking back from one that is to go");
+        Generation& generation = generations_.at(one.worker.generation);
+        const auto loan = generation.lent.find(one.slot);
+        must(loan != generation.lent.end() && loan->second == one.worker.slot,
+             "a taking back of what was not lent");
+        generation.lent.erase(loan);
+    }
+    void asked(const action::EndOrphans& one) {
+        must(!stopping_ && current_ == one.generation, "orphans of another generation are ended");
+        const Generation& generation = generations_.at(one.generation);
+        must(generation.orphans, "orphans are ended that are not there");
+        must(time_ - generation.committed >= generation.timing.orphan_linger,
+             "orphans are ended too early");
     }
     void asked(const action::Commit& one) {
         must(!stopping_, "a commit while stopping");
@@ -294,6 +351,7 @@ private:
             must(found != workers_.end() && found->second.ready, "a commit before all are ready");
         }
         starting_.reset();
+        generations_.at(one.generation).committed = time_;
         current_ = one.generation;
         ++commits_;
     }
@@ -355,6 +413,35 @@ private:
         for (std::uint32_t slot = 0; slot < now.workers; ++slot)
             must(workers_.contains({*current_, slot}) || now.not_before.contains(slot),
                  "a slot of the current generation is neither alive nor to be respawned");
+        check_sockets(now);
+    }
+    /// Every socket has a worker that serves it, as long as one does: its own before all others.
+    void check_sockets(const Generation& generation) const {
+        const auto status = policy_.status();
+        const auto current = std::ranges::find(status, *current_, &WatchedGeneration::number);
+        const auto serves = [&](std::uint32_t slot) {
+            const auto found = workers_.find({*current_, slot});
+            if (found == workers_.end() || !found->second.ready ||
+                found->second.order != Order::none)
+                return false;
+            const bool overdue = current->workers[slot].overdue;
+            const Milliseconds half = generation.timing.watchdog / 2;
+            must(!overdue ||
+                     (found->second.pulse && found->second.told_at - *found->second.pulse >= half),
+                 "a worker that makes progress is taken to be overdue");
+            return !overdue;
+        };
+        bool anybody = false;
+        for (std::uint32_t slot = 0; slot < generation.workers; ++slot)
+            anybody = serves(slot) || anybody;
+        for (std::uint32_t slot = 0; slot < generation.slots; ++slot) {
+            const auto loan = generation.lent.find(slot);
+            if (serves(slot))
+                must(loan == generation.lent.end(), "a worker is not given its sockets back");
+            else if (anybody)
+                must(loan != generation.lent.end() && serves(loan->second),
+                     "sockets are served by nobody");
+        }
     }
     void check_deadlines() const {
         bool needed = upgrade_ == Upgrade::starting || upgrade_ == Upgrade::ending;
@@ -366,7 +453,9 @@ private:
             const Milliseconds watchdog = timing(id).watchdog;
             if (serves && watchdog > Milliseconds{0}) {
                 const auto deadline = policy_.next_deadline();
-                must(worker.looked_at || (deadline && *deadline - time_ <= watchdog),
+                const Milliseconds patience =
+                    generations_.at(id.generation).slots > 0 ? watchdog / 2 : watchdog;
+                must(worker.looked_at || (deadline && *deadline - time_ <= patience),
                      "nobody will look at the pulse of " + text(id));
                 needed = true;
             }
@@ -374,7 +463,9 @@ private:
             check_deadline(id);
             needed = true;
         }
-        if (current_ && !stopping_) needed |= !generations_.at(*current_).not_before.empty();
+        if (current_ && !stopping_)
+            needed |= !generations_.at(*current_).not_before.empty() ||
+                      generations_.at(*current_).orphans;
         must(needed || !policy_.next_deadline(), "a deadline that nobody needs");
     }
     void check_deadline(WorkerId id) const {

@@ -37,9 +37,9 @@ namespace event = master::event;
 namespace {
 
 constexpr std::uint64_t seeds = 10'000;
-constexpr int steps = 400;            ///< with events from outside
-constexpr int steps_to_rest = 5'000;  ///< more than any world needs
-constexpr int quiet_steps = 50;       ///< several looks at the pulse of every worker
+constexpr int steps = 600;             ///< with events from outside
+constexpr int steps_to_rest = 15'000;  ///< more than any world needs
+constexpr int quiet_steps = 50;        ///< several looks at the pulse of every worker
 
 /// What one world came to; `violation` is empty when all was well.
 struct Outcome {
@@ -49,6 +49,8 @@ struct Outcome {
     std::uint64_t commits = 0;
     std::uint64_t aborts = 0;
     std::uint64_t upgrades = 0;
+    std::uint64_t lent = 0;
+    std::uint64_t orphans_ended = 0;
 };
 
 class World {
@@ -68,6 +70,8 @@ public:
         outcome.commits = observer_.commits();
         outcome.aborts = aborts_;
         outcome.upgrades = observer_.upgrades();
+        outcome.lent = lent_;
+        outcome.orphans_ended = orphans_ended_;
         return outcome;
     }
 
@@ -97,9 +101,11 @@ private:
 
     /// Tells whether the policy still has something to do but to look at pulses.
     bool has_deadlines() const {
-        for (const auto& generation : policy_.status())
+        for (const auto& generation : policy_.status()) {
+            if (generation.orphans) return true;
             for (const auto& worker : generation.workers)
                 if (worker.deadline) return true;
+        }
         return false;
     }
 
@@ -116,7 +122,8 @@ private:
                                .hangs = chance(),
                                .survives_abort = chance(),
                                .successor_fails = chance(),
-                               .successor_hangs = chance()};
+                               .successor_hangs = chance(),
+                               .orphans_busy = chance()};
         if (random_.percent(5)) drawn.spawn_fails = 100;
         return drawn;
     }
@@ -162,6 +169,7 @@ private:
              }));
         only_pulses_ = only_pulses_ && about_pulses;
         observer_.step(event, actions, time_);
+        orphans_ended_ += std::holds_alternative<event::OrphansEnded>(event) ? 1 : 0;
         for (const auto& one : actions) std::visit([this](const auto& it) { carry_out(it); }, one);
     }
 
@@ -176,8 +184,18 @@ private:
                                     .backoff_max = ms(200, 3'000),
                                     .healthy = ms(1, 10'000),
                                     .watchdog = random_.percent(50) ? ms(20, 4'000) : ms(0, 0),
-                                    .upgrade_timeout = ms(1, 1'000)};
-        model_.build(time_, timing, static_cast<std::uint32_t>(random_.between(1, 4)));
+                                    .upgrade_timeout = ms(1, 1'000),
+                                    .orphan_linger = ms(0, 3'000),
+                                    .orphan_check = ms(1, 500)};
+        const auto workers = static_cast<std::uint32_t>(random_.between(1, 4));
+        const bool slots = random_.percent(50);
+        const auto orphans =
+            static_cast<std::uint32_t>(slots && random_.percent(40) ? random_.between(1, 4) : 0);
+        model_.build(time_, {.generation = 0,
+                             .workers = workers,
+                             .timing = timing,
+                             .slots = slots ? workers + orphans : 0,
+                             .orphans = orphans > 0 || (slots && random_.percent(10))});
     }
     void carry_out(const action::BuildCycle&) { build(); }
     void carry_out(const action::Spawn& one) { model_.spawn(one.worker, time_); }
@@ -192,19 +210,21 @@ private:
     void carry_out(const action::StartSuccessor&) { model_.start_successor(time_); }
     void carry_out(const action::EndSuccessor&) { model_.end_successor(time_); }
     void carry_out(const action::KillSuccessor&) { model_.kill_successor(time_); }
+    void carry_out(const action::Lend&) { ++lent_; }
+    void carry_out(const action::EndOrphans& one) {
+        model_.end_orphans(one.generation, observer_.workers_of(one.generation));
+    }
     void carry_out(const action::Exit&) {
         if (!model_.nobody_lives()) throw testing::Violation{"an exit while a process lives"};
     }
     void carry_out(const auto&) {}
 
     void write_down(const Event& event, const Actions& actions) {
-        static constexpr std::array names{"cycle built",     "cycle failed",
-                                          "spawn failed",    "ready",
-                                          "exited",          "pulse",
-                                          "reload",          "upgrade",
-                                          "successor ready", "successor exited",
-                                          "reopen",          "drain",
-                                          "terminate",       "tick"};
+        static constexpr std::array names{
+            "cycle built",  "cycle failed", "spawn failed",    "ready",
+            "exited",       "pulse",        "orphans end",     "orphans busy",
+            "reload",       "upgrade",      "successor ready", "successor exited",
+            "reopen",       "drain",        "terminate",       "tick"};
         static_assert(names.size() == std::variant_size_v<Event>);
         std::string about;
         std::visit(
@@ -212,7 +232,8 @@ private:
                 if constexpr (requires { one.worker; }) about = " " + testing::text(one.worker);
                 if constexpr (requires { one.workers; })
                     about = " " + std::to_string(one.generation) + " with " +
-                            std::to_string(one.workers) + " workers";
+                            std::to_string(one.workers) + " workers, " + std::to_string(one.slots) +
+                            " slots";
             },
             event);
         const auto ms = std::chrono::duration_cast<Milliseconds>(time_ - Instant{}).count();
@@ -228,6 +249,8 @@ private:
     std::vector<std::string> diary_;
     bool only_pulses_ = true;  ///< since it was set
     std::uint64_t aborts_ = 0;
+    std::uint64_t lent_ = 0;
+    std::uint64_t orphans_ended_ = 0;
     std::int64_t restless_ = random_.between(0, 30);
     std::int64_t stops_ = random_.percent(50) ? random_.between(0, 20) : 0;
     std::int64_t upgrades_ = random_.percent(40) ? random_.between(0, 80) : 0;
@@ -255,7 +278,7 @@ TEST_CASE("a policy in any world keeps its invariants and comes to rest") {
         REQUIRE(World{seed, false}.run().violation.empty());
         return;
     }
-    std::uint64_t exits = 0, commits = 0, aborts = 0, upgrades = 0;
+    std::uint64_t exits = 0, commits = 0, aborts = 0, upgrades = 0, lent = 0, orphans_ended = 0;
     for (std::uint64_t seed = 1; seed <= seeds; ++seed) {
         const Outcome outcome = World{seed, false}.run();
         if (!outcome.violation.empty()) FAIL(story_of(seed));
@@ -263,6 +286,8 @@ TEST_CASE("a policy in any world keeps its invariants and comes to rest") {
         commits += outcome.commits;
         aborts += outcome.aborts;
         upgrades += outcome.upgrades;
+        lent += outcome.lent;
+        orphans_ended += outcome.orphans_ended;
     }
     // Worlds in which nothing happens prove nothing.
     CHECK(exits > seeds / 10);
@@ -270,6 +295,8 @@ TEST_CASE("a policy in any world keeps its invariants and comes to rest") {
     CHECK(commits > seeds * 3);
     CHECK(aborts > seeds / 20);
     CHECK(upgrades > seeds / 20);
+    CHECK(lent > seeds);
+    CHECK(orphans_ended > seeds / 20);
 }
 
 TEST_CASE("the same seed makes the same world") {

@@ -136,6 +136,18 @@ TEST_CASE("a reload whose worker ends after it was ready leaves the old generati
     CHECK(story.policy().current_generation() == 1);
 }
 
+TEST_CASE("a worker of a reload that is given up finishes what it has accepted") {
+    Story story;
+    story.serve();
+    (void)story(event::Reload{});
+    (void)story.built(2, 3);
+    (void)story.ready(2, 0);
+    CHECK(story.exited(2, 1) == "abandon 2 (worker exited), drain 2/0 within 5000, terminate 2/2");
+    CHECK(story.exited(2, 2) == "part 2/0 2/2");
+    CHECK(story.exited(2, 0) == "release 2");
+    CHECK(story.policy().current_generation() == 1);
+}
+
 TEST_CASE("a reload of which no worker can be spawned leaves the old generation serving") {
     Story story;
     story.serve();
@@ -510,7 +522,7 @@ TEST_CASE("a stop during a reload gives the new generation up and drains the old
     (void)story.ready(2, 0);
     CHECK(story(event::Drain{}) ==
           "drain 1/0 within 5000, abandon 2 (stopping), "
-          "terminate 2/0, terminate 2/1");
+          "drain 2/0 within 5000, terminate 2/1");
     CHECK(story.ready(2, 1) == "");
     CHECK(story.exited(2, 0) == "");
     CHECK(story.exited(2, 1) == "release 2");

@@ -48,6 +48,15 @@ struct ActionText {
     std::string operator()(const action::AbortWorker& one) const {
         return "abort " + text(one.worker) + " after " + std::to_string(one.silence.count());
     }
+    std::string operator()(const action::Lend& one) const {
+        return "lend " + std::to_string(one.slot) + " to " + text(one.worker);
+    }
+    std::string operator()(const action::TakeBack& one) const {
+        return "take back " + std::to_string(one.slot) + " from " + text(one.worker);
+    }
+    std::string operator()(const action::EndOrphans& one) const {
+        return "end orphans of " + std::to_string(one.generation);
+    }
     std::string operator()(const action::Commit& one) const {
         return "commit " + std::to_string(one.generation);
     }
@@ -94,7 +103,9 @@ public:
                                                      .backoff_max = Milliseconds{900},
                                                      .healthy = Milliseconds{10'000},
                                                      .watchdog = Milliseconds{0},
-                                                     .upgrade_timeout = Milliseconds{7'000}};
+                                                     .upgrade_timeout = Milliseconds{7'000},
+                                                     .orphan_linger = Milliseconds{700},
+                                                     .orphan_check = Milliseconds{250}};
 
     std::string operator()(const ringfort::master::Event& event) {
         return text(policy_.step(event, time_));
@@ -102,9 +113,14 @@ public:
     std::string built(std::uint32_t generation, std::uint32_t workers = 1) {
         auto its = timing;
         its.watchdog = watchdog_;
-        return (*this)(
-            event::CycleBuilt{.generation = generation, .workers = workers, .timing = its});
+        return (*this)(event::CycleBuilt{.generation = generation,
+                                         .workers = workers,
+                                         .timing = its,
+                                         .slots = slots_,
+                                         .orphans = slots_ > workers});
     }
+    /// Gives the generations built from now on so many slots with sockets.
+    void own_sockets(std::uint32_t slots) { slots_ = slots; }
     /// Gives the generations built from now on a watchdog.
     void watch(std::int64_t milliseconds) { watchdog_ = Milliseconds{milliseconds}; }
     /// Answers that a worker made progress so many milliseconds ago.
@@ -148,6 +164,7 @@ public:
 private:
     ringfort::master::Policy policy_;
     Milliseconds watchdog_{0};
+    std::uint32_t slots_ = 0;
     ringfort::Instant time_{std::chrono::hours{1}};
 };
 

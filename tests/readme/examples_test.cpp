@@ -20,6 +20,7 @@ namespace {
 
 const std::string readme_server = EXAMPLES "readme_server";
 const std::string guide_greeter = EXAMPLES "guide_greeter";
+const std::string guide_motto = EXAMPLES "guide_motto";
 
 using Replacements = std::initializer_list<std::pair<std::string_view, std::string>>;
 
@@ -108,6 +109,33 @@ TEST_CASE("the greeter of the guide counts on across a reload, as the guide show
     reload(log,
            [&] { CHECK(run({guide_greeter, "-c", path, "-s", "reload"}, "", later()).code == 0); });
     CHECK(Connection::to(at, later()).receive_to_end(later()) == "welcome 3\n");
+    end(server, log);
+}
+
+/// Asks all workers, as good as: more clients than one of four would be missed by.
+bool all_say(const Endpoint& at, const std::string& motto) {
+    for (int i = 0; i < 40; ++i) {
+        Connection client = Connection::to(at, later());
+        client.send("?\n", later());
+        client.shutdown_write();
+        if (client.receive_to_end(later()) != motto) return false;
+    }
+    return true;
+}
+
+TEST_CASE("the server of the guide about siblings tells all workers what one was told") {
+    const TempDir dir;
+    const std::string path = dir.file("motto.toml");
+    write_file(path, configuration(guide_motto));
+    Child server{{.argv = {guide_motto, "-c", path}, .error_path = dir.file("log")}};
+    LogFile log{dir.file("log")};
+    const Endpoint at = listener(log);
+    CHECK(all_say(at, "none yet\n"));
+    for (const std::string motto : {"festina lente\n", "carpe diem\n"}) {
+        Connection client = Connection::to(at, later());
+        client.echo(motto, later());
+        CHECK(eventually(later(), [&] { return all_say(at, motto); }));
+    }
     end(server, log);
 }
 

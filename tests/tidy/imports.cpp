@@ -55,7 +55,7 @@ const std::map<std::string, std::set<std::string>>& floors() {
         {"config", {"base"}},
         {"uring", {"base", "coro"}},
         {"net", {"base", "coro", "uring"}},
-        {"cycle", {"base", "config", "shm"}},
+        {"cycle", {"base", "config", "shm", "process"}},
         {"worker", {"base", "coro", "uring", "net", "shm", "channel", "config"}},
         {"master", {"base", "config", "shm", "channel", "process", "cycle"}},
         {"ringfort",

@@ -86,6 +86,13 @@ public:
         const auto size = ::recv(socket_.get(), got.data(), got.size(), MSG_WAITALL);
         return size == static_cast<ssize_t>(expected.size()) && got == expected;
     }
+    /// Receives a line, without its end; what there was when the other side has ended before.
+    [[nodiscard]] std::string line() {
+        std::string got;
+        char byte = 0;
+        while (::recv(socket_.get(), &byte, 1, 0) == 1 && byte != '\n') got += byte;
+        return got;
+    }
     [[nodiscard]] bool echoes(std::string_view text) {
         send(text);
         return receives(text);

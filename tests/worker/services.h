@@ -3,6 +3,7 @@
 #include <chrono>
 #include <coroutine>
 #include <cstddef>
+#include <cstdint>
 #include <exception>
 #include <stdexcept>
 #include <string>
@@ -80,6 +81,48 @@ struct Informer {
     }
 };
 
+/// Talks with its siblings: "?" asks what it has heard, "#" tells a sibling as much as that takes,
+/// anything else is told to all. Answers with a line.
+struct Gossip {
+    std::string heard;
+
+    static ringfort::worker::PeerMessage message(std::uint32_t type, std::string bytes) {
+        return {.service = "gossip", .type = type, .bytes = std::move(bytes)};
+    }
+    Served serve(ringfort::net::Stream peer, ringfort::worker::Context& context) {
+        for (;;) {
+            auto chunk = co_await peer.receive();
+            if (!chunk) co_return chunk.error();
+            if (chunk->empty()) co_return {};
+            std::string answer = heard;
+            if (chunk->text() == "#") {
+                std::uint32_t count = 0;
+                while (context.send(context.peers().at(0), message(count, std::string(3'000, 'x'))))
+                    ++count;
+                answer = std::to_string(count);
+            } else if (chunk->text() != "?") {
+                answer = std::to_string(context.peers().size()) + " peers, told " +
+                         std::to_string(context.broadcast(message(5, std::string{chunk->text()})));
+            }
+            auto sent = co_await peer.send_all(answer + "\n");
+            if (!sent) co_return sent.error();
+        }
+    }
+    Served on_message(ringfort::worker::PeerMessage message, ringfort::worker::Context&) {
+        heard += std::to_string(message.type) + " " + message.bytes + " from " +
+                 std::to_string(message.from.slot) + (message.fd ? " with a descriptor" : "") + ";";
+        if (message.bytes == "throw") throw std::runtime_error{"thrown by a test"};
+        co_return {};
+    }
+};
+
+/// Takes its time with what it hears: until the worker drains.
+struct Slow : Echo {
+    Served on_message(ringfort::worker::PeerMessage, ringfort::worker::Context& context) {
+        co_return co_await context.draining().wait();
+    }
+};
+
 template <class S>
 ringfort::worker::ServiceFactory make() {
     return [] { return std::make_unique<ringfort::worker::ServiceOf<S>>(S{}); };
@@ -93,6 +136,8 @@ inline ringfort::worker::Options options() {
     made.services.emplace("thrower", make<Thrower>());
     made.services.emplace("polite", make<Polite>());
     made.services.emplace("informer", make<Informer>());
+    made.services.emplace("gossip", make<Gossip>());
+    made.services.emplace("slow", make<Slow>());
     return made;
 }
 

@@ -177,3 +177,50 @@ TEST_CASE("a worker that drains takes no new listeners into service") {
     busy.client.close();
     CHECK(busy.worker.exit_code() == 0);
 }
+
+TEST_CASE("a listener that is taken back is accepted from no more, and its connections go on") {
+    Serving serving;
+    testing::Listener extra;
+    serving.worker.give(extra, "echo", 9);
+    Client client{extra};
+    CHECK(client.echoes("lent"));
+    serving.worker.send(channel::RemoveListener{9});
+    serving.worker.send(channel::RemoveListener{77});  // one that it never had
+    Client other{serving.listener};
+    CHECK(other.echoes("mine"));  // the command has been obeyed
+    Client late{extra};
+    late.send("for somebody else");
+    CHECK(testing::readable(extra.socket.get()));
+    CHECK(client.echoes("still served"));
+    client.close();
+    other.close();
+    CHECK(serving.drain() == 0);
+    CHECK(extra.has_waiting());
+}
+
+TEST_CASE("a listener can be taken back and given again at once") {
+    Serving serving;
+    testing::Listener extra;
+    for (int i = 0; i < 20; ++i) {
+        serving.worker.give(extra, "echo", 9);
+        serving.worker.send(channel::RemoveListener{9});
+    }
+    serving.worker.give(extra, "echo", 9);
+    Client client{extra};
+    CHECK(client.echoes("here"));
+    client.close();
+    serving.worker.send(channel::RemoveListener{9});
+    CHECK(serving.drain() == 0);
+}
+
+TEST_CASE("connections that wait when a listener is lent are served at once") {
+    Serving serving;
+    testing::Listener extra;
+    std::vector<std::unique_ptr<Client>> clients;
+    for (int i = 0; i < 50; ++i) {
+        clients.push_back(std::make_unique<Client>(extra));
+        clients.back()->send("x");
+    }
+    serving.worker.give(extra, "echo", 9);
+    for (auto& client : clients) CHECK(client->receives("x"));
+}

@@ -1,0 +1,15 @@
+module;
+#include <coroutine>
+#include <exception>
+module ringfort.worker;
+
+import ringfort.base;
+import ringfort.coro;
+
+namespace ringfort::worker {
+
+coro::Task<Result<void>> Service::on_message(PeerMessage, Context&) {
+    co_return {};
+}
+
+}  // namespace ringfort::worker
