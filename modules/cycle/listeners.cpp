@@ -93,7 +93,7 @@ bool Cycle::orphans_are_idle() const noexcept {
 void Cycle::end_orphans() {
     for (Binding& binding : bindings_) {
         if (binding.listeners.size() <= binding.served) continue;
-        // From the end, so that the kernel moves none of those that stay.
+        // What the kernel moves to the place of one that leaves is the last, an orphan as well.
         while (binding.listeners.size() > binding.served) {
             binding.listeners.back()->end();
             binding.listeners.pop_back();

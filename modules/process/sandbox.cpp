@@ -48,7 +48,8 @@ Result<void> restrict_paths_and_ports(const SandboxOptions& options) {
     for (const std::uint16_t port : options.connect_ports) RF_TRY(ruleset.allow_connecting(port));
 #if defined(__has_feature)
 #if __has_feature(address_sanitizer)
-    RF_TRY(ruleset.allow_reading("/proc"));  // where the search for leaks finds memory and threads
+    // Where the search for leaks finds memory and threads; not in a root of its own.
+    (void)ruleset.allow_reading("/proc");
 #endif
 #endif
     return ruleset.enforce();

@@ -150,7 +150,7 @@ constexpr const char* writing[] = {
 /// their memory.
 constexpr const char* sanitizer[] = {"clone",    "ptrace",     "wait4",      "open",  "openat",
                                      "readlink", "readlinkat", "getdents64", "prctl", "prlimit64",
-                                     "mmap",     "stat",       "newfstatat", "access"};
+                                     "stat",     "newfstatat", "access"};
 #endif
 #endif
 

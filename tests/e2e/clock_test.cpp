@@ -55,7 +55,7 @@ TEST_CASE("a wall clock that jumps back and forth changes the dates in the log, 
     idle.echo("and then nothing");
     idle.expect_end();
     CHECK(waited.elapsed() >= milliseconds{250});
-    CHECK(waited.elapsed() < milliseconds{2'000});
+    CHECK(waited.elapsed() < milliseconds{6'000});
 
     static_cast<void>(server.reload());
     CHECK(load.wait_for_more(50));
@@ -75,8 +75,10 @@ TEST_CASE("a wall clock that jumps back and forth changes the dates in the log, 
     held.echo("outlives the drain time");
     const Stopwatch drained;
     server.signal(SIGTERM);
-    CHECK(server.wait()->code() == 0);
-    CHECK(drained.elapsed() < milliseconds{4'000});
+    const auto status = server.wait();
+    REQUIRE(status);
+    CHECK(status->code() == 0);
+    CHECK(drained.elapsed() < milliseconds{6'000});
     CHECK(server.log().find("no progress").empty());
 }
 

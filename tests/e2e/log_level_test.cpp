@@ -81,6 +81,9 @@ TEST_CASE("ctl log-level changes what master and workers log until the next relo
     CHECK(ctl({"reload"}).code == 0);
     CHECK(eventually(soon(), [&] { return server.workers().size() == 2; }));
     CHECK(silent());
+    mark = server.log().mark();
+    static_cast<void>(server.reload());  // of which the master would have much to say
+    CHECK(server.log().find(" debug   [", mark).empty());
 
     for (const std::vector<std::string>& words :
          {std::vector<std::string>{"log-level", "loud\x1b"}, {"log-level"}}) {

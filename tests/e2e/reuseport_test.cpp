@@ -61,13 +61,13 @@ void all_are_served(std::vector<Connection>& clients, milliseconds within) {
 TEST_CASE("8 -> 4 -> 8 workers with reuseport under load fail no connection") {
     const std::string app = echo_app();
     const TempDir dir;
-    Config config = with_reuseport(8);
+    Config config = with_reuseport(4);
     Server server{app, config, dir};
     const Endpoint endpoint = server.at("echo");
     Load load{endpoint};
     REQUIRE(load.wait_for_more(50));
     std::size_t mark = 0;
-    for (const int workers : {4, 8, 4}) {
+    for (const int workers : {8, 4, 8, 4}) {  // the sockets of the first eight are new
         mark = server.log().mark();
         // What waits for the worker of the highest slot, nobody but others can serve.
         const pid_t stopped = worker_in(server, workers == 4 ? 7 : 3);
@@ -95,10 +95,11 @@ TEST_CASE("reuseport is switched on and off under load without a failed connecti
     const std::string app = echo_app();
     const TempDir dir;
     Config config = with_reuseport(3);
+    config.listeners[0].reuseport = false;
     Server server{app, config, dir};
     const Endpoint endpoint = server.at("echo");
     Load load{endpoint};
-    for (const bool reuseport : {false, true}) {
+    for (const bool reuseport : {true, false, true}) {
         stop(worker_in(server, 2));
         std::vector<Connection> waiting = connect(endpoint, 24);
         config.listeners[0].reuseport = reuseport;
@@ -161,7 +162,7 @@ TEST_CASE("the socket of a stopped worker is served by a sibling, and given back
     const std::string app = echo_app();
     const TempDir dir;
     Config config = with_reuseport(3);
-    config.watchdog_ms = 1'600;
+    config.watchdog_ms = 2'000;
     Server server{app, config, dir};
     const Endpoint endpoint = server.at("echo");
     const std::vector<pid_t> workers = server.wait_workers(3);
@@ -170,12 +171,11 @@ TEST_CASE("the socket of a stopped worker is served by a sibling, and given back
     std::vector<Connection> waiting = connect(endpoint, 32);
     all_are_served(waiting, milliseconds{2'000});  // half of the watchdog's time, and some more
     REQUIRE(::kill(stopped, SIGCONT) == 0);
-    std::vector<Connection> after = connect(endpoint, 32);
-    all_are_served(after, milliseconds{2'000});
+    // Until it has its socket back for itself, the sibling may be faster.
     CHECK(eventually(soon(), [&] {
-        return std::ranges::any_of(after, [&](const Connection& client) {
-            return holder_of_peer(client.fd(), {stopped}).has_value();
-        });
+        Connection client = Connection::to(endpoint);
+        client.echo("hello");
+        return holder_of_peer(client.fd(), {stopped}).has_value();
     }));
     CHECK(server.workers() == workers);
 }

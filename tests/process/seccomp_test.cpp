@@ -41,13 +41,6 @@ std::string executable_memory() {
     return said(memory == MAP_FAILED ? -1 : 0);
 }
 
-std::string fork_one() {
-    const pid_t pid = ::fork();
-    if (pid == 0) ::_exit(0);
-    if (pid > 0) ::waitpid(pid, nullptr, 0);
-    return said(pid < 0 ? -1 : 0);
-}
-
 std::string start_a_thread() {
     int value = 0;
     std::thread thread{[&] { value = 1; }};
@@ -84,6 +77,17 @@ TEST_CASE("under a filter nothing is executed, signalled, listened or mounted") 
 }
 
 #if !defined(__has_feature) || !__has_feature(address_sanitizer)
+namespace {
+
+std::string fork_one() {
+    const pid_t pid = ::fork();
+    if (pid == 0) ::_exit(0);
+    if (pid > 0) ::waitpid(pid, nullptr, 0);
+    return said(pid < 0 ? -1 : 0);
+}
+
+}  // namespace
+
 TEST_CASE(
     "under a filter no process is forked, traced or made dumpable, and no file is opened or looked "
     "at") {
