@@ -224,10 +224,10 @@ struct Done {
 
 /// Everything one process may tell another. The position of a type is its number on the wire:
 /// append only; any other change to types or fields raises `protocol_version`.
-using Message = std::variant<AddListener, AddZone, Start, Drain, Terminate, ReopenLogs, OpenPeer,
-                             ClosePeer, Ready, Failed, Draining, Hello, OfferListener, OfferFile,
-                             Text, User, Succession, TakenRow, Done, SetLogLevel, RemoveListener,
-                             ServiceMessage>;
+using Message =
+    std::variant<AddListener, AddZone, Start, Drain, Terminate, ReopenLogs, OpenPeer, ClosePeer,
+                 Ready, Failed, Draining, Hello, OfferListener, OfferFile, Text, User, Succession,
+                 TakenRow, Done, SetLogLevel, RemoveListener, ServiceMessage>;
 
 /// Describes the type of `message`.
 [[nodiscard]] Kind kind(const Message& message) noexcept;

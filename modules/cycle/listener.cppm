@@ -38,9 +38,9 @@ public:
     /// EACCES, EADDRNOTAVAIL and the others of bind(2) and listen(2); EPERM of chown(2).
     [[nodiscard]] static Result<std::shared_ptr<Listener>> open(const config::Listener& settings,
                                                                 const Owner& owner = {});
-    /// Takes a socket over that another process has opened for `configured`: one that listens, or is
-    /// to join a group. Until `own` it leaves the socket file to that process. Errors: EINVAL for
-    /// what is bound to nothing; those of getsockname(2).
+    /// Takes a socket over that another process has opened for `configured`: one that listens, or
+    /// is to join a group. Until `own` it leaves the socket file to that process. Errors: EINVAL
+    /// for what is bound to nothing; those of getsockname(2).
     [[nodiscard]] static Result<std::shared_ptr<Listener>> adopt(Fd socket,
                                                                  const Address& configured);
     Listener(Listener&&) = delete;

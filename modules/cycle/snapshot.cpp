@@ -97,8 +97,8 @@ void Cycle::take_listeners(std::vector<Group> stocked, AddressInUse in_use, std:
         const auto opened = open_missing(binding);
         if (!opened && opened.error().is(std::errc::too_many_files_open))
             return obstacles.push_back(shortage(opened.error(), bindings_.size()));
-        if (!opened && (in_use != AddressInUse::is_allowed ||
-                        !opened.error().is(std::errc::address_in_use)))
+        if (!opened &&
+            (in_use != AddressInUse::is_allowed || !opened.error().is(std::errc::address_in_use)))
             obstacles.push_back(
                 obstacle("listener " + binding.settings.address.text(), opened.error()));
     }

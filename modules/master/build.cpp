@@ -148,9 +148,9 @@ void Master::found(Generation generation, config::Settings settings, cycle::Stoc
                    std::vector<std::string> obstacles) {
     raise_descriptors(settings);
     const std::uint32_t workers = worker_count(settings);
-    auto built = cycle::Cycle::build(std::move(settings), last_generation_ + 1, std::move(stock),
-                                     application_.zones, cycle::AddressInUse::is_an_obstacle,
-                                     workers);
+    auto built =
+        cycle::Cycle::build(std::move(settings), last_generation_ + 1, std::move(stock),
+                            application_.zones, cycle::AddressInUse::is_an_obstacle, workers);
     std::ranges::move(built.obstacles, std::back_inserter(obstacles));
     if (!obstacles.empty()) return build_failed(obstacles);
     generation.cycle = std::move(built.cycle);

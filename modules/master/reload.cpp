@@ -184,10 +184,9 @@ std::vector<std::string> Master::draft(Draft& draft, pid_t master) const {
     const cycle::Cycle* old = current_cycle();
     std::vector<std::string> obstacles = prepare(draft.generation, *parsed, master);
     const std::uint32_t workers = worker_count(*parsed);
-    auto built =
-        cycle::Cycle::build(*std::move(parsed), last_generation_ + 1,
-                            old == nullptr ? cycle::Stock{} : old->stock(), application_.zones,
-                            cycle::AddressInUse::is_an_obstacle, workers);
+    auto built = cycle::Cycle::build(
+        *std::move(parsed), last_generation_ + 1, old == nullptr ? cycle::Stock{} : old->stock(),
+        application_.zones, cycle::AddressInUse::is_an_obstacle, workers);
     std::ranges::move(built.obstacles, std::back_inserter(obstacles));
     draft.generation.cycle = std::move(built.cycle);
     return obstacles;

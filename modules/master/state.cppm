@@ -164,7 +164,7 @@ private:
     // way, for the reopening of logs, for the end.
     std::vector<std::uint64_t> reload_askers_, reload_watchers_, upgrade_askers_, upgrade_watchers_,
         reopen_askers_, end_askers_;
-    std::vector<std::string> findings_;  ///< what stands in the way of what is under way
+    std::vector<std::string> findings_;    ///< what stands in the way of what is under way
     std::optional<log::Level> log_level_;  ///< by an order, until the next reload
     process::Environment environment_;     ///< as it was at the start
     Instant started_ = now();

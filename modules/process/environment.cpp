@@ -14,6 +14,10 @@ module ringfort.process;
 namespace ringfort::process {
 namespace {
 
+/// Whether `keep_only` has been at this process's environment: else there is nothing to restore,
+/// and what the application has set meanwhile stays.
+bool reduced = false;
+
 Result<void> set(const std::string& name, const std::string& value) {
     if (::setenv(name.c_str(), value.c_str(), 1) != 0) return Error::last("setenv");
     return {};
@@ -33,6 +37,7 @@ Environment Environment::current() {
 }
 
 Result<void> Environment::keep_only(const std::vector<std::string>& entries) const {
+    reduced = true;
     if (::clearenv() != 0) return Error{"clearenv", ENOMEM};
     for (const std::string& entry : entries) {
         const auto sign = entry.find('=');
@@ -49,6 +54,7 @@ Result<void> Environment::keep_only(const std::vector<std::string>& entries) con
 }
 
 Result<void> Environment::restore() const {
+    if (!std::exchange(reduced, false)) return {};
     if (::clearenv() != 0) return Error{"clearenv", ENOMEM};
     for (const auto& [name, value] : variables_) RF_TRY(set(name, value));
     return {};

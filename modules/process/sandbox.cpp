@@ -91,8 +91,7 @@ Result<DropOutcome> enter_sandbox(const SandboxOptions& options,
     if (credentials) {
         RF_LET(outcome, credentials->drop());
     }
-    if (options.dumpable && credentials && outcome == DropOutcome::dropped)
-        RF_TRY(make_dumpable());
+    if (options.dumpable && credentials && outcome == DropOutcome::dropped) RF_TRY(make_dumpable());
     RF_TRY(drop_capabilities());
     RF_TRY(forbid_new_privileges());
     if (Landlock::abi() > 0) RF_TRY(restrict_paths_and_ports(options));

@@ -93,8 +93,8 @@ private:
     [[nodiscard]] int test(const CommandLine& line, config::Settings settings) const;
     [[nodiscard]] int signal(const CommandLine& line, const config::Settings& settings) const;
     [[nodiscard]] int control(const CommandLine& line) const;
-    [[nodiscard]] worker::Options worker_options(const config::Settings& settings,
-                                                 const std::optional<uring::Permits>& permits) const;
+    [[nodiscard]] worker::Options worker_options(
+        const config::Settings& settings, const std::optional<uring::Permits>& permits) const;
     [[nodiscard]] int run_worker(master::WorkerStart start) const;
     [[nodiscard]] std::function<config::Parsed(const config::Source&)> parser(
         const config::Master& started) const;

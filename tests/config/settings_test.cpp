@@ -53,6 +53,9 @@ drain_timeout_ms = 1
 ready_timeout_ms = 2
 kill_timeout_ms = 3
 watchdog_ms = 2000
+build_timeout_ms = 2001
+upgrade_timeout_ms = 2002
+orphan_grace_ms = 2003
 respawn_backoff_min_ms = 4
 respawn_backoff_max_ms = 5
 respawn_healthy_ms = 6
@@ -104,6 +107,9 @@ size = 4096
                                      Milliseconds{2},
                                      Milliseconds{3},
                                      Milliseconds{2'000},
+                                     Milliseconds{2'001},
+                                     Milliseconds{2'002},
+                                     Milliseconds{2'003},
                                      Milliseconds{4},
                                      Milliseconds{5},
                                      Milliseconds{6},

@@ -248,8 +248,7 @@ TEST_CASE("a shared socket becomes the first of a group, and is shared again") {
 TEST_CASE("a group is not opened where another server has one") {
     const auto other = build(2);
     auto wanted = settings(true, binding(*other).first().bound().text());
-    const Built built =
-        Cycle::build(wanted, 1, {}, {}, cycle::AddressInUse::is_an_obstacle, 2);
+    const Built built = Cycle::build(wanted, 1, {}, {}, cycle::AddressInUse::is_an_obstacle, 2);
     CHECK_FALSE(built.cycle);
     REQUIRE(built.obstacles.size() == 1);
     CHECK(built.obstacles[0].find("Another program listens there") != std::string::npos);

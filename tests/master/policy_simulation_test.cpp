@@ -221,10 +221,10 @@ private:
 
     void write_down(const Event& event, const Actions& actions) {
         static constexpr std::array names{
-            "cycle built",  "cycle failed", "spawn failed",    "ready",
-            "exited",       "pulse",        "orphans end",     "orphans busy",
-            "reload",       "upgrade",      "successor ready", "successor exited",
-            "reopen",       "drain",        "terminate",       "tick"};
+            "cycle built", "cycle failed", "spawn failed",    "ready",
+            "exited",      "pulse",        "orphans end",     "orphans busy",
+            "reload",      "upgrade",      "successor ready", "successor exited",
+            "reopen",      "drain",        "terminate",       "tick"};
         static_assert(names.size() == std::variant_size_v<Event>);
         std::string about;
         std::visit(

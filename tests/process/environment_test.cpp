@@ -53,6 +53,16 @@ TEST_CASE("a variable that was set away and one that was left out are there for 
           }) == "ONE=other;|ONE=1;TWO==2=;||ONE=1;TWO==2=;THREE=;");
 }
 
+TEST_CASE("an environment that was never reduced is not touched by being restored") {
+    CHECK(in_child([] {
+              begin_with_three();
+              const auto taken = process::Environment::current();
+              ::setenv("LATER", "4", 1);
+              (void)taken.restore();
+              return whole();
+          }) == "ONE=1;TWO==2=;THREE=;LATER=4;");
+}
+
 TEST_CASE("an entry without a name is refused") {
     CHECK(in_child([] {
               const auto kept = process::Environment::current().keep_only({"=x"});
