@@ -10,6 +10,41 @@ module;
 module ringfort;
 
 namespace ringfort {
+namespace {
+
+/// What `ctl` takes beside the order.
+struct ControlArguments {
+    std::string level;
+    std::string socket;
+    bool dry_run = false;
+};
+
+CLI::App* add_control(CLI::App& app, CommandLine& line, ControlArguments& ordered) {
+    auto* control = app.add_subcommand("ctl",
+                                       "Give the running master an order: status, reload, upgrade, "
+                                       "reopen,\nlog-level, quit (drain) or stop (at once); and "
+                                       "wait for its answer");
+    control->fallthrough();
+    control
+        ->add_option("order", line.order,
+                     "status, reload, upgrade (to a new binary), reopen, log-level, quit (drain) "
+                     "or stop (at once)")
+        ->required()
+        ->type_name("ORDER");
+    control
+        ->add_option("level", ordered.level,
+                     "With log-level: debug, info, warning or error, until the next reload;\n"
+                     "or configured")
+        ->type_name("LEVEL");
+    control->add_flag("--dry-run", ordered.dry_run,
+                      "With reload: say what would change, and change nothing");
+    control
+        ->add_option("--socket", ordered.socket, "The master's control socket; else as configured")
+        ->type_name("FILE");
+    return control;
+}
+
+}  // namespace
 
 std::variant<CommandLine, int> read_command_line(std::string_view name,
                                                  std::string_view description, int argc,
@@ -39,29 +74,8 @@ std::variant<CommandLine, int> read_command_line(std::string_view name,
                        "stop (at once), reopen (log files), upgrade (to a new binary)")
             ->check(CLI::IsMember({"reload", "quit", "stop", "reopen", "upgrade"}))
             ->type_name("ORDER");
-    auto* control = app.add_subcommand("ctl",
-                                       "Give the running master an order: status, reload, upgrade, "
-                                       "reopen,\nlog-level, quit (drain) or stop (at once); and "
-                                       "wait for its answer");
-    control->fallthrough();
-    control
-        ->add_option("order", line.order,
-                     "status, reload, upgrade (to a new binary), reopen, log-level, quit (drain) "
-                     "or stop (at once)")
-        ->required()
-        ->type_name("ORDER");
-    std::string level;
-    control
-        ->add_option("level", level,
-                     "With log-level: debug, info, warning or error, until the next reload;\n"
-                     "or configured")
-        ->type_name("LEVEL");
-    bool dry_run = false;
-    control->add_flag("--dry-run", dry_run,
-                      "With reload: say what would change, and change nothing");
-    std::string socket;
-    control->add_option("--socket", socket, "The master's control socket; else as configured")
-        ->type_name("FILE");
+    ControlArguments ordered;
+    auto* control = add_control(app, line, ordered);
     control->excludes(testing)->excludes(printing)->excludes(signalling)->excludes(single);
     single->excludes(testing)->excludes(printing)->excludes(signalling);
     testing->excludes(printing)->excludes(signalling);
@@ -72,9 +86,9 @@ std::variant<CommandLine, int> read_command_line(std::string_view name,
         return app.exit(error) == 0 ? 0 : 1;
     }
     if (!config.empty()) line.config = config;
-    if (!socket.empty()) line.socket = socket;
-    if (!level.empty()) line.order += " " + level;
-    if (dry_run) line.order += " --dry-run";
+    if (!ordered.socket.empty()) line.socket = ordered.socket;
+    if (!ordered.level.empty()) line.order += " " + ordered.level;
+    if (ordered.dry_run) line.order += " --dry-run";
     line.mode = control->parsed()     ? Mode::control
                 : test                ? Mode::test
                 : print               ? Mode::print

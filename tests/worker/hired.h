@@ -97,6 +97,8 @@ public:
         send(text);
         return receives(text);
     }
+    /// Waits until there is something to be received.
+    [[nodiscard]] bool is_answered() const { return readable(socket_.get()); }
     /// Waits for the other side's end of the connection, in order or by a reset.
     [[nodiscard]] bool is_cut() {
         char byte = 0;

@@ -163,6 +163,7 @@ TEST_CASE("a slow sibling is told so much and no more, and nothing of it is lost
     REQUIRE(testing::reads(serving.worker.errors(), "channel to worker 4 open"));
     Client client{serving.listener};
     client.send("#");
+    REQUIRE(client.is_answered());  // it has told as much as there was room for
     std::vector<std::uint32_t> types;
     const auto take = [&] { types.push_back(sibling.hear<channel::ServiceMessage>().type); };
     for (std::size_t i = 0; i <= limits::peer_queue_messages; ++i) take();
