@@ -2,7 +2,6 @@ module;
 #include <poll.h>
 #include <ringfort/try.h>
 
-#include <array>
 #include <chrono>
 #include <csignal>
 #include <cstdint>
@@ -12,6 +11,7 @@ module;
 #include <string_view>
 #include <system_error>
 #include <utility>
+#include <vector>
 module ringfort.master;
 
 import ringfort.base;
@@ -51,10 +51,10 @@ int work_and_say(channel::Channel channel, const Builder::Work& work) {
 }  // namespace
 
 Result<Builder> Builder::start(std::string_view title, std::uint64_t client, Instant due,
-                               const Work& work) {
+                               std::vector<RawFd> keep, const Work& work) {
     RF_LET(auto ends, channel::Channel::pair());
     auto& [mine, theirs] = ends;
-    const std::array keep{theirs.fd()};
+    keep.push_back(theirs.fd());
     RF_LET(auto child, process::spawn({.name = title, .keep = keep, .blocked = {}},
                                       [&] { return work_and_say(std::move(theirs), work); }));
     return Builder{std::move(child), std::move(mine), client, due};

@@ -6,6 +6,7 @@ module;
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 export module ringfort.master:builder;
 
 import ringfort.base;
@@ -25,9 +26,11 @@ public:
     using Work = std::function<bool(const Send& send)>;
 
     /// Starts the child. `client` asked for it, 0: nobody at the control socket; `due` is when it
-    /// has had its time. Errors: those of `Channel::pair` and `process::spawn`.
+    /// has had its time; `keep` are descriptors that it needs. Errors: those of `Channel::pair` and
+    /// `process::spawn`.
     [[nodiscard]] static Result<Builder> start(std::string_view title, std::uint64_t client,
-                                               Instant due, const Work& work);
+                                               Instant due, std::vector<RawFd> keep,
+                                               const Work& work);
     Builder(Builder&& other) noexcept;
     Builder& operator=(Builder&&) = delete;
     ~Builder();

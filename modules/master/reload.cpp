@@ -30,6 +30,15 @@ import ringfort.process;
 namespace ringfort::master {
 namespace {
 
+/// Returns the sockets that others may be opened beside, which sets an option of theirs.
+std::vector<RawFd> listening_fds(const cycle::Cycle* cycle) {
+    std::vector<RawFd> fds;
+    if (cycle != nullptr)
+        for (const cycle::Binding& binding : cycle->bindings())
+            fds.push_back(binding.first().socket().get());
+    return fds;
+}
+
 /// Returns the sockets that the new cycle has and the old one has not.
 std::vector<std::shared_ptr<cycle::Listener>> new_listeners(const cycle::Cycle& cycle,
                                                             const cycle::Cycle* old) {
@@ -100,7 +109,7 @@ void Master::begin_build() {
         return rehearsal_->abort("a reload has begun meanwhile: ask again");
     }
     auto started = Builder::start(
-        application_.name + ": builder", 0, build_deadline(),
+        application_.name + ": builder", 0, build_deadline(), listening_fds(current_cycle()),
         [this, master = ::getpid()](const Send& send) { return build_apart(send, master); });
     if (started)
         build_.emplace(*std::move(started));
@@ -119,7 +128,7 @@ void Master::rehearse(std::uint64_t client) {
     if (policy_.busy()) return refuse("a reload or an upgrade is under way");
     if (rehearsal_) return refuse("another dry run is under way");
     auto started = Builder::start(
-        application_.name + ": dry run", client, build_deadline(),
+        application_.name + ": dry run", client, build_deadline(), listening_fds(current_cycle()),
         [this, master = ::getpid()](const Send& send) { return rehearse_apart(send, master); });
     if (!started) return refuse("no process can be started for it: " + started.error().text());
     rehearsal_.emplace(*std::move(started));

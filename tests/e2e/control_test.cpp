@@ -221,7 +221,7 @@ TEST_CASE("ctl finds the socket by the configuration, and says what keeps it fro
     CHECK(unknown.code == 1);
     CHECK(unknown.error ==
           "no order is called \"sing?[1m\"; there are status, reload, reload --dry-run, "
-          "reopen, log-level LEVEL, quit, stop\n");
+          "upgrade, reopen, log-level LEVEL, quit, stop\n");
     server.write_config("nonsense = ");
     const Finished broken = run({app, "-c", config, "ctl", "status"});
     CHECK(broken.code == 1);

@@ -63,11 +63,12 @@ void survive_without_fork(Server& server, Forbid forbid, Allow allow) {
     forbid();
     const std::size_t mark = server.log().mark();
     const std::string failed = server.reload_expecting_failure();
-    server.log().wait_for("cannot be spawned: fork: Resource temporarily unavailable", mark);
-    CHECK(failed.find("a worker could not be spawned") != std::string::npos);
+    CHECK(failed.find("no process can be started to build the cycle: fork: Resource temporarily "
+                      "unavailable") != std::string::npos);
     CHECK(server.workers() == workers);
 
     ::kill(workers[0], SIGKILL);
+    server.log().wait_for("cannot be spawned: fork: Resource temporarily unavailable", mark);
     server.log().wait_for("respawned in 40 ms (failure 2 in a row)", mark);
     server.log().wait_for("respawned in 80 ms (failure 3 in a row)", mark);
     CHECK(server.workers() == std::vector<pid_t>{workers[1]});

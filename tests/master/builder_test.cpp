@@ -1,4 +1,5 @@
 // Builders are real children.
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <unistd.h>
@@ -48,7 +49,7 @@ master::Estate finished(Builder& builder) {
 constexpr Instant due{std::chrono::hours{1}};
 
 Builder start(const Builder::Work& work) {
-    return std::move(Builder::start("builder", 7, due, work)).value();
+    return std::move(Builder::start("builder", 7, due, {}, work)).value();
 }
 
 /// Reads what proc(5) says of a pidfd.
@@ -151,4 +152,15 @@ TEST_CASE("a builder that is dropped is ended, and reaped") {
         CHECK(::kill(pid, 0) == 0);
     }
     CHECK(::kill(pid, 0) != 0);
+}
+
+TEST_CASE("a builder has the descriptors it is given, and no others") {
+    int ends[2];
+    REQUIRE(::pipe2(ends, O_CLOEXEC) == 0);
+    const Fd kept{ends[0]}, other{ends[1]};
+    auto builder =
+        std::move(Builder::start("builder", 0, due, {kept.get()}, [&](const Send&) {
+            return ::fcntl(kept.get(), F_GETFD) >= 0 && ::fcntl(other.get(), F_GETFD) < 0;
+        })).value();
+    CHECK(finished(builder).success);
 }
