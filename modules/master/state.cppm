@@ -93,6 +93,7 @@ private:
 
     // upgrade.cpp
     Result<void> inherit(const config::Settings& settings);
+    Result<void> inherit_from_predecessor();
     void take_over(std::uint32_t generation);
     void serve_predecessor();
     Result<void> start_successor();

@@ -123,10 +123,25 @@ void complain_to_predecessor(const config::Problems& problems) {
 /// left to its workers.
 Result<void> Master::inherit(const config::Settings& settings) {
     RF_LET(predecessor_, find_predecessor());
-    orphaned_ = !predecessor_;
-    if (orphaned_) predecessor_ = find_orphan(settings.master.control);
+    RF_TRY(inherit_from_predecessor());
+    if (predecessor_) return {};
+    orphaned_ = true;
+    predecessor_ = find_orphan(settings.master.control);
+    return inherit_from_predecessor();
+}
+
+/// Takes what it has; one that dies over it was none.
+Result<void> Master::inherit_from_predecessor() {
     if (!predecessor_) return {};
-    RF_LET(inheritance_, receive_estate(*predecessor_));
+    auto estate = receive_estate(*predecessor_);
+    if (!estate && estate.error().is(std::errc::connection_reset)) {
+        log::warning("{} has died before it had told all",
+                     orphaned_ ? "a worker without a master" : "the master that started this one");
+        predecessor_.reset();
+        return {};
+    }
+    if (!estate) return estate.error();
+    inheritance_ = *std::move(estate);
     last_generation_ = inheritance_.last_generation;
     roster_.share_rows(inheritance_.taken_rows, inheritance_.rows_from_top);
     log::info(
