@@ -203,7 +203,7 @@ void Listener::own() noexcept {
 
 bool Listener::has_waiting() const noexcept {
     pollfd polled{.fd = socket_.get(), .events = POLLIN, .revents = 0};
-    return ::poll(&polled, 1, 0) > 0;
+    return ::poll(&polled, 1, 0) > 0 && (polled.revents & POLLIN) != 0;
 }
 
 void Listener::update(const config::Listener& settings, const Owner& owner) const {

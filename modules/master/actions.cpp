@@ -95,7 +95,7 @@ void Master::carry_out(const action::BuildCycle&) {
 }
 
 void Master::carry_out(const action::AbortBuild&) {
-    if (std::exchange(build_waits_, false)) raise(event::CycleFailed{});  // it had not begun
+    if (std::exchange(build_waits_, false)) build_failed({"the master is stopping"});
     if (build_) build_->abort("the master is stopping");
 }
 
@@ -136,6 +136,7 @@ Result<void> Master::spawn(WorkerId id, const Generation& generation) {
 void Master::show_door(WorkerProcess& worker, const Generation& generation) {
     const auto& door = generation.new_control ? generation.new_control : control_.door();
     if (!door || generation.cycle->settings().master.control.empty()) return;
+    if (inheritance_.complete) return;  // still the predecessor's: shown when that is over
     const auto shown = offer(*door, true, [&](const channel::Message& message, channel::Fds fds) {
         return worker.channel.send(message, std::move(fds));
     });
@@ -339,6 +340,7 @@ void Master::send(WorkerProcess& worker, const channel::Message& message, channe
 void Master::begin_to_stop() {
     if (std::exchange(stopping_, true)) return;
     refuse_reloads();
+    if (rehearsal_) rehearsal_->abort("the master is stopping");
     if (policy_.superseded())
         hand_over();
     else

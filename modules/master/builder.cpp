@@ -1,9 +1,11 @@
 module;
 #include <poll.h>
 #include <ringfort/try.h>
+#include <sys/prctl.h>
 
 #include <chrono>
 #include <csignal>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -37,6 +39,8 @@ Result<void> send_now(channel::Channel& channel, const channel::Message& message
 
 int work_and_say(channel::Channel channel, const Builder::Work& work) {
     log::identify({.role = "builder"});
+    // Nobody would be left to end it, and it has listening sockets.
+    (void)::prctl(PR_SET_PDEATHSIG, SIGKILL);
     Result<void> sent;
     const Send send = [&](const channel::Message& message, channel::Fds fds) {
         if (sent) sent = send_now(channel, message, std::move(fds));
@@ -67,6 +71,7 @@ Builder::Builder(Builder&& other) noexcept
       due_{other.due_},
       reader_{std::move(other.reader_)},
       open_{std::exchange(other.open_, false)},
+      taken_{other.taken_},
       failure_{std::move(other.failure_)} {}
 
 Builder::~Builder() {
@@ -86,6 +91,7 @@ void Builder::receive() {
             taken = received.error();
         else
             taken = reader_.take(*std::move(*received));
+        ++taken_;
         if (taken) continue;
         open_ = false;  // at its end, or at what makes no sense
         if (!taken.error().is(std::errc::connection_reset)) abort(taken.error().text());
@@ -101,7 +107,11 @@ std::optional<Estate> Builder::finish() {
     const auto status = process::reap(child_.pidfd);
     if (status && !*status) return {};
     child_.pidfd.close();
-    while (open_) receive();  // ends: nobody sends any more
+    for (bool more = true; more && open_;) {  // nobody sends any more
+        const std::size_t before = taken_;
+        receive();
+        more = taken_ != before;
+    }
     Estate estate = std::move(reader_).release();
     if (failure_.empty() && !estate.complete)
         failure_ = "the process that built the cycle " +

@@ -1,6 +1,7 @@
 module;
 #include <chrono>
 #include <compare>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -40,8 +41,10 @@ public:
     [[nodiscard]] RawFd pidfd() const noexcept { return child_.pidfd.get(); }
     /// Returns who asked for it, as given to `start`.
     [[nodiscard]] std::uint64_t client() const noexcept { return client_; }
-    /// Returns when it has had its time, as given to `start`.
-    [[nodiscard]] Instant due() const noexcept { return due_; }
+    /// Returns when it has had its time, as given to `start`; nothing once it is aborted.
+    [[nodiscard]] std::optional<Instant> due() const noexcept {
+        return failure_.empty() ? std::optional{due_} : std::nullopt;
+    }
 
     /// Takes what it has sent, up to `limits::messages_per_turn` messages.
     void receive();
@@ -61,6 +64,7 @@ private:
     Instant due_;
     EstateReader reader_;
     bool open_ = true;  ///< more may come
+    std::size_t taken_ = 0;
     std::string failure_;
 };
 

@@ -30,6 +30,10 @@ void Policy::on(const event::OrphansBusy& event) {
 
 void Policy::check_orphans(Generation& generation) {
     if (!generation.orphans_due || *generation.orphans_due > time_) return;
+    if (busy()) {  // a generation that starts, or another master, may be about to serve them
+        generation.orphans_due = time_ + generation.timing.orphan_check;
+        return;
+    }
     generation.orphans_due.reset();
     actions_.push_back(action::EndOrphans{generation.number});
 }

@@ -61,6 +61,7 @@ int Master::run(config::Settings first) {
     if (const auto inherited = inherit(first); !inherited) {
         log::error("what the master before this one has cannot be taken over: {}",
                    inherited.error().text());
+        if (predecessor_) complain_to(*predecessor_, {inherited.error().text()});
         return 1;
     }
     environment_ = process::Environment::current();
@@ -93,7 +94,7 @@ void Master::wait_and_handle(process::SignalFd& signals) {
     const std::size_t control_at = polled.size();
     control_.add_to(polled, now());
     const auto due = [](const std::optional<Builder>& builder) {
-        return builder ? std::optional{builder->due()} : std::nullopt;
+        return builder ? builder->due() : std::nullopt;
     };
     int timeout_ms = poll_timeout_ms({policy_.next_deadline(), control_.next_deadline(),
                                       manager_.next_beat(), due(build_), due(rehearsal_)});
@@ -101,6 +102,9 @@ void Master::wait_and_handle(process::SignalFd& signals) {
         if (worker->channel.wants_retry())
             timeout_ms = std::min(timeout_ms < 0 ? INT_MAX : timeout_ms,
                                   static_cast<int>(limits::channel_retry_ms.count()));
+    if (successor_ && successor_->channel.wants_retry())
+        timeout_ms = std::min(timeout_ms < 0 ? INT_MAX : timeout_ms,
+                              static_cast<int>(limits::channel_retry_ms.count()));
     const int ready = ::poll(polled.data(), polled.size(), timeout_ms);
     for (const auto& worker : roster_.workers()) {
         if (worker->channel.queued() == 0) continue;

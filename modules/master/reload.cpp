@@ -83,6 +83,19 @@ void let_go(Generation& generation, const cycle::Cycle* old) {
     if (generation.new_control) generation.new_control->disown();
 }
 
+/// Makes this process the owner of the files that a builder has made: whatever comes of the build,
+/// nobody else removes them. Returns the pid file.
+std::optional<process::PidFile> take_files(const Estate& estate) {
+    for (const cycle::Group& group : estate.stock.groups)
+        for (const auto& opened : group.listeners) opened->own();
+    if (estate.control) estate.control->own();
+    if (!estate.pid_file) return {};
+    auto copy = estate.pid_file->file.duplicate();
+    if (!copy) return {};
+    auto file = process::PidFile::adopt(estate.pid_file->path, *std::move(copy));
+    return file ? std::optional{*std::move(file)} : std::nullopt;
+}
+
 void offer_findings(const std::vector<std::string>& findings, const Send& send) {
     for (const std::string& finding : findings)
         (void)offer_text(channel::TextUse::finding, finding, send);
@@ -138,12 +151,13 @@ void Master::rehearse(std::uint64_t client) {
 void Master::serve_builder(std::optional<Builder>& builder, void (Master::*end)(Estate)) {
     if (!builder) return;
     builder->receive();
-    if (builder->due() <= now())
+    if (builder->due() && *builder->due() <= now())
         builder->abort("the cycle was not built within master.build_timeout_ms");
     if (auto estate = builder->finish()) (this->*end)(*std::move(estate));
 }
 
 void Master::end_rehearsal(Estate estate) {
+    take_files(estate);
     control_.answer(
         rehearsal_->client(),
         {.success = estate.success, .text = fmt::format("{}", fmt::join(estate.findings, "\n"))},
@@ -155,29 +169,19 @@ void Master::end_rehearsal(Estate estate) {
 /// Makes a generation of what the child has built; what is left to do here does not wait.
 void Master::end_build(Estate estate) {
     build_.reset();
+    auto pid_file = take_files(estate);
     if (!estate.success) return build_failed(estate.findings);
     if (policy_.stopping()) return build_failed({"the master is stopping"});
     auto parsed = application_.parse({.name = "the configuration", .text = estate.configuration});
     if (!parsed) return build_failed(lines_of(parsed.problems()));
     Generation generation;
     generation.credentials = std::move(estate.credentials);
-    if (estate.pid_file) {
-        const std::string path = estate.pid_file->path;
-        auto file = process::PidFile::adopt(path, std::move(estate.pid_file->file));
-        if (!file) return build_failed({pid_file_obstacle(path, file.error())});
-        generation.new_pid_file = *std::move(file);
-    }
-    if (estate.control) {
-        estate.control->own();
-        generation.new_control = std::move(estate.control);
-    }
+    generation.new_pid_file = std::move(pid_file);
+    generation.new_control = std::move(estate.control);
     const cycle::Cycle* old = current_cycle();
     cycle::Stock stock = old == nullptr ? cycle::Stock{} : old->stock();
     for (const cycle::Group& group : estate.stock.groups)
-        for (const auto& opened : group.listeners) {
-            opened->own();
-            stock.add(opened, true);
-        }
+        for (const auto& opened : group.listeners) stock.add(opened, true);
     std::ranges::move(estate.stock.zones, std::back_inserter(stock.zones));
     stock.log = std::move(estate.stock.log);
     found(std::move(generation), *std::move(parsed), std::move(stock), {});

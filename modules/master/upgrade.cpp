@@ -134,9 +134,10 @@ Result<void> Master::inherit(const config::Settings& settings) {
 Result<void> Master::inherit_from_predecessor() {
     if (!predecessor_) return {};
     auto estate = receive_estate(*predecessor_);
-    if (!estate && estate.error().is(std::errc::connection_reset)) {
-        log::warning("{} has died before it had told all",
-                     orphaned_ ? "a worker without a master" : "the master that started this one");
+    if (!estate && (orphaned_ || estate.error().is(std::errc::connection_reset))) {
+        log::warning("{} has not told all: {}",
+                     orphaned_ ? "a worker without a master" : "the master that started this one",
+                     estate.error().text());
         predecessor_.reset();
         return {};
     }
@@ -159,6 +160,8 @@ void Master::take_over(std::uint32_t generation) {
         for (const auto& inherited : group.listeners) inherited->own();
     if (inheritance_.control) inheritance_.control->own();
     inheritance_ = {};
+    for (const auto& worker : roster_.workers())
+        if (worker->id.generation == generation) show_door(*worker, generations_.at(generation));
     if (!predecessor_) return;
     const Milliseconds timeout = generations_.at(generation).cycle->settings().master.drain_timeout;
     const auto told =
@@ -185,6 +188,7 @@ void Master::carry_out(const action::StartSuccessor&) {
     manager_.reloading(now());
     findings_.clear();
     upgrade_watchers_ = std::exchange(upgrade_askers_, {});
+    if (rehearsal_) rehearsal_->abort("an upgrade has begun meanwhile: ask again");
     const auto started = start_successor();
     if (started) return;
     if (successor_) {  // its end is reported as that of any

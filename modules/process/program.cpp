@@ -62,7 +62,8 @@ Error Program::execute(const std::vector<std::string>& additions) const {
             additions, [&](const std::string& addition) { return name_of(addition) == name; });
         if (!replaced) variables.emplace_back(*variable);
     }
-    if (!directory_.empty() && ::chdir(directory_.c_str()) != 0) return Error::last("chdir");
+    if (!directory_.empty() && ::chdir(directory_.c_str()) != 0)
+        log::warning("{} is no more: relative paths lead elsewhere", directory_);
     ::execve(path_.c_str(), pointers_to(arguments).data(), pointers_to(variables).data());
     return Error::last("execve");
 }

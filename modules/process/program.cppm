@@ -24,7 +24,8 @@ public:
 
     /// Becomes what the path leads to, in the directory of that moment, with the same arguments,
     /// this process's environment and `additions` ("NAME=value"). Descriptors that are not
-    /// close-on-exec stay open. Returns only with an error: those of chdir(2) and execve(2).
+    /// close-on-exec stay open. A directory that is gone is not gone to. Returns only with an
+    /// error: those of execve(2).
     [[nodiscard]] Error execute(const std::vector<std::string>& additions) const;
 
 private:

@@ -39,7 +39,7 @@ constexpr std::string_view refused =
 }  // namespace
 
 void Worker::on(const channel::OfferListener& message, channel::Fds fds) {
-    if (started_ || !message.control)
+    if (!message.control)
         return fail(Error{"take a control socket", std::errc::protocol_error},
                     std::string{channel::OfferListener::kind.name});
     door_ = std::move(fds[0]);
