@@ -143,10 +143,19 @@ int run(const Entry& entry, std::string_view name) noexcept {
     return exit_exception;
 }
 
+#ifdef RINGFORT_LEAK_CHECK
+/// The search for leaks needs descriptors of its own, which this process may have run out of.
+bool has_descriptors_left() noexcept {
+    const Fd one{::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0)};
+    const Fd two{::fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, 0)};
+    return one && two;
+}
+#endif
+
 /// Does for a child what exit(3) does in a build that looks for leaks, and _exit(2) leaves out.
 void report_leaks() noexcept {
 #ifdef RINGFORT_LEAK_CHECK
-    __lsan_do_recoverable_leak_check();
+    if (has_descriptors_left()) __lsan_do_recoverable_leak_check();
 #endif
 }
 

@@ -87,6 +87,9 @@ Config of_two_workers() {
 }
 
 TEST_CASE("a worker that RLIMIT_NPROC keeps from being respawned comes back when it may") {
+#ifdef RINGFORT_E2E_SANITIZED
+    SKIP("the search for leaks at the end of a process needs another one");
+#endif
     if (::geteuid() != 0) SKIP("only root can become a user without other processes");
     const std::string app = echo_app();
     const TempDir dir;
