@@ -147,7 +147,7 @@ TEST_CASE("ctl reload brings the obstacles of a build, and what a new worker die
     CHECK(reload.code == 1);
     CHECK(has(reload.error, "Another program listens there"));
     config.listeners.pop_back();
-    config.open_files = 6;  // too few for a worker
+    config.open_files = 7;  // enough to begin with, too few for its listener
     server.write_config(config.text());
     reload = ctl(app, dir, "reload");
     CHECK(reload.code == 1);
