@@ -50,6 +50,7 @@ struct Upgradable {
         if (masters.empty()) return;
         ::kill(masters.back(), SIGTERM);
         const bool gone = eventually(later(), [&] { return !is_running(masters.back()); });
+        INFO(server->log().text());
         CHECK(gone);
         CHECK_FALSE(std::filesystem::exists(*config.pid_file));
         CHECK_FALSE(std::filesystem::exists(*config.control));
@@ -268,6 +269,7 @@ TEST_CASE("a master that is killed while its successor begins is succeeded all t
     static_cast<void>(app.server->log().wait_for("upgrade: the new master is process"));
     app.server->kill_master();
     REQUIRE(eventually(later(), [&] { return read_file(*app.config.pid_file) != before; }));
+    static_cast<void>(app.server->log().wait_for("ready: generation 2", 0, later()));
     app.masters.push_back(app.holder());
     CHECK(is_running(app.masters[0]));
     Connection::to(endpoint).echo("served by the successor");
