@@ -15,18 +15,26 @@ module ringfort.channel;
 namespace ringfort::channel {
 namespace {
 
-using Control = std::array<std::byte, CMSG_SPACE(sizeof(RawFd))>;
+/// What sendmsg(2) and recvmsg(2) want of some bytes and one descriptor. Points into itself.
+struct Envelope {
+    Envelope(char* bytes, std::size_t size) noexcept : part{bytes, size} {
+        header.msg_iov = &part;
+        header.msg_iovlen = 1;
+        header.msg_control = control.data();
+        header.msg_controllen = control.size();
+    }
+    Envelope(Envelope&&) = delete;
+
+    iovec part;
+    alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(sizeof(RawFd))> control{};
+    msghdr header{};
+};
 
 }  // namespace
 
 Result<void> pass(const Fd& stream, std::string_view text, const Fd& fd) {
-    iovec part{const_cast<char*>(text.data()), text.size()};  // only read
-    alignas(cmsghdr) Control control{};
-    msghdr header{};
-    header.msg_iov = &part;
-    header.msg_iovlen = 1;
-    header.msg_control = control.data();
-    header.msg_controllen = control.size();
+    Envelope envelope{const_cast<char*>(text.data()), text.size()};  // only read
+    msghdr& header = envelope.header;
     cmsghdr* rights = CMSG_FIRSTHDR(&header);
     rights->cmsg_level = SOL_SOCKET;
     rights->cmsg_type = SCM_RIGHTS;
@@ -42,13 +50,8 @@ Result<void> pass(const Fd& stream, std::string_view text, const Fd& fd) {
 
 Result<Passed> receive_passed(const Fd& stream) {
     std::array<char, limits::max_control_line_bytes> bytes{};
-    iovec part{bytes.data(), bytes.size()};
-    alignas(cmsghdr) Control control{};
-    msghdr header{};
-    header.msg_iov = &part;
-    header.msg_iovlen = 1;
-    header.msg_control = control.data();
-    header.msg_controllen = control.size();
+    Envelope envelope{bytes.data(), bytes.size()};
+    msghdr& header = envelope.header;
     const ssize_t size = ::recvmsg(stream.get(), &header, MSG_CMSG_CLOEXEC);
     if (size < 0) return Error::last("recvmsg");
     Passed passed{.text = {bytes.data(), static_cast<std::size_t>(size)}, .fd = {}};

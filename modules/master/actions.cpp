@@ -50,8 +50,7 @@ std::string_view text_of(Obstacle obstacle) {
 
 /// Gives this process the environment of the settings.
 void adjust_environment(const process::Environment& environment, const config::Master& settings) {
-    const auto adjusted =
-        settings.environment ? environment.keep_only(*settings.environment) : environment.restore();
+    const auto adjusted = environment.apply(settings.environment);
     if (!adjusted) log::error("master.environment: {}", adjusted.error().text());
 }
 
@@ -137,9 +136,7 @@ void Master::show_door(WorkerProcess& worker, const Generation& generation) {
     const auto& door = generation.new_control ? generation.new_control : control_.door();
     if (!door || generation.cycle->settings().master.control.empty()) return;
     if (inheritance_.complete) return;  // still the predecessor's: shown when that is over
-    const auto shown = offer(*door, true, [&](const channel::Message& message, channel::Fds fds) {
-        return worker.channel.send(message, std::move(fds));
-    });
+    const auto shown = offer(*door, true, through(worker.channel));
     if (!shown)
         log::warning("worker slot {} of generation {} will not be found by another master: {}",
                      worker.id.slot, worker.id.generation, shown.error().text());

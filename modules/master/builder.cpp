@@ -5,7 +5,6 @@ module;
 
 #include <chrono>
 #include <csignal>
-#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -71,7 +70,6 @@ Builder::Builder(Builder&& other) noexcept
       due_{other.due_},
       reader_{std::move(other.reader_)},
       open_{std::exchange(other.open_, false)},
-      taken_{other.taken_},
       failure_{std::move(other.failure_)} {}
 
 Builder::~Builder() {
@@ -82,20 +80,20 @@ Builder::~Builder() {
     (void)process::reap(child_.pidfd);
 }
 
-void Builder::receive() {
+bool Builder::receive() {
     for (std::uint32_t i = 0; i < limits::messages_per_turn && open_; ++i) {
         auto received = channel_.receive();
-        if (received && !*received) return;
+        if (received && !*received) return false;
         Result<void> taken;
         if (!received)
             taken = received.error();
         else
             taken = reader_.take(*std::move(*received));
-        ++taken_;
         if (taken) continue;
         open_ = false;  // at its end, or at what makes no sense
         if (!taken.error().is(std::errc::connection_reset)) abort(taken.error().text());
     }
+    return open_;
 }
 
 void Builder::abort(std::string why) {
@@ -107,11 +105,7 @@ std::optional<Estate> Builder::finish() {
     const auto status = process::reap(child_.pidfd);
     if (status && !*status) return {};
     child_.pidfd.close();
-    for (bool more = true; more && open_;) {  // nobody sends any more
-        const std::size_t before = taken_;
-        receive();
-        more = taken_ != before;
-    }
+    while (receive()) continue;  // ends: nobody sends any more
     Estate estate = std::move(reader_).release();
     if (failure_.empty() && !estate.complete)
         failure_ = "the process that built the cycle " +

@@ -1,7 +1,6 @@
 module;
 #include <chrono>
 #include <compare>
-#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <optional>
@@ -46,8 +45,9 @@ public:
         return failure_.empty() ? std::optional{due_} : std::nullopt;
     }
 
-    /// Takes what it has sent, up to `limits::messages_per_turn` messages.
-    void receive();
+    /// Takes what it has sent, up to `limits::messages_per_turn` messages; tells whether there may
+    /// be more.
+    bool receive();
     /// Ends the child; `why` is what is told of the build.
     void abort(std::string why);
     /// Gives away what has been built, when the child has ended; nothing while it lives. What was
@@ -64,7 +64,6 @@ private:
     Instant due_;
     EstateReader reader_;
     bool open_ = true;  ///< more may come
-    std::size_t taken_ = 0;
     std::string failure_;
 };
 

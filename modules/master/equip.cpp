@@ -17,16 +17,6 @@ import ringfort.cycle;
 import ringfort.shm;
 
 namespace ringfort::master {
-namespace {
-
-Result<void> give(channel::Channel& worker, const shm::Zone& zone) {
-    RF_LET(Fd memfd, duplicate(zone.fd()));
-    return worker.send(
-        channel::AddZone{.name = zone.name(), .tag = zone.tag(), .size = zone.size()},
-        std::move(memfd));
-}
-
-}  // namespace
 
 std::uint32_t id_of(cycle::Place place) noexcept {
     return static_cast<std::uint32_t>(place.binding * limits::max_workers + place.slot);
@@ -61,7 +51,7 @@ Result<void> equip(channel::Channel& worker, const cycle::Cycle& cycle, const ch
     const std::size_t zones = cycle.zones().size();
     for (; sent <= zones + places.size() && worker.queued() == 0; ++sent) {
         if (sent < zones)
-            RF_TRY(give(worker, *cycle.zones()[sent]));
+            RF_TRY(offer(*cycle.zones()[sent], through(worker)));
         else if (sent < zones + places.size())
             RF_TRY(give(worker, cycle, places[sent - zones]));
         else

@@ -24,6 +24,12 @@ import ringfort.shm;
 
 namespace ringfort::master {
 
+Send through(channel::Channel& channel) {
+    return [&channel](const channel::Message& message, channel::Fds fds) {
+        return channel.send(message, std::move(fds));
+    };
+}
+
 Result<void> offer_text(channel::TextUse use, std::string_view text, const Send& send) {
     do {
         const std::string_view part = text.substr(0, limits::max_text_bytes);

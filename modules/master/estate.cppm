@@ -41,6 +41,9 @@ struct Estate {
 /// Sends one message, or queues it.
 using Send = std::function<Result<void>(const channel::Message&, channel::Fds)>;
 
+/// Returns what sends through `channel`, which outlives it, or queues there.
+[[nodiscard]] Send through(channel::Channel& channel);
+
 /// Offer a part of an estate. Descriptors are duplicated. Errors: those of `Send` and of dup(2).
 [[nodiscard]] Result<void> offer_text(channel::TextUse use, std::string_view text,
                                       const Send& send);

@@ -98,11 +98,11 @@ void Master::wait_and_handle(process::SignalFd& signals) {
     };
     int timeout_ms = poll_timeout_ms({policy_.next_deadline(), control_.next_deadline(),
                                       manager_.next_beat(), due(build_), due(rehearsal_)});
-    for (const auto& worker : roster_.workers())
-        if (worker->channel.wants_retry())
-            timeout_ms = std::min(timeout_ms < 0 ? INT_MAX : timeout_ms,
-                                  static_cast<int>(limits::channel_retry_ms.count()));
-    if (successor_ && successor_->channel.wants_retry())
+    const bool retries = (successor_ && successor_->channel.wants_retry()) ||
+                         std::ranges::any_of(roster_.workers(), [](const auto& worker) {
+                             return worker->channel.wants_retry();
+                         });
+    if (retries)
         timeout_ms = std::min(timeout_ms < 0 ? INT_MAX : timeout_ms,
                               static_cast<int>(limits::channel_retry_ms.count()));
     const int ready = ::poll(polled.data(), polled.size(), timeout_ms);

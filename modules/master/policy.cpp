@@ -359,8 +359,7 @@ void Policy::settle() {
         return true;
     });
     if (!busy()) next_reload();
-    const bool ends_upgrade = upgrade_ == Upgrade::starting || upgrade_ == Upgrade::ending;
-    if (stopping() && generations_.empty() && !building_ && !ends_upgrade) {
+    if (stopping() && generations_.empty() && !building_ && !upgrading()) {
         exited_ = true;
         actions_.push_back(action::Exit{ever_served_ ? 0 : 1});
     }

@@ -283,6 +283,9 @@ private:
     Generation* in_phase(Phase phase);
     [[nodiscard]] const Generation* in_phase(Phase phase) const;
     [[nodiscard]] std::optional<Instant> full_until() const;
+    [[nodiscard]] bool upgrading() const noexcept {
+        return upgrade_ == Upgrade::starting || upgrade_ == Upgrade::ending;
+    }
     void spawn(Generation& generation, std::uint32_t slot);
     void postpone(Generation& generation, std::uint32_t slot);
     void abandon(Generation& generation, Obstacle obstacle);

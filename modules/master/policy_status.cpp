@@ -65,8 +65,7 @@ std::uint32_t Policy::serving() const {
 }
 
 bool Policy::busy() const noexcept {
-    return building_ || in_phase(Phase::starting) != nullptr || upgrade_ == Upgrade::starting ||
-           upgrade_ == Upgrade::ending;
+    return building_ || in_phase(Phase::starting) != nullptr || upgrading();
 }
 
 const Policy::Generation* Policy::in_phase(Phase phase) const {

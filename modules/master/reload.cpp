@@ -14,6 +14,7 @@ module;
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -42,14 +43,14 @@ std::vector<RawFd> listening_fds(const cycle::Cycle* cycle) {
 /// Returns the sockets that the new cycle has and the old one has not.
 std::vector<std::shared_ptr<cycle::Listener>> new_listeners(const cycle::Cycle& cycle,
                                                             const cycle::Cycle* old) {
-    std::vector<std::shared_ptr<cycle::Listener>> known, found;
+    std::set<std::shared_ptr<cycle::Listener>> known;
     if (old != nullptr)
         for (const cycle::Binding& binding : old->bindings())
-            std::ranges::copy(binding.listeners, std::back_inserter(known));
+            known.insert(binding.listeners.begin(), binding.listeners.end());
+    std::vector<std::shared_ptr<cycle::Listener>> found;
     for (const cycle::Binding& binding : cycle.bindings())
-        std::ranges::copy_if(binding.listeners, std::back_inserter(found), [&](const auto& one) {
-            return std::ranges::find(known, one) == known.end();
-        });
+        std::ranges::copy_if(binding.listeners, std::back_inserter(found),
+                             [&](const auto& one) { return !known.contains(one); });
     return found;
 }
 
@@ -85,14 +86,12 @@ void let_go(Generation& generation, const cycle::Cycle* old) {
 
 /// Makes this process the owner of the files that a builder has made: whatever comes of the build,
 /// nobody else removes them. Returns the pid file.
-std::optional<process::PidFile> take_files(const Estate& estate) {
+std::optional<process::PidFile> take_files(Estate& estate) {
     for (const cycle::Group& group : estate.stock.groups)
         for (const auto& opened : group.listeners) opened->own();
     if (estate.control) estate.control->own();
     if (!estate.pid_file) return {};
-    auto copy = estate.pid_file->file.duplicate();
-    if (!copy) return {};
-    auto file = process::PidFile::adopt(estate.pid_file->path, *std::move(copy));
+    auto file = process::PidFile::adopt(estate.pid_file->path, std::move(estate.pid_file->file));
     return file ? std::optional{*std::move(file)} : std::nullopt;
 }
 
@@ -106,6 +105,12 @@ void offer_findings(const std::vector<std::string>& findings, const Send& send) 
 const cycle::Cycle* Master::current_cycle() const {
     const auto current = policy_.current_generation();
     return current ? generations_.at(*current).cycle.get() : nullptr;
+}
+
+/// Returns what the next cycle may take over from the current one, if there is one.
+cycle::Stock Master::current_stock() const {
+    const cycle::Cycle* current = current_cycle();
+    return current == nullptr ? cycle::Stock{} : current->stock();
 }
 
 /// Returns when a build that begins now has had its time.
@@ -157,7 +162,6 @@ void Master::serve_builder(std::optional<Builder>& builder, void (Master::*end)(
 }
 
 void Master::end_rehearsal(Estate estate) {
-    take_files(estate);
     control_.answer(
         rehearsal_->client(),
         {.success = estate.success, .text = fmt::format("{}", fmt::join(estate.findings, "\n"))},
@@ -178,8 +182,7 @@ void Master::end_build(Estate estate) {
     generation.credentials = std::move(estate.credentials);
     generation.new_pid_file = std::move(pid_file);
     generation.new_control = std::move(estate.control);
-    const cycle::Cycle* old = current_cycle();
-    cycle::Stock stock = old == nullptr ? cycle::Stock{} : old->stock();
+    cycle::Stock stock = current_stock();
     for (const cycle::Group& group : estate.stock.groups)
         for (const auto& opened : group.listeners) stock.add(opened, true);
     std::ranges::move(estate.stock.zones, std::back_inserter(stock.zones));
@@ -194,12 +197,11 @@ std::vector<std::string> Master::draft(Draft& draft, pid_t master) const {
     draft.source = std::get<config::Source>(std::move(text));
     auto parsed = application_.parse(draft.source);
     if (!parsed) return lines_of(parsed.problems());
-    const cycle::Cycle* old = current_cycle();
     std::vector<std::string> obstacles = prepare(draft.generation, *parsed, master);
     const std::uint32_t workers = worker_count(*parsed);
-    auto built = cycle::Cycle::build(
-        *std::move(parsed), last_generation_ + 1, old == nullptr ? cycle::Stock{} : old->stock(),
-        application_.zones, cycle::AddressInUse::is_an_obstacle, workers);
+    auto built =
+        cycle::Cycle::build(*std::move(parsed), last_generation_ + 1, current_stock(),
+                            application_.zones, cycle::AddressInUse::is_an_obstacle, workers);
     std::ranges::move(built.obstacles, std::back_inserter(obstacles));
     draft.generation.cycle = std::move(built.cycle);
     return obstacles;

@@ -89,6 +89,7 @@ private:
     bool build_apart(const Send& send, pid_t master) const;
     bool rehearse_apart(const Send& send, pid_t master) const;
     [[nodiscard]] const cycle::Cycle* current_cycle() const;
+    [[nodiscard]] cycle::Stock current_stock() const;
     [[nodiscard]] Instant build_deadline() const;
 
     // upgrade.cpp

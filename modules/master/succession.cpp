@@ -31,7 +31,7 @@ void Policy::on(const event::SuccessorReady&) {
 }
 
 void Policy::on(const event::SuccessorExited&) {
-    if (upgrade_ != Upgrade::starting && upgrade_ != Upgrade::ending) return;
+    if (!upgrading()) return;
     upgrade_ = Upgrade::no;
     upgrade_deadline_.reset();
     actions_.push_back(action::FailUpgrade{});

@@ -224,9 +224,7 @@ Result<void> Master::start_successor() {
 
 /// Sends the successor all it needs to go on in this one's place.
 Result<void> Master::offer_estate() {
-    const Send send = [this](const channel::Message& message, channel::Fds fds) {
-        return successor_->channel.send(message, std::move(fds));
-    };
+    const Send send = through(successor_->channel);
     RF_TRY(send(channel::Succession{.generation = last_generation_,
                                     .rows_from_top = !roster_.rows_from_top()},
                 {}));

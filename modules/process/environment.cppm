@@ -1,4 +1,5 @@
 module;
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -21,6 +22,10 @@ public:
     [[nodiscard]] Result<void> keep_only(const std::vector<std::string>& entries) const;
     /// Gives this process all of it back. Errors: ENOMEM.
     [[nodiscard]] Result<void> restore() const;
+    /// Does the first with entries, and the second without.
+    [[nodiscard]] Result<void> apply(const std::optional<std::vector<std::string>>& entries) const {
+        return entries ? keep_only(*entries) : restore();
+    }
 
 private:
     std::vector<std::pair<std::string, std::string>> variables_;

@@ -136,8 +136,7 @@ void Single::commit() {
         pid_file_ = std::exchange(new_pid_file_, std::nullopt);
     else if (settings.pid_file.empty())
         pid_file_.reset();
-    const auto adjusted = settings.environment ? environment_.keep_only(*settings.environment)
-                                               : environment_.restore();
+    const auto adjusted = environment_.apply(settings.environment);
     if (!adjusted) log::error("master.environment: {}", adjusted.error().text());
 }
 
@@ -172,10 +171,7 @@ coro::Task<void> Single::attend(uring::Loop& loop) {
 coro::Task<void> Single::talk(uring::Loop& loop) {
     for (;;) {
         equip();
-        const std::uint32_t events = POLLIN | (to_worker_->wants_write() ? POLLOUT : 0U);
-        std::optional<Milliseconds> retry;
-        if (to_worker_->wants_retry()) retry = limits::channel_retry_ms;
-        const auto polled = co_await loop.poll(to_worker_->fd(), events, retry);
+        const auto polled = co_await worker::wait_for(loop, *to_worker_);
         if (!polled && !polled.error().is(std::errc::timed_out)) co_return;
         if (to_worker_->queued() > 0) (void)to_worker_->flush();
         if (!hear()) co_return;

@@ -25,12 +25,15 @@ import :state;
 
 namespace ringfort::worker {
 
+uring::NumberOperation wait_for(uring::Loop& loop, const channel::Channel& channel) {
+    std::optional<Milliseconds> retry;
+    if (channel.wants_retry()) retry = limits::channel_retry_ms;
+    return loop.poll(channel.fd(), POLLIN | (channel.wants_write() ? POLLOUT : 0U), retry);
+}
+
 coro::Task<void> Worker::obey() {
     for (;;) {
-        const std::uint32_t events = POLLIN | (master_.wants_write() ? POLLOUT : 0U);
-        std::optional<Milliseconds> retry;
-        if (master_.wants_retry()) retry = limits::channel_retry_ms;
-        const auto polled = co_await loop_.poll(master_.fd(), events, retry);
+        const auto polled = co_await wait_for(loop_, master_);
         if (!polled && polled.error().is(std::errc::operation_canceled)) co_return;
         if (!polled && !polled.error().is(std::errc::timed_out))
             co_return fail(polled.error(), "wait for a command");

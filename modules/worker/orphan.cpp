@@ -138,10 +138,7 @@ Result<void> Worker::offer_estate(channel::Channel& successor) {
 /// Sends what is queued, and drains when the successor serves.
 coro::Task<void> Worker::obey_successor(channel::Channel successor) {
     for (;;) {
-        const std::uint32_t events = POLLIN | (successor.wants_write() ? POLLOUT : 0U);
-        std::optional<Milliseconds> retry;
-        if (successor.wants_retry()) retry = limits::channel_retry_ms;
-        const auto polled = co_await loop_.poll(successor.fd(), events, retry);
+        const auto polled = co_await wait_for(loop_, successor);
         if (!polled && !polled.error().is(std::errc::timed_out)) co_return;
         (void)successor.flush();
         const auto received = successor.receive();

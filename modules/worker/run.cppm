@@ -21,6 +21,10 @@ import :service;
 
 export namespace ringfort::worker {
 
+/// Waits until something can be done with a channel: it has a message or its end, or room for what
+/// is queued, or what failed for lack of something is to be tried again (ETIMEDOUT).
+[[nodiscard]] uring::NumberOperation wait_for(uring::Loop& loop, const channel::Channel& channel);
+
 /// A task of whoever runs the worker, beside the worker's own.
 class Companion {
 public:

@@ -16,13 +16,10 @@
 #include "log_file.h"
 #include "owned_fd.h"
 #include "server.h"
+#include "text.h"
 
 namespace e2e {
 namespace {
-
-bool has(const std::string& text, const std::string& part) {
-    return text.find(part) != std::string::npos;
-}
 
 std::string saved(const TempDir& dir, const std::string& name, const std::string& text) {
     write_file(dir.file(name), text);

@@ -21,13 +21,10 @@
 #include "log_file.h"
 #include "processes.h"
 #include "server.h"
+#include "text.h"
 
 namespace e2e {
 namespace {
-
-bool has(const std::string& text, std::string_view part) {
-    return text.find(part) != std::string::npos;
-}
 
 std::string descriptor(pid_t pid, int number) {
     char target[256];

@@ -23,13 +23,10 @@
 #include "load.h"
 #include "processes.h"
 #include "server.h"
+#include "text.h"
 
 namespace e2e {
 namespace {
-
-bool has(const std::string& text, std::string_view part) {
-    return text.find(part) != std::string::npos;
-}
 
 Config found_at(const TempDir& dir, int grace_ms) {
     Config config;
@@ -146,13 +143,7 @@ TEST_CASE("after a second death the rows of the first are taken again, and hold 
     }
     const Finished status = run({app, "ctl", "status", "--socket", *config.control});
     INFO(status.text());
-    std::uint64_t accepted = 0;
-    for (auto at = status.output.find(" accepted"); at != std::string::npos;
-         at = status.output.find(" accepted", at + 1)) {
-        const auto begin = status.output.rfind(' ', at - 1) + 1;
-        accepted += std::stoull(status.output.substr(begin, at - begin));
-    }
-    CHECK(accepted >= 20);
+    CHECK(accepted(status.output) >= 20);
     while (!servers.empty()) servers.pop_back();  // the last one first
 }
 

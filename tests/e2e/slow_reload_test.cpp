@@ -24,13 +24,10 @@
 #include "owned_fd.h"
 #include "processes.h"
 #include "server.h"
+#include "text.h"
 
 namespace e2e {
 namespace {
-
-bool has(const std::string& text, std::string_view part) {
-    return text.find(part) != std::string::npos;
-}
 
 struct Slow {
     std::string app = echo_app();

@@ -21,13 +21,10 @@
 #include "log_file.h"
 #include "processes.h"
 #include "server.h"
+#include "text.h"
 
 namespace e2e {
 namespace {
-
-bool has(const std::string& text, std::string_view part) {
-    return text.find(part) != std::string::npos;
-}
 
 /// Asks a worker for one of its variables; see spin.cpp.
 std::string variable(Server& server, const std::string& name) {

@@ -22,13 +22,10 @@
 #include "load.h"
 #include "processes.h"
 #include "server.h"
+#include "text.h"
 
 namespace e2e {
 namespace {
-
-bool has(const std::string& text, std::string_view part) {
-    return text.find(part) != std::string::npos;
-}
 
 /// A directory with a copy of an app that can be replaced, and a server of it.
 struct Upgradable {
@@ -94,16 +91,6 @@ struct Upgradable {
         CHECK(server->wait_workers(2).size() == 2);
     }
 };
-
-std::uint64_t accepted(const std::string& status) {
-    std::uint64_t sum = 0;
-    constexpr std::string_view heading = " accepted";
-    for (auto at = status.find(heading); at != status.npos; at = status.find(heading, at + 1)) {
-        const auto begin = status.rfind(' ', at - 1) + 1;
-        sum += std::stoull(status.substr(begin, at - begin));
-    }
-    return sum;
-}
 
 TEST_CASE("upgrades under load lose nothing, and the masters before go with their connections") {
     Upgradable app{echo_app()};
