@@ -5,6 +5,7 @@ module;
 #include <coroutine>
 #include <cstddef>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <system_error>
@@ -27,14 +28,14 @@ void Peers::open(Key self, Key peer, Fd end) {
         log::debug("worker {} of generation {} has gone before it was greeted: {}", peer.slot,
                    peer.generation, greeted.error().text());
     close(peer);
-    channels_.emplace(peer, Open{std::move(channel)});
+    channels_.emplace(peer, std::make_shared<Open>(std::move(channel)));
 }
 
 void Peers::close(Key peer) noexcept {
     const auto found = channels_.find(peer);
     if (found == channels_.end()) return;
-    // A poll in flight keeps the socket alive past its close: only this tells both ends.
-    (void)::shutdown(found->second.channel.fd(), SHUT_RDWR);
+    // Who polls it holds it, so that only this tells both ends.
+    (void)::shutdown(found->second->channel.fd(), SHUT_RDWR);
     channels_.erase(found);
 }
 
@@ -47,7 +48,7 @@ std::vector<Peers::Key> Peers::all() const {
 Result<void> Peers::send(Key peer, PeerMessage message) {
     const auto found = channels_.find(peer);
     if (found == channels_.end()) return Error{"send to a worker", std::errc::not_connected};
-    channel::Channel& channel = found->second.channel;
+    channel::Channel& channel = found->second->channel;
     if (channel.queued() >= limits::peer_queue_messages)
         return Error{"send to a worker", std::errc::no_buffer_space};
     const auto sent = channel.send(channel::ServiceMessage{.service = std::move(message.service),
@@ -61,9 +62,9 @@ Result<void> Peers::send(Key peer, PeerMessage message) {
 bool Peers::flush() {
     bool waits = false;
     for (auto& [peer, open] : channels_) {
-        if (const auto flushed = open.channel.flush(); !flushed)
+        if (const auto flushed = open->channel.flush(); !flushed)
             log::debug("to worker {}: {}", peer.slot, flushed.error().text());
-        waits = waits || open.channel.queued() > 0;
+        waits = waits || open->channel.queued() > 0;
     }
     return waits;
 }
@@ -71,7 +72,7 @@ bool Peers::flush() {
 Result<std::optional<PeerMessage>> Peers::receive(Key peer) {
     const auto found = channels_.find(peer);
     if (found == channels_.end()) return Error{"receive from a worker", std::errc::not_connected};
-    auto message = next(peer, found->second);
+    auto message = next(peer, *found->second);
     if (message) return message;
     if (!message.error().is(std::errc::connection_reset))
         log::warning("worker {} of generation {}: {}", peer.slot, peer.generation,
@@ -103,9 +104,10 @@ Result<std::optional<PeerMessage>> Peers::next(Key peer, Open& open) {
     }
 }
 
-RawFd Peers::fd(Key peer) const noexcept {
+std::shared_ptr<const channel::Channel> Peers::channel(Key peer) const noexcept {
     const auto found = channels_.find(peer);
-    return found == channels_.end() ? -1 : found->second.channel.fd();
+    if (found == channels_.end()) return nullptr;
+    return {found->second, &found->second->channel};
 }
 
 std::vector<PeerId> Context::peers() const {

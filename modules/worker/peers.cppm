@@ -4,6 +4,7 @@ module;
 #include <cstddef>
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -59,8 +60,9 @@ public:
     /// channel is closed, here: ENOTCONN, ECONNRESET: it has gone; others: it sent what it must not
     /// send, as garbage or anything before its greeting.
     [[nodiscard]] Result<std::optional<PeerMessage>> receive(Key peer);
-    /// Returns the descriptor of the channel to `peer`, borrowed; -1 when there is none.
-    [[nodiscard]] RawFd fd(Key peer) const noexcept;
+    /// Returns the channel to `peer`; null when there is none. Who polls its descriptor holds it
+    /// until then: epoll says nothing more of one that is closed.
+    [[nodiscard]] std::shared_ptr<const channel::Channel> channel(Key peer) const noexcept;
 
 private:
     struct Open {
@@ -69,7 +71,7 @@ private:
     };
     [[nodiscard]] static Result<std::optional<PeerMessage>> next(Key peer, Open& open);
 
-    std::map<Key, Open> channels_;
+    std::map<Key, std::shared_ptr<Open>> channels_;
     coro::Event stalled_;
 };
 

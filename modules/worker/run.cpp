@@ -79,11 +79,11 @@ coro::Task<void> Worker::watch_signals() {
 /// waits in the socket, and then at the peer.
 coro::Task<void> Worker::watch_peer(PeerId peer) {
     for (bool open = true; open;) {
-        const RawFd fd = peers_.fd(peer);
-        if (fd < 0 || !co_await loop_.poll(fd, POLLIN)) break;
+        const auto channel = peers_.channel(peer);
+        if (!channel || !co_await loop_.poll(channel->fd(), POLLIN)) break;
         for (std::uint32_t i = 0; i < limits::peer_messages_per_turn; ++i) {
             auto message = peers_.receive(peer);
-            open = message || peers_.fd(peer) >= 0;
+            open = message || peers_.channel(peer);
             if (!message || !*message) break;
             co_await deliver(**std::move(message));
         }

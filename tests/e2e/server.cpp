@@ -5,7 +5,6 @@
 #include <sys/wait.h>
 
 #include <algorithm>
-#include <array>
 #include <atomic>
 #include <catch2/catch_test_macros.hpp>
 #include <cstddef>
@@ -155,13 +154,9 @@ Endpoint Server::at(std::string_view service, std::string_view host) {
 
 std::vector<pid_t> Server::workers() const {
     std::vector<pid_t> workers = children_of(master());
-    // A master has other children for a while; each begins with its title.
-    std::erase_if(workers, [](pid_t pid) {
-        const std::string title = title_of(pid);
-        return std::ranges::any_of(
-            std::array{": master", ": builder", ": dry run", ": successor"},
-            [&](const char* other) { return title.find(other) != std::string::npos; });
-    });
+    // A master has other children for a while, and one that has ended has no title.
+    std::erase_if(workers,
+                  [](pid_t pid) { return title_of(pid).find(": worker ") == std::string::npos; });
     return workers;
 }
 

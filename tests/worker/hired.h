@@ -188,6 +188,13 @@ public:
     }
     void leave() { master_.reset(); }
     void signal(int number) { REQUIRE(::kill(pid_, number) == 0); }
+    /// Stops it, until SIGCONT.
+    void hold() {
+        signal(SIGSTOP);
+        int status = 0;
+        REQUIRE(::waitpid(pid_, &status, WUNTRACED) == pid_);
+        REQUIRE(WIFSTOPPED(status));
+    }
     /// Waits for the end; returns the exit code, or 1000 and the signal that ended it.
     int exit_code() {
         int status = 0;

@@ -8,6 +8,7 @@
 
 #include <array>
 #include <catch2/catch_test_macros.hpp>
+#include <catch2/generators/catch_generators.hpp>
 #include <cerrno>
 #include <chrono>
 #include <compare>
@@ -83,11 +84,11 @@ struct Peer {
 TEST_CASE("peers greet, and go on as long as nothing but greetings comes") {
     auto [mine, theirs] = channel::Channel::pair().value();
     Peers peers;
-    CHECK(peers.fd(other) == -1);
+    CHECK_FALSE(peers.channel(other));
     CHECK_FALSE(peers.receive(other));
     peers.open(self, other, std::move(theirs).release());
     CHECK(peers.size() == 1);
-    CHECK(peers.fd(other) >= 0);
+    CHECK(peers.channel(other));
     CHECK(peers.receive(other));  // nothing is there
     REQUIRE(mine.send(channel::Hello{.slot = other.slot, .generation = other.generation}));
     CHECK(peers.receive(other));
@@ -108,7 +109,7 @@ TEST_CASE("peers greet, and go on as long as nothing but greetings comes") {
     }
     CHECK_FALSE(peers.receive(other));
     CHECK(peers.size() == 0);
-    CHECK(peers.fd(other) == -1);
+    CHECK_FALSE(peers.channel(other));
 }
 
 TEST_CASE("closing a peer closes its channel and no other") {
@@ -120,7 +121,7 @@ TEST_CASE("closing a peer closes its channel and no other") {
     peers.close(other);
     peers.close(other);
     CHECK(peers.size() == 1);
-    CHECK(peers.fd({.generation = 7, .slot = 5}) >= 0);
+    CHECK(peers.channel({.generation = 7, .slot = 5}));
     peers.close_all();
     CHECK(peers.size() == 0);
 }
@@ -166,6 +167,31 @@ TEST_CASE("a peer that misbehaves loses its channel, not its worker") {
     CHECK(peer.is_closed());
     Client client{serving.listener};
     CHECK(client.echoes("x"));
+}
+
+TEST_CASE("a peer whose channel is replaced under the worker's eyes is heard on the new one") {
+    Serving serving;
+    std::optional<Peer> peer{std::in_place, serving.worker};
+    CHECK(peer->is_greeted());
+    const bool held = GENERATE(false, true);
+    const bool told = GENERATE(false, true);
+    const bool goes = GENERATE(false, true);
+    CAPTURE(held, told, goes);
+    for (int life = 0; life < 3; ++life) {
+        if (held) serving.worker.hold();  // so that it learns all of it in one turn
+        if (told)
+            serving.worker.send(
+                channel::ClosePeer{.slot = other.slot, .generation = other.generation});
+        std::optional<Peer> next{std::in_place, serving.worker};
+        if (goes) peer.reset();
+        if (held) serving.worker.signal(SIGCONT);
+        CHECK(next->is_greeted());
+        if (peer) CHECK(peer->is_closed());
+        peer = std::move(next);
+        REQUIRE(peer->end.send(channel::Hello{.slot = other.slot, .generation = other.generation}));
+        REQUIRE(testing::reads(serving.worker.errors(), "channel to worker 4 open"));
+    }
+    CHECK(serving.drain() == 0);
 }
 
 TEST_CASE("a peer that was respawned is opened under its old name") {
