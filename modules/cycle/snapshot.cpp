@@ -54,13 +54,12 @@ std::string obstacle(std::string_view what, const Error& error) {
 }  // namespace
 
 Built Cycle::build(config::Settings settings, std::uint32_t generation, Stock stock,
-                   const std::vector<ZoneRequest>& requests, AddressInUse in_use,
-                   std::uint32_t workers) {
+                   const std::vector<ZoneRequest>& requests, const BuildOptions& options) {
     Built built;
     std::unique_ptr<Cycle> cycle{new Cycle{std::move(settings), generation}};
     cycle->take_log(std::move(stock.log), built.obstacles);
     cycle->take_zones(stock.zones, requests, built.obstacles);
-    cycle->take_listeners(std::move(stock.groups), in_use, workers, built.obstacles);
+    cycle->take_listeners(std::move(stock.groups), options, built.obstacles);
     if (built.obstacles.empty()) built.cycle = std::move(cycle);
     return built;
 }
@@ -80,7 +79,7 @@ void Cycle::take_log(std::optional<Fd> stocked, std::vector<std::string>& obstac
         obstacles.push_back(obstacle("log " + settings_.log.target, file.error()));
 }
 
-void Cycle::take_listeners(std::vector<Group> stocked, AddressInUse in_use, std::uint32_t workers,
+void Cycle::take_listeners(std::vector<Group> stocked, const BuildOptions& options,
                            std::vector<std::string>& obstacles) {
     for (const config::Listener& wanted : settings_.listeners) {
         const auto owner = find_owner(wanted);
@@ -90,15 +89,15 @@ void Cycle::take_listeners(std::vector<Group> stocked, AddressInUse in_use, std:
         bindings_.push_back({.listeners = {},
                              .settings = wanted,
                              .owner = owner ? *owner : Owner{},
-                             .served = wanted.reuseport ? workers : 1});
+                             .served = wanted.reuseport ? options.workers : 1});
     }
     carry_over(std::move(stocked));
     for (Binding& binding : bindings_) {
-        const auto opened = open_missing(binding);
+        const auto opened = open_missing(binding, options);
         if (!opened && opened.error().is(std::errc::too_many_files_open))
             return obstacles.push_back(shortage(opened.error(), bindings_.size()));
-        if (!opened &&
-            (in_use != AddressInUse::is_allowed || !opened.error().is(std::errc::address_in_use)))
+        if (!opened && (options.in_use != AddressInUse::is_allowed ||
+                        !opened.error().is(std::errc::address_in_use)))
             obstacles.push_back(
                 obstacle("listener " + binding.settings.address.text(), opened.error()));
     }
@@ -122,16 +121,20 @@ void Cycle::carry_over(std::vector<Group> stocked) {
 }
 
 /// Opens the sockets of a binding that there are not yet.
-Result<void> Cycle::open_missing(Binding& binding) {
+Result<void> Cycle::open_missing(Binding& binding, const BuildOptions& options) {
     const config::Listener& wanted = binding.settings;
+    const auto keep = [&](std::shared_ptr<Listener> opened) {
+        if (options.opened) options.opened(*opened);
+        binding.listeners.push_back(std::move(opened));
+    };
     if (binding.listeners.empty()) {
         RF_LET(auto opened, Listener::open(wanted, binding.owner));
-        binding.listeners.push_back(std::move(opened));
+        keep(std::move(opened));
     }
     while (binding.listeners.size() < binding.served) {
         RF_LET(auto opened, binding.first().open_beside(wanted));
         if (!binding.carried_over) RF_TRY(opened->begin(wanted));
-        binding.listeners.push_back(std::move(opened));
+        keep(std::move(opened));
     }
     return {};
 }

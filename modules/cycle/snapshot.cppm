@@ -1,6 +1,7 @@
 module;
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -48,6 +49,14 @@ class Cycle;
 /// of a running server finds that server there.
 enum class AddressInUse { is_an_obstacle, is_allowed };
 
+/// What a build depends on beside settings and stock.
+struct BuildOptions {
+    AddressInUse in_use = AddressInUse::is_an_obstacle;
+    std::uint32_t workers = 1;  ///< how many sockets a listener with `reuseport` is to have
+    /// Is called with each listener as soon as it is opened, whatever becomes of the build.
+    std::function<void(const Listener&)> opened = {};
+};
+
 /// What a build came to: a cycle, or at least one obstacle, each a sentence for people.
 struct Built {
     std::unique_ptr<Cycle> cycle;
@@ -60,13 +69,12 @@ public:
     /// Builds generation `generation`. Out of `stock` it takes listeners by address and zones by
     /// name, tag and size; everything else it opens. `requests` are the zones needed beside the
     /// configured ones. With obstacles, everything opened is closed again; only a log file that had
-    /// to be created stays, empty. Blocks as opening files and binding sockets do. `workers` is
-    /// how many sockets a listener with `reuseport` is to have. Of those that come to the ones
-    /// taken over none listens yet: nobody would serve what they got, were this cycle given up.
+    /// to be created stays, empty. Blocks as opening files and binding sockets do. Of the sockets
+    /// that come to those taken over none listens yet: nobody would serve what they got, were this
+    /// cycle given up.
     [[nodiscard]] static Built build(config::Settings settings, std::uint32_t generation,
                                      Stock stock, const std::vector<ZoneRequest>& requests,
-                                     AddressInUse in_use = AddressInUse::is_an_obstacle,
-                                     std::uint32_t workers = 1);
+                                     const BuildOptions& options = {});
     Cycle(Cycle&&) = delete;
 
     /// Returns what a successor may take over: listeners that can be reached, and all zones. The
@@ -104,10 +112,10 @@ private:
         : settings_{std::move(settings)}, generation_{generation} {}
 
     void take_log(std::optional<Fd> stocked, std::vector<std::string>& obstacles);
-    void take_listeners(std::vector<Group> stocked, AddressInUse in_use, std::uint32_t workers,
+    void take_listeners(std::vector<Group> stocked, const BuildOptions& options,
                         std::vector<std::string>& obstacles);
     void carry_over(std::vector<Group> stocked);
-    static Result<void> open_missing(Binding& binding);
+    static Result<void> open_missing(Binding& binding, const BuildOptions& options);
     void take_zones(const std::vector<SharedZone>& stocked,
                     const std::vector<ZoneRequest>& requests, std::vector<std::string>& obstacles);
 

@@ -229,18 +229,6 @@ void Master::carry_out(const action::Commit& action) {
     log_level_.reset();
     use_log(cycle);
     adjust_environment(environment_, cycle.settings().master);
-    if (generation.new_pid_file) {
-        const auto placed = generation.new_pid_file->take_place();
-        if (!placed)
-            log::error("{}", pid_file_obstacle(cycle.settings().master.pid_file, placed.error()));
-        pid_file_ = std::exchange(generation.new_pid_file, std::nullopt);
-    } else if (cycle.settings().master.pid_file.empty()) {
-        pid_file_.reset();
-    }
-    if (generation.new_control)
-        control_.listen(std::move(generation.new_control));
-    else if (cycle.settings().master.control.empty())
-        control_.listen(nullptr);
     log::identify({.role = "master", .generation = action.generation});
     for (const cycle::Binding& binding : cycle.bindings())
         if (!binding.carried_over)
@@ -249,7 +237,7 @@ void Master::carry_out(const action::Commit& action) {
     for (auto& [number, other] : generations_)
         if (number < action.generation) other.cycle->close_listeners();
     served_generation_ = action.generation;
-    take_over(action.generation);
+    succeed();
     const std::uint32_t workers = worker_count(cycle.settings());
     const std::string serves =
         fmt::format("generation {} serves, {} workers", action.generation, workers);
@@ -268,6 +256,7 @@ void Master::carry_out(const action::Abandon& action) {
                   text_of(action.obstacle));
     note_finding(std::string{text_of(action.obstacle)});
     answer_reload();
+    give_up();
     Generation& generation = generations_.at(action.generation);
     generation.cycle->close_listeners();
     generation.new_pid_file.reset();
@@ -297,6 +286,8 @@ void Master::carry_out(const action::ReopenLogs&) {
             report(fmt::format("the log {} stays as it is: {}",
                                generation.cycle->settings().log.target, reopened.error().text()));
     }
+    reopened_again_ = build_.has_value();
+    if (successor_) (void)successor_->channel.send(channel::ReopenLogs{});
     const auto served = generations_.find(served_generation_);  // while stopping none is current
     if (served != generations_.end()) use_log(*served->second.cycle);
     for (const auto& worker : roster_.workers()) {
@@ -318,9 +309,10 @@ void Master::carry_out(const action::Refuse&) {
 }
 
 void Master::carry_out(const action::Exit& action) {
-    if (predecessor_ && !served_) complain_to(*predecessor_, findings_);
+    serve_predecessor();  // it may have left all to this one meanwhile
     pid_file_.reset();
     exit_code_ = action.code;
+    answer(upgrade_watchers_, true, succeeded_by_);
     answer(end_askers_, true, "");
     control_.end();
 }
@@ -343,6 +335,22 @@ void Master::begin_to_stop() {
     else
         manager_.stopping();
     for (auto& [number, generation] : generations_) generation.cycle->close_listeners();
+}
+
+/// Gives the files of a generation that serves their names.
+void Master::place_files(Generation& generation) {
+    const config::Master& settings = generation.cycle->settings().master;
+    if (generation.new_pid_file) {
+        const auto placed = generation.new_pid_file->take_place();
+        if (!placed) log::error("{}", pid_file_obstacle(settings.pid_file, placed.error()));
+        pid_file_ = std::exchange(generation.new_pid_file, std::nullopt);
+    } else if (settings.pid_file.empty()) {
+        pid_file_.reset();
+    }
+    if (generation.new_control)
+        control_.listen(std::move(generation.new_control));
+    else if (settings.control.empty())
+        control_.listen(nullptr);
 }
 
 /// Returns the level at which the processes of a generation log.

@@ -147,10 +147,9 @@ void Master::build_first(config::Settings settings) {
 void Master::found(Generation generation, config::Settings settings, cycle::Stock stock,
                    std::vector<std::string> obstacles) {
     raise_descriptors(settings);
-    const std::uint32_t workers = worker_count(settings);
-    auto built =
-        cycle::Cycle::build(std::move(settings), last_generation_ + 1, std::move(stock),
-                            application_.zones, cycle::AddressInUse::is_an_obstacle, workers);
+    const cycle::BuildOptions options{.workers = worker_count(settings)};
+    auto built = cycle::Cycle::build(std::move(settings), last_generation_ + 1, std::move(stock),
+                                     application_.zones, options);
     std::ranges::move(built.obstacles, std::back_inserter(obstacles));
     if (!obstacles.empty()) return build_failed(obstacles);
     generation.cycle = std::move(built.cycle);
@@ -160,7 +159,8 @@ void Master::found(Generation generation, config::Settings settings, cycle::Stoc
                             .workers = worker_count(taken),
                             .timing = timing_of(taken),
                             .slots = generation.cycle->slots(),
-                            .orphans = !generation.cycle->orphans().empty()});
+                            .orphans = !generation.cycle->orphans().empty(),
+                            .inherited = inheritance_.complete});
     generations_.emplace(number, std::move(generation));
 }
 
@@ -201,6 +201,7 @@ void Master::build_failed(const std::vector<std::string>& obstacles) {
         log::error("{}: {}", served_ ? "reload failed" : "start failed", obstacle);
     for (const std::string& obstacle : obstacles) note_finding(obstacle);
     answer_reload();
+    give_up();
     raise(event::CycleFailed{});
 }
 
@@ -208,9 +209,10 @@ std::vector<std::string> try_cycle(const Application& application, config::Setti
     std::vector<std::string> obstacles = obstacles_of(settings.master);
     const bool runs =
         !settings.master.pid_file.empty() && process::find_running(settings.master.pid_file);
-    const auto allow = runs ? cycle::AddressInUse::is_allowed : cycle::AddressInUse::is_an_obstacle;
-    const std::uint32_t workers = worker_count(settings);
-    auto built = cycle::Cycle::build(std::move(settings), 1, {}, application.zones, allow, workers);
+    const cycle::BuildOptions options{
+        .in_use = runs ? cycle::AddressInUse::is_allowed : cycle::AddressInUse::is_an_obstacle,
+        .workers = worker_count(settings)};
+    auto built = cycle::Cycle::build(std::move(settings), 1, {}, application.zones, options);
     obstacles.insert(obstacles.end(), built.obstacles.begin(), built.obstacles.end());
     return obstacles;
 }

@@ -36,6 +36,7 @@ void Policy::on(const event::CycleBuilt& event) {
                             .workers = std::vector<Worker>(event.workers),
                             .lent = std::vector<std::optional<std::uint32_t>>(event.slots),
                             .orphans = event.orphans,
+                            .inherited = event.inherited,
                             .orphans_due = {}});
     for (std::uint32_t slot = 0; slot < event.workers; ++slot) spawn(generations_.back(), slot);
 }
@@ -155,8 +156,12 @@ void Policy::on(const event::Terminate&) {
 void Policy::on(const event::Tick&) {
     if (upgrade_deadline_ && *upgrade_deadline_ <= time_) {
         upgrade_deadline_.reset();
-        if (upgrade_ == Upgrade::ending) actions_.push_back(action::KillSuccessor{});
-        end_successor();
+        if (upgrade_ == Upgrade::starting)
+            end_successor();
+        else if (upgrade_ == Upgrade::leaving)
+            upgrade_ = Upgrade::done;
+        else
+            actions_.push_back(action::KillSuccessor{});
     }
     for (Generation& generation : generations_)
         for (std::uint32_t slot = 0; slot < generation.workers.size(); ++slot) {
@@ -206,12 +211,14 @@ void Policy::postpone(Generation& generation, std::uint32_t slot) {
     actions_.push_back(action::Postpone{{generation.number, slot}, delay, worker.failures});
 }
 
-/// Gives a generation up. Those of its workers that are ready have accepted connections.
+/// Gives a generation up. Those of its workers that are ready have accepted connections, which are
+/// not to be lost where somebody served before it.
 void Policy::abandon(Generation& generation, Obstacle obstacle) {
     actions_.push_back(action::Abandon{generation.number, obstacle});
     generation.phase = Phase::leaving;
-    ever_served_ ? drain(generation) : terminate(generation);
-    if (!ever_served_) stop(Stopping::terminating);
+    const bool gently = ever_served_ || generation.inherited;
+    gently ? drain(generation) : terminate(generation);
+    if (!ever_served_) stop(gently ? Stopping::draining : Stopping::terminating);
     next_reload();
 }
 
@@ -226,6 +233,7 @@ void Policy::commit(Generation& generation) {
     generation.phase = Phase::current;
     if (generation.orphans) generation.orphans_due = time_ + generation.timing.orphan_linger;
     ever_served_ = true;
+    taking_over_ = generation.inherited;
     next_reload();
 }
 
@@ -359,7 +367,7 @@ void Policy::settle() {
         return true;
     });
     if (!busy()) next_reload();
-    if (stopping() && generations_.empty() && !building_ && !upgrading()) {
+    if (stopping() && generations_.empty() && !building_ && !has_successor()) {
         exited_ = true;
         actions_.push_back(action::Exit{ever_served_ ? 0 : 1});
     }

@@ -72,6 +72,7 @@ struct CycleBuilt {  ///< a snapshot is complete: the answer to action::BuildCyc
     Timing timing;
     std::uint32_t slots = 0;  ///< with sockets of their own; those from `workers` on are orphans'
     bool orphans = false;     ///< there are sockets that are to be closed once they are empty
+    bool inherited = false;   ///< another master, or what it has left, serves with the same sockets
 };
 struct CycleFailed {};  ///< the other answer: nothing was changed
 struct SpawnFailed {
@@ -96,7 +97,10 @@ struct OrphansBusy {  ///< the other answer: connections wait in them
 };
 struct Reload {};
 struct Upgrade {};
-struct SuccessorReady {};   ///< it serves: this master's part is to go
+struct TakenOver {};          ///< what an inherited generation serves with is this master's own now
+struct SuccessorReady {};     ///< it serves: this master's part is to go
+struct SuccessorTookOver {};  ///< what this master has left to it is its own now
+struct SuccessorGivesUp {};   ///< it will not serve; it ends when its connections have
 struct SuccessorExited {};  ///< or could not be started; the answer to action::StartSuccessor, too
 struct Reopen {};
 struct Drain {};      ///< stop when the connections have ended; a second one stops at once
@@ -107,7 +111,8 @@ struct Tick {};       ///< `next_deadline` may have passed
 using Event =
     std::variant<event::CycleBuilt, event::CycleFailed, event::SpawnFailed, event::WorkerReady,
                  event::WorkerExited, event::Pulse, event::OrphansEnded, event::OrphansBusy,
-                 event::Reload, event::Upgrade, event::SuccessorReady, event::SuccessorExited,
+                 event::Reload, event::Upgrade, event::TakenOver, event::SuccessorReady,
+                 event::SuccessorTookOver, event::SuccessorGivesUp, event::SuccessorExited,
                  event::Reopen, event::Drain, event::Terminate, event::Tick>;
 
 /// Why a generation did not become current.
@@ -156,7 +161,8 @@ struct TakeBack {  ///< ends that
 struct EndOrphans {  ///< answered by OrphansEnded or OrphansBusy
     std::uint32_t generation;
 };
-struct Commit {  ///< the generation serves; the one before it drains
+struct Commit {  ///< the generation serves; the one before it drains. If inherited: TakenOver
+                 ///< follows
     std::uint32_t generation;
 };
 struct Abandon {  ///< the generation will not serve
@@ -229,8 +235,11 @@ public:
     [[nodiscard]] std::uint32_t serving() const;
     [[nodiscard]] bool stopping() const noexcept { return stopping_ != Stopping::no; }
     /// Tells whether it stops because another master has taken over.
-    [[nodiscard]] bool superseded() const noexcept { return upgrade_ == Upgrade::done; }
-    /// Tells whether a reload or an upgrade is under way, or the start.
+    [[nodiscard]] bool superseded() const noexcept {
+        return upgrade_ == Upgrade::leaving || upgrade_ == Upgrade::done;
+    }
+    /// Tells whether a reload or an upgrade is under way, or the start,
+    /// or the take-over from another master.
     [[nodiscard]] bool busy() const noexcept;
 
 private:
@@ -252,6 +261,7 @@ private:
         std::vector<Worker> workers;
         std::vector<std::optional<std::uint32_t>> lent;  ///< by slot with sockets: to which other
         bool orphans = false;
+        bool inherited = false;
         std::optional<Instant> orphans_due;  ///< when they are to be closed, if it is current
         [[nodiscard]] bool serves(std::uint32_t slot) const noexcept {
             return slot < workers.size() && workers[slot].state == State::ready &&
@@ -259,7 +269,14 @@ private:
         }
     };
     enum class Stopping : std::uint8_t { no, draining, terminating };
-    enum class Upgrade : std::uint8_t { no, starting, ending, done };
+    enum class Upgrade : std::uint8_t {
+        no,
+        starting,
+        ending,   ///< it has had its time, and was told to end
+        failed,   ///< it has given up, and finishes its connections
+        leaving,  ///< all has been left to it
+        done      ///< and it has taken that over, or is not waited for
+    };
 
     void on(const event::CycleBuilt& event);
     void on(const event::CycleFailed& event);
@@ -271,7 +288,10 @@ private:
     void on(const event::OrphansBusy& event);
     void on(const event::Reload& event);
     void on(const event::Upgrade& event);
+    void on(const event::TakenOver& event);
     void on(const event::SuccessorReady& event);
+    void on(const event::SuccessorTookOver& event);
+    void on(const event::SuccessorGivesUp& event);
     void on(const event::SuccessorExited& event);
     void on(const event::Reopen& event);
     void on(const event::Drain& event);
@@ -285,6 +305,10 @@ private:
     [[nodiscard]] std::optional<Instant> full_until() const;
     [[nodiscard]] bool upgrading() const noexcept {
         return upgrade_ == Upgrade::starting || upgrade_ == Upgrade::ending;
+    }
+    /// Tells whether there is another master that is to be heard of before this one exits.
+    [[nodiscard]] bool has_successor() const noexcept {
+        return upgrade_ != Upgrade::no && upgrade_ != Upgrade::done;
     }
     void spawn(Generation& generation, std::uint32_t slot);
     void postpone(Generation& generation, std::uint32_t slot);
@@ -310,8 +334,11 @@ private:
     Stopping stopping_ = Stopping::no;
     Upgrade upgrade_ = Upgrade::no;
     std::optional<Instant> upgrade_deadline_;
-    Milliseconds kill_timeout_{0};  ///< of the generation that served when the upgrade began
-    bool building_ = true;          ///< the first cycle is on its way
+    // Of the generation that served when the upgrade began.
+    Milliseconds drain_timeout_{0};
+    Milliseconds kill_timeout_{0};
+    bool taking_over_ = false;  ///< it serves, and its predecessor has not gone out of its way yet
+    bool building_ = true;      ///< the first cycle is on its way
     bool reload_again_ = false;
     bool ever_served_ = false;
     bool exited_ = false;

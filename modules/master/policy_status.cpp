@@ -65,7 +65,7 @@ std::uint32_t Policy::serving() const {
 }
 
 bool Policy::busy() const noexcept {
-    return building_ || in_phase(Phase::starting) != nullptr || upgrading();
+    return building_ || in_phase(Phase::starting) != nullptr || upgrading() || taking_over_;
 }
 
 const Policy::Generation* Policy::in_phase(Phase phase) const {

@@ -54,9 +54,8 @@ std::vector<std::shared_ptr<cycle::Listener>> new_listeners(const cycle::Cycle& 
     return found;
 }
 
-/// Offers what the new cycle has and the old one has not.
+/// Offers what the new cycle has and the old one has not, but for listeners.
 Result<void> offer_new(const cycle::Cycle& cycle, const cycle::Cycle* old, const Send& send) {
-    for (const auto& listener : new_listeners(cycle, old)) RF_TRY(offer(*listener, false, send));
     for (const cycle::SharedZone& zone : cycle.zones())
         if (old == nullptr || std::ranges::find(old->zones(), zone) == old->zones().end())
             RF_TRY(offer(*zone, send));
@@ -72,8 +71,6 @@ Result<void> offer_draft(const Draft& draft, const cycle::Cycle* old, const Send
     RF_TRY(offer_text(channel::TextUse::configuration, draft.source.text, send));
     RF_TRY(offer_new(*generation.cycle, old, send));
     if (generation.credentials) RF_TRY(offer(*generation.credentials, send));
-    if (generation.new_pid_file) RF_TRY(offer(*generation.new_pid_file, send));
-    if (generation.new_control) RF_TRY(offer(*generation.new_control, true, send));
     return {};
 }
 
@@ -162,6 +159,7 @@ void Master::serve_builder(std::optional<Builder>& builder, void (Master::*end)(
 }
 
 void Master::end_rehearsal(Estate estate) {
+    const auto pid_file = take_files(estate);  // what is left of one that was killed
     control_.answer(
         rehearsal_->client(),
         {.success = estate.success, .text = fmt::format("{}", fmt::join(estate.findings, "\n"))},
@@ -173,6 +171,7 @@ void Master::end_rehearsal(Estate estate) {
 /// Makes a generation of what the child has built; what is left to do here does not wait.
 void Master::end_build(Estate estate) {
     build_.reset();
+    const bool rotated = std::exchange(reopened_again_, false);
     auto pid_file = take_files(estate);
     if (!estate.success) return build_failed(estate.findings);
     if (policy_.stopping()) return build_failed({"the master is stopping"});
@@ -186,22 +185,31 @@ void Master::end_build(Estate estate) {
     for (const cycle::Group& group : estate.stock.groups)
         for (const auto& opened : group.listeners) stock.add(opened, true);
     std::ranges::move(estate.stock.zones, std::back_inserter(stock.zones));
-    stock.log = std::move(estate.stock.log);
+    if (!rotated) stock.log = std::move(estate.stock.log);
     found(std::move(generation), *std::move(parsed), std::move(stock), {});
 }
 
-/// Builds the next cycle, as far as that does not depend on being the master. In a child.
-std::vector<std::string> Master::draft(Draft& draft, pid_t master) const {
+/// Builds the next cycle, as far as that does not depend on being the master. In a child; what has
+/// a file is offered as soon as it is there, so that somebody removes that whatever happens.
+std::vector<std::string> Master::draft(Draft& draft, pid_t master, const Send& send) const {
     auto text = application_.read();
     if (const auto* problems = std::get_if<config::Problems>(&text)) return lines_of(*problems);
     draft.source = std::get<config::Source>(std::move(text));
     auto parsed = application_.parse(draft.source);
     if (!parsed) return lines_of(parsed.problems());
-    std::vector<std::string> obstacles = prepare(draft.generation, *parsed, master);
-    const std::uint32_t workers = worker_count(*parsed);
-    auto built =
-        cycle::Cycle::build(*std::move(parsed), last_generation_ + 1, current_stock(),
-                            application_.zones, cycle::AddressInUse::is_an_obstacle, workers);
+    Generation& generation = draft.generation;
+    std::vector<std::string> obstacles = prepare(generation, *parsed, master);
+    const auto pass_on = [&](const auto&... offered) {
+        if (const auto sent = offer(offered..., send); !sent)
+            obstacles.push_back("what was built cannot be passed on: " + sent.error().text());
+    };
+    if (generation.new_pid_file) pass_on(*generation.new_pid_file);
+    if (generation.new_control) pass_on(*generation.new_control, true);
+    const cycle::BuildOptions options{
+        .workers = worker_count(*parsed),
+        .opened = [&](const cycle::Listener& listener) { pass_on(listener, false); }};
+    auto built = cycle::Cycle::build(*std::move(parsed), last_generation_ + 1, current_stock(),
+                                     application_.zones, options);
     std::ranges::move(built.obstacles, std::back_inserter(obstacles));
     draft.generation.cycle = std::move(built.cycle);
     return obstacles;
@@ -210,7 +218,7 @@ std::vector<std::string> Master::draft(Draft& draft, pid_t master) const {
 /// What the child of `begin_build` does: builds, and passes on what is new.
 bool Master::build_apart(const Send& send, pid_t master) const {
     Draft made;
-    const auto obstacles = draft(made, master);
+    const auto obstacles = draft(made, master, send);
     offer_findings(obstacles, send);
     if (!obstacles.empty()) return false;
     const auto offered = offer_draft(made, current_cycle(), send);
@@ -225,7 +233,7 @@ bool Master::build_apart(const Send& send, pid_t master) const {
 /// What the child of `rehearse` does: builds, says what is new, and takes it down.
 bool Master::rehearse_apart(const Send& send, pid_t master) const {
     Draft made;
-    auto findings = draft(made, master);
+    auto findings = draft(made, master, send);
     const bool success = findings.empty();
     if (success) {
         const cycle::Cycle& old = *current_cycle();

@@ -47,6 +47,8 @@ struct Successor {
     process::Child process;
     channel::Channel channel;
     bool channel_open = true;
+    bool ready = false;     ///< it has said so, and nobody has acted on that yet
+    bool gives_up = false;  ///< it has said so
 };
 
 /// The loop (loop.cpp), the building of cycles (build.cpp, reload.cpp), the upgrade (upgrade.cpp),
@@ -85,7 +87,7 @@ private:
     void serve_builder(std::optional<Builder>& builder, void (Master::*end)(Estate));
     void end_build(Estate estate);
     void end_rehearsal(Estate estate);
-    std::vector<std::string> draft(Draft& draft, pid_t master) const;
+    std::vector<std::string> draft(Draft& draft, pid_t master, const Send& send) const;
     bool build_apart(const Send& send, pid_t master) const;
     bool rehearse_apart(const Send& send, pid_t master) const;
     [[nodiscard]] const cycle::Cycle* current_cycle() const;
@@ -95,8 +97,12 @@ private:
     // upgrade.cpp
     Result<void> inherit(const config::Settings& settings);
     Result<void> inherit_from_predecessor();
-    void take_over(std::uint32_t generation);
+    void succeed();
+    void take_over();
+    void give_up();
     void serve_predecessor();
+    void lose_predecessor();
+    void on_predecessor_message(const channel::Message& message);
     Result<void> start_successor();
     Result<void> offer_estate();
     void serve_successor();
@@ -143,6 +149,7 @@ private:
     void show_door(WorkerProcess& worker, const Generation& generation);
     void equip(WorkerProcess& worker);
     void use_log(const cycle::Cycle& cycle);
+    void place_files(Generation& generation);
     [[nodiscard]] log::Level level_of(std::uint32_t generation) const;
 
     // listeners.cpp
@@ -172,8 +179,10 @@ private:
     Instant started_ = now();
     process::ServiceManager manager_;
     std::optional<Builder> build_, rehearsal_;
-    bool build_waits_ = false;  ///< for the rehearsal to end
+    bool build_waits_ = false;     ///< for the rehearsal to end
+    bool reopened_again_ = false;  ///< logs, while a cycle was built
     std::optional<Successor> successor_;
+    std::string succeeded_by_;  ///< in words, once all has been left to it
     std::optional<channel::Channel> predecessor_;
     bool orphaned_ = false;  ///< that is a worker whose master has died
     Estate inheritance_;     ///< of the predecessor, until the first cycle is built of it

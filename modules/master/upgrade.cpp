@@ -152,8 +152,20 @@ Result<void> Master::inherit_from_predecessor() {
     return {};
 }
 
-/// Makes what was inherited this process's own, and tells the predecessor, whose part is to go.
-void Master::take_over(std::uint32_t generation) {
+/// Has the generation that serves take the place of what was before it: at once, or when the
+/// predecessor leaves it that. Until then that one may still go on, and all files are its own.
+void Master::succeed() {
+    if (!inheritance_.complete || !predecessor_ || orphaned_) return take_over();
+    const auto told =
+        predecessor_->send(channel::Ready{.slot = 0, .generation = served_generation_});
+    if (!told) log::warning("the predecessor cannot be told: {}", told.error().text());
+}
+
+/// Makes what was inherited this process's own.
+void Master::take_over() {
+    const auto found = generations_.find(served_generation_);  // none once this master stops
+    Generation* const serves = found == generations_.end() ? nullptr : &found->second;
+    if (serves != nullptr) place_files(*serves);
     if (!inheritance_.complete) return;
     // What the new configuration has no use for is removed with its last owner, who is here now.
     for (const cycle::Group& group : inheritance_.stock.groups)
@@ -161,24 +173,50 @@ void Master::take_over(std::uint32_t generation) {
     if (inheritance_.control) inheritance_.control->own();
     inheritance_ = {};
     for (const auto& worker : roster_.workers())
-        if (worker->id.generation == generation) show_door(*worker, generations_.at(generation));
+        if (serves != nullptr && worker->id.generation == served_generation_)
+            show_door(*worker, *serves);
+    raise(event::TakenOver{});
     if (!predecessor_) return;
-    const Milliseconds timeout = generations_.at(generation).cycle->settings().master.drain_timeout;
-    const auto told =
-        predecessor_->send(orphaned_ ? channel::Message{channel::Drain{timeout}}
-                                     : channel::Ready{.slot = 0, .generation = generation});
+    const Milliseconds timeout =
+        serves ? serves->cycle->settings().master.drain_timeout : limits::drain_timeout_ms;
+    const auto told = predecessor_->send(orphaned_ ? channel::Message{channel::Drain{timeout}}
+                                                   : channel::Done{.success = true});
     if (!told) log::warning("the predecessor cannot be told: {}", told.error().text());
+}
+
+/// Tells the predecessor, which serves on, what keeps this process from succeeding it.
+void Master::give_up() {
+    if (served_ || !predecessor_) return;
+    complain_to(*predecessor_, findings_);
+    (void)predecessor_->send(channel::Done{.success = false});
 }
 
 void Master::serve_predecessor() {
     if (!predecessor_) return;
     (void)predecessor_->flush();
-    const auto received = predecessor_->receive();
-    if (received) return;  // it has nothing to say
+    for (std::uint32_t i = 0; i < limits::messages_per_turn; ++i) {
+        const auto received = predecessor_->receive();
+        if (received && !*received) return;
+        if (!received) return lose_predecessor();
+        on_predecessor_message((*received)->message);
+    }
+}
+
+void Master::lose_predecessor() {
     log::info("{} has gone",
               orphaned_ ? "the worker taken over from" : "the master before this one");
     predecessor_.reset();
     roster_.own_rows();
+    // It went before it could say so: nobody else serves now.
+    if (served_ && inheritance_.complete) take_over();
+}
+
+void Master::on_predecessor_message(const channel::Message& message) {
+    if (std::holds_alternative<channel::ReopenLogs>(message)) return raise(event::Reopen{});
+    const auto* done = std::get_if<channel::Done>(&message);
+    if (done != nullptr && served_ && inheritance_.complete) return take_over();
+    log::warning("the master before this one sent {}, which is not for its successor",
+                 channel::kind(message).name);
 }
 
 // ---- the old one ----
@@ -254,20 +292,30 @@ void Master::serve_successor() {
         (void)process::send_signal(successor_->process.pidfd, SIGKILL);
     }
     const auto status = process::reap(successor_->process.pidfd);
-    if (status && !*status) return;
+    if (status && !*status) {
+        if (std::exchange(successor_->ready, false)) raise(event::SuccessorReady{});
+        return;
+    }
     const std::string how = fmt::format("the new master (process {}) {}", successor_->process.pid,
                                         status ? (*status)->text() : status.error().text());
     log::warning("upgrade: {}", how);
-    note_finding(how);
+    if (!successor_->gives_up) note_finding(how);
     successor_.reset();
     raise(event::SuccessorExited{});
 }
 
 void Master::on_successor_message(const channel::Message& message) {
     if (std::holds_alternative<channel::Ready>(message)) {
-        raise(event::SuccessorReady{});
+        successor_->ready = true;  // unless it has ended by now
     } else if (const auto* failed = std::get_if<channel::Failed>(&message)) {
         note_finding(failed->text);
+    } else if (const auto* done = std::get_if<channel::Done>(&message)) {
+        successor_->gives_up = !done->success;
+        if (done->success)
+            raise(event::SuccessorTookOver{});
+        else
+            raise(event::SuccessorGivesUp{});
+        if (policy_.superseded()) answer(upgrade_watchers_, true, succeeded_by_);
     } else {
         note_finding(fmt::format("the new master sent {}, which is not for the old one",
                                  channel::kind(message).name));
@@ -309,11 +357,12 @@ void Master::hand_over() {
             for (const auto& listener : binding.listeners) listener->disown();
     if (control_.door()) control_.door()->disown();
     control_.listen(nullptr);
+    if (pid_file_) pid_file_->disown();
     const pid_t pid = successor_ ? successor_->process.pid : 0;
-    const std::string serves = fmt::format("process {} serves in place of {}", pid, ::getpid());
-    log::info("upgrade: {}", serves);
-    manager_.hand_over(pid, serves);
-    answer(upgrade_watchers_, true, serves);
+    succeeded_by_ = fmt::format("process {} serves in place of {}", pid, ::getpid());
+    log::info("upgrade: {}", succeeded_by_);
+    manager_.hand_over(pid, succeeded_by_);
+    if (successor_) (void)successor_->channel.send(channel::Done{.success = true});
     process::Title::set(application_.name + ": master (succeeded)");
 }
 

@@ -49,6 +49,9 @@ public:
     /// Removes what a successor made beside the file and did not put in its place.
     void discard_successor() const noexcept;
 
+    /// Leaves the file to another process, which puts its own in its place; the locks stay.
+    void disown() noexcept { owner_ = -1; }
+
     /// Gives up the file without removing it, for a child that goes on without its parent's
     /// statics: closes this process's copy of the descriptor, if it still is that file.
     void release() noexcept;

@@ -45,9 +45,9 @@ config::Settings settings(bool reuseport = true, const std::string& address = "1
 
 std::unique_ptr<Cycle> build(std::uint32_t workers, const Cycle* old = nullptr,
                              bool reuseport = true) {
-    Built built = Cycle::build(settings(reuseport), old == nullptr ? 1 : old->generation() + 1,
-                               old == nullptr ? cycle::Stock{} : old->stock(), {},
-                               cycle::AddressInUse::is_an_obstacle, workers);
+    Built built =
+        Cycle::build(settings(reuseport), old == nullptr ? 1 : old->generation() + 1,
+                     old == nullptr ? cycle::Stock{} : old->stock(), {}, {.workers = workers});
     INFO((built.obstacles.empty() ? "" : built.obstacles.front()));
     REQUIRE(built.cycle);
     return std::move(built.cycle);
@@ -248,7 +248,7 @@ TEST_CASE("a shared socket becomes the first of a group, and is shared again") {
 TEST_CASE("a group is not opened where another server has one") {
     const auto other = build(2);
     auto wanted = settings(true, binding(*other).first().bound().text());
-    const Built built = Cycle::build(wanted, 1, {}, {}, cycle::AddressInUse::is_an_obstacle, 2);
+    const Built built = Cycle::build(wanted, 1, {}, {}, {.workers = 2});
     CHECK_FALSE(built.cycle);
     REQUIRE(built.obstacles.size() == 1);
     CHECK(built.obstacles[0].find("Another program listens there") != std::string::npos);

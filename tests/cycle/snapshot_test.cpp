@@ -312,12 +312,14 @@ TEST_CASE("a test of a configuration may find its address taken, and nothing els
     const Built strict = Cycle::build(wanted, 1, {}, {});
     CHECK(strict.obstacles.size() == 2);
     {
-        const Built lenient = Cycle::build(wanted, 1, {}, {}, cycle::AddressInUse::is_allowed);
+        const Built lenient =
+            Cycle::build(wanted, 1, {}, {}, {.in_use = cycle::AddressInUse::is_allowed});
         CHECK(lenient.obstacles.empty());
         CHECK(lenient.cycle);
     }
     wanted.listeners.push_back(testing::listener("unix:" + directory.file("no/socket")));
-    const Built broken = Cycle::build(wanted, 1, {}, {}, cycle::AddressInUse::is_allowed);
+    const Built broken =
+        Cycle::build(wanted, 1, {}, {}, {.in_use = cycle::AddressInUse::is_allowed});
     CHECK(broken.obstacles.size() == 1);
     for (const auto& binding : running->bindings())
         CHECK(testing::connect_to(binding.first().bound()) == 0);

@@ -26,7 +26,9 @@ std::string script(const TempDir& dir, const std::string& body) {
 const std::string polite =
     "trap 'kill $worker; exit 0' TERM\n"
     "trap 'echo reload: generation 2 serves >&2' HUP\n"
-    "sleep 1000 & worker=$!\n"
+    "name=\"${0%/*}/app: worker 0\"\n"  // by which a worker is told
+    "ln -s \"$(command -v sleep)\" \"$name\"\n"
+    "\"$name\" 1000 & worker=$!\n"
     "echo 'ready: generation 1, 1 workers' >&2\n"
     "while true; do wait; done\n";
 

@@ -90,6 +90,7 @@ public:
         Event answer = ringfort::master::event::CycleFailed{};
         if (!random_.percent(weather_.build_fails)) {
             built.generation = ++last_generation_;
+            if (built.inherited) inherited_ = built.generation;
             answer = built;
         }
         if (random_.percent(50))
@@ -153,9 +154,25 @@ public:
                 later(time, random_.between(0, 500), exit, successor_);
         } else if (!random_.percent(weather_.successor_hangs)) {
             const std::int64_t delay = random_.between(0, 500);
+            const std::int64_t more = random_.between(0, 500);
+            if (random_.percent(weather_.successor_fails)) {
+                later(time, delay, ringfort::master::event::SuccessorGivesUp{}, successor_);
+                if (random_.percent(50)) later(time, delay + more, exit, successor_);
+                return;
+            }
             later(time, delay, ringfort::master::event::SuccessorReady{}, successor_);
+            if (!random_.percent(weather_.successor_hangs))
+                later(time, delay + more, ringfort::master::event::SuccessorTookOver{}, successor_);
             if (random_.percent(10)) later(time, delay + random_.between(0, 500), exit, successor_);
         }
+    }
+    /// A predecessor leaves all to an inherited generation that serves.
+    void take_over(std::uint32_t generation, Instant time) {
+        if (generation != inherited_) return;
+        if (random_.percent(30))
+            at_once_.emplace_back(ringfort::master::event::TakenOver{});
+        else
+            later(time, random_.between(0, 3'000), ringfort::master::event::TakenOver{}, 0);
     }
     void end_successor(Instant time) {
         if (!random_.percent(weather_.ignores_terminate)) kill_successor(time);
@@ -185,7 +202,9 @@ private:
     }
     /// Nothing comes from a process that has ended, and it ends once.
     bool comes_true(const Event& event, std::uint64_t life) {
-        if (std::holds_alternative<ringfort::master::event::SuccessorReady>(event))
+        if (std::holds_alternative<ringfort::master::event::SuccessorReady>(event) ||
+            std::holds_alternative<ringfort::master::event::SuccessorTookOver>(event) ||
+            std::holds_alternative<ringfort::master::event::SuccessorGivesUp>(event))
             return life == successor_;
         if (std::holds_alternative<ringfort::master::event::SuccessorExited>(event))
             return std::exchange(successor_, life == successor_ ? 0 : successor_) == life;
@@ -210,6 +229,7 @@ private:
     std::uint64_t last_life_ = 0;
     std::uint64_t successor_ = 0;  ///< its life
     std::uint32_t last_generation_ = 0;
+    std::uint32_t inherited_ = 0;  ///< the generation that is
 };
 
 }  // namespace testing

@@ -50,7 +50,8 @@ public:
     void rest() const {
         must(!building_, "at rest, a build is waited for");
         must(!starting_, "at rest, a generation is still starting");
-        must(!upgrading(), "at rest, an upgrade is under way");
+        must(!has_successor(), "at rest, an upgrade is under way");
+        must(!taking_over_, "at rest, nothing has been taken over");
         if (stopping_) {
             must(exited_, "at rest, stopped without an exit");
             return;
@@ -77,7 +78,7 @@ public:
     }
 
 private:
-    enum class Upgrade { no, starting, ending, killed, done };
+    enum class Upgrade { no, starting, ending, failed, leaving, done };
     enum class Order { none, drain, terminate, abort, kill };
     struct Worker {  ///< asked for, and not known to be gone
         bool ready = false;
@@ -98,6 +99,7 @@ private:
         bool hurried = false;
         std::uint32_t slots = 0;  ///< with sockets of their own
         bool orphans = false;     ///< sockets that are to be closed
+        bool inherited = false;
         Instant committed{};
         std::map<std::uint32_t, std::uint32_t> lent;  ///< slot -> the worker that stands in
     };
@@ -111,6 +113,9 @@ private:
         return found->second;
     }
     [[nodiscard]] bool upgrading() const {
+        return upgrade_ == Upgrade::starting || upgrade_ == Upgrade::ending;
+    }
+    [[nodiscard]] bool has_successor() const {
         return upgrade_ != Upgrade::no && upgrade_ != Upgrade::done;
     }
     [[nodiscard]] bool is_current(WorkerId id) const { return current_ == id.generation; }
@@ -127,6 +132,7 @@ private:
                                                         .hurried = false,
                                                         .slots = one.slots,
                                                         .orphans = one.orphans,
+                                                        .inherited = one.inherited,
                                                         .committed = {},
                                                         .lent = {}});
         if (!stopping_) starting_ = one.generation;
@@ -168,16 +174,26 @@ private:
     void heard(const event::SuccessorReady&) {
         if (exited_ || upgrade_ != Upgrade::starting) return;
         must(current_.has_value(), "a successor of nothing");
-        upgrade_ = Upgrade::done;
+        upgrade_ = Upgrade::leaving;
+        upgrade_due_ = time_ + generations_.at(*current_).timing.kill_timeout;
         asked_to_stop_ = true;
         ++upgrades_;
         stop();
     }
-    void heard(const event::SuccessorExited&) {
+    void heard(const event::SuccessorTookOver&) {
+        if (upgrade_ == Upgrade::leaving) upgrade_ = Upgrade::done;
+    }
+    void heard(const event::SuccessorGivesUp&) {
         if (exited_ || !upgrading()) return;
-        upgrade_ = Upgrade::no;
+        upgrade_ = Upgrade::failed;
         ++upgrades_failed_;
     }
+    void heard(const event::SuccessorExited&) {
+        if (exited_ || !has_successor()) return;
+        if (upgrading()) ++upgrades_failed_;
+        upgrade_ = upgrade_ == Upgrade::leaving ? Upgrade::done : Upgrade::no;
+    }
+    void heard(const event::TakenOver&) { taking_over_ = false; }
     void heard(const event::Reopen&) { reopens_ += exited_ ? 0 : 1; }
     void heard(const event::Drain&) {
         at_once_ = at_once_ || asked_to_stop_;
@@ -188,7 +204,9 @@ private:
         at_once_ = true;
         stop();
     }
-    void heard(const event::Tick&) {}
+    void heard(const event::Tick&) {
+        if (upgrade_ == Upgrade::leaving && time_ >= upgrade_due_) upgrade_ = Upgrade::done;
+    }
 
     void stop() {
         stopping_ = true;
@@ -218,7 +236,7 @@ private:
         must(!building_, "a build is asked for during another");
         must(!starting_, "a build is asked for while a generation starts");
         must(!stopping_, "a build is asked for while stopping");
-        must(!upgrading(), "a build is asked for during an upgrade");
+        must(!upgrading() && !taking_over_, "a build is asked for during an upgrade");
         must(reload_wanted_, "a build that nobody wanted");
         building_ = true;
         reload_wanted_ = false;
@@ -227,25 +245,29 @@ private:
         must(building_ && stopping_, "a build is aborted that is needed");
     }
     void asked(const action::StartSuccessor&) {
-        must(!stopping_ && !building_ && !starting_ && current_ && upgrade_ == Upgrade::no,
+        must(!stopping_ && !building_ && !starting_ && current_ && upgrade_ == Upgrade::no &&
+                 !taking_over_,
              "an upgrade at a bad moment");
         upgrade_ = Upgrade::starting;
+        successor_killed_ = false;
         upgrade_due_ = time_ + generations_.at(*current_).timing.upgrade_timeout;
         --upgrades_asked_;
     }
     void asked(const action::RefuseUpgrade&) {
-        must(stopping_ || building_ || starting_ || upgrading() || !current_,
+        must(stopping_ || building_ || starting_ || has_successor() || taking_over_ || !current_,
              "an upgrade is refused for no reason");
         --upgrades_asked_;
     }
     void asked(const action::EndSuccessor&) {
-        must(upgrade_ == Upgrade::starting, "an end of a successor that is not starting");
+        must(upgrade_ == Upgrade::starting || (stopping_ && upgrade_ == Upgrade::failed),
+             "an end of a successor that is not starting");
         must(stopping_ || time_ >= upgrade_due_, "a successor is ended too early");
-        upgrade_ = Upgrade::ending;
+        if (upgrade_ == Upgrade::starting) upgrade_ = Upgrade::ending;
     }
     void asked(const action::KillSuccessor&) {
-        must(upgrade_ == Upgrade::ending, "a kill of a successor that was not asked to end");
-        upgrade_ = Upgrade::killed;
+        must(upgrade_ == Upgrade::ending || upgrade_ == Upgrade::failed,
+             "a kill of a successor that was not asked to end");
+        must(!std::exchange(successor_killed_, true), "a successor is killed twice");
     }
     void asked(const action::FailUpgrade&) { --upgrades_failed_; }
     void asked(const action::Spawn& one) {
@@ -279,6 +301,10 @@ private:
     }
     void asked(const action::DrainWorker& one) { order(one.worker, Order::drain); }
     void asked(const action::TerminateWorker& one) {
+        const Worker& worker = living(one.worker, "an order to end");
+        must(at_once_ || !worker.ready || worker.order == Order::drain ||
+                 !generations_.at(one.worker.generation).inherited,
+             "connections are cut that would not have come without an upgrade");
         order(one.worker, Order::terminate);
         if (one.worker.generation != current_)
             generations_.at(one.worker.generation).hurried = true;
@@ -353,6 +379,7 @@ private:
         starting_.reset();
         generations_.at(one.generation).committed = time_;
         current_ = one.generation;
+        taking_over_ = generations_.at(one.generation).inherited;
         ++commits_;
     }
     void asked(const action::Abandon& one) {
@@ -385,7 +412,7 @@ private:
         must(workers_.empty(), "an exit while a worker lives");
         must(generations_.empty(), "an exit with a generation that was not released");
         must(!building_, "an exit during a build");
-        must(!upgrading(), "an exit during an upgrade");
+        must(!has_successor(), "an exit during an upgrade");
         must(one.code == (current_ ? 0 : 1), "a wrong exit code");
         exited_ = true;
     }
@@ -394,11 +421,12 @@ private:
     void check_state() {
         must(policy_.stopping() == stopping_, "the policy and the observer differ about stopping");
         must(!stopping_ || upgrade_ != Upgrade::starting, "a stop leaves a successor starting");
-        must(policy_.superseded() == (upgrade_ == Upgrade::done), "who serves is not clear");
+        must(policy_.superseded() == (upgrade_ == Upgrade::leaving || upgrade_ == Upgrade::done),
+             "who serves is not clear");
         if (!stopping_) {
             must(policy_.current_generation() == current_, "the current generation is another");
             const bool full = generations_.size() >= ringfort::limits::max_generations;
-            must(!reload_wanted_ || building_ || starting_ || upgrading() || full,
+            must(!reload_wanted_ || building_ || starting_ || upgrading() || full || taking_over_,
                  "a reload is not begun");
         }
         std::uint32_t unhurried = 0;
@@ -444,7 +472,7 @@ private:
         }
     }
     void check_deadlines() const {
-        bool needed = upgrade_ == Upgrade::starting || upgrade_ == Upgrade::ending;
+        bool needed = has_successor() && !successor_killed_;
         must(!needed || policy_.next_deadline(), "an upgrade has no deadline");
         for (const auto& [id, worker] : workers_) {
             must(!at_once_ || worker.order >= Order::terminate,
@@ -496,6 +524,8 @@ private:
     int refusals_ = 0;
     Upgrade upgrade_ = Upgrade::no;
     Instant upgrade_due_{};
+    bool successor_killed_ = false;
+    bool taking_over_ = false;
     int upgrades_asked_ = 0;
     int upgrades_failed_ = 0;
     std::uint64_t upgrades_ = 0;

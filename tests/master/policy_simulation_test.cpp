@@ -195,7 +195,8 @@ private:
                              .workers = workers,
                              .timing = timing,
                              .slots = slots ? workers + orphans : 0,
-                             .orphans = orphans > 0 || (slots && random_.percent(10))});
+                             .orphans = orphans > 0 || (slots && random_.percent(10)),
+                             .inherited = std::exchange(inherits_, false)});
     }
     void carry_out(const action::BuildCycle&) { build(); }
     void carry_out(const action::Spawn& one) { model_.spawn(one.worker, time_); }
@@ -207,6 +208,7 @@ private:
         model_.abort(one.worker, time_);
         ++aborts_;
     }
+    void carry_out(const action::Commit& one) { model_.take_over(one.generation, time_); }
     void carry_out(const action::StartSuccessor&) { model_.start_successor(time_); }
     void carry_out(const action::EndSuccessor&) { model_.end_successor(time_); }
     void carry_out(const action::KillSuccessor&) { model_.kill_successor(time_); }
@@ -220,11 +222,25 @@ private:
     void carry_out(const auto&) {}
 
     void write_down(const Event& event, const Actions& actions) {
-        static constexpr std::array names{
-            "cycle built", "cycle failed", "spawn failed",    "ready",
-            "exited",      "pulse",        "orphans end",     "orphans busy",
-            "reload",      "upgrade",      "successor ready", "successor exited",
-            "reopen",      "drain",        "terminate",       "tick"};
+        static constexpr std::array names{"cycle built",
+                                          "cycle failed",
+                                          "spawn failed",
+                                          "ready",
+                                          "exited",
+                                          "pulse",
+                                          "orphans end",
+                                          "orphans busy",
+                                          "reload",
+                                          "upgrade",
+                                          "taken over",
+                                          "successor ready",
+                                          "successor took over",
+                                          "successor gives up",
+                                          "successor exited",
+                                          "reopen",
+                                          "drain",
+                                          "terminate",
+                                          "tick"};
         static_assert(names.size() == std::variant_size_v<Event>);
         std::string about;
         std::visit(
@@ -254,6 +270,7 @@ private:
     std::int64_t restless_ = random_.between(0, 30);
     std::int64_t stops_ = random_.percent(50) ? random_.between(0, 20) : 0;
     std::int64_t upgrades_ = random_.percent(40) ? random_.between(0, 80) : 0;
+    bool inherits_ = random_.percent(20);  ///< the first generation
     bool keeps_diary_;
 };
 

@@ -117,10 +117,13 @@ public:
                                          .workers = workers,
                                          .timing = its,
                                          .slots = slots_,
-                                         .orphans = slots_ > workers});
+                                         .orphans = slots_ > workers,
+                                         .inherited = inherits_});
     }
     /// Gives the generations built from now on so many slots with sockets.
     void own_sockets(std::uint32_t slots) { slots_ = slots; }
+    /// Has the generations built from now on begin with what another master serves with.
+    void inherit() { inherits_ = true; }
     /// Gives the generations built from now on a watchdog.
     void watch(std::int64_t milliseconds) { watchdog_ = Milliseconds{milliseconds}; }
     /// Answers that a worker made progress so many milliseconds ago.
@@ -164,6 +167,7 @@ public:
 private:
     ringfort::master::Policy policy_;
     Milliseconds watchdog_{0};
+    bool inherits_ = false;
     std::uint32_t slots_ = 0;
     ringfort::Instant time_{std::chrono::hours{1}};
 };
