@@ -80,9 +80,13 @@ coro::Task<void> Worker::wait_for_successor() {
             co_return stop(drain_timeout_);
         }
         if (!polled) continue;
+        if (callers_ == limits::control_clients) {
+            if (!co_await loop_.sleep(limits::succession_check_ms)) co_return;
+            continue;
+        }
         Fd client{::accept4(door_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK)};
         if (client)
-            co_await answer_client(std::move(client));
+            acceptors_->spawn(answer_client(std::move(client)));
         else if (errno != EAGAIN && !co_await loop_.sleep(options_.accept_backoff))
             co_return;
     }
@@ -90,11 +94,14 @@ coro::Task<void> Worker::wait_for_successor() {
 
 /// Passes all it has on to a successor; tells anybody else that there is no master.
 coro::Task<void> Worker::answer_client(Fd client) {
-    if (!co_await loop_.poll(client.get(), POLLIN, limits::control_timeout_ms)) co_return;
+    ++callers_;
+    const auto polled = co_await loop_.poll(client.get(), POLLIN, limits::control_timeout_ms);
+    --callers_;
+    if (!polled) co_return;
     std::array<char, limits::max_control_line_bytes> line{};
     const ssize_t size = ::recv(client.get(), line.data(), line.size(), 0);
     if (size <= 0) co_return;
-    if (std::string_view{line.data(), static_cast<std::size_t>(size)} != adoption) {
+    if (adopted_ || std::string_view{line.data(), static_cast<std::size_t>(size)} != adoption) {
         (void)::send(client.get(), refused.data(), refused.size(), MSG_NOSIGNAL);
         co_return;
     }
@@ -107,7 +114,9 @@ coro::Task<void> Worker::answer_client(Fd client) {
     if (!passed)
         co_return log::error("nothing is passed to a successor: {}", passed.error().text());
     log::info("a successor of the master takes over");
+    adopted_ = true;
     co_await obey_successor(std::move(mine));
+    adopted_ = false;
 }
 
 Result<void> Worker::offer_estate(channel::Channel& successor) {

@@ -102,7 +102,9 @@ private:
     net::Sweep sweep_{loop_};
     Peers peers_;
     Fd door_;  ///< the master's control socket, by which a successor of it finds an orphan
-    std::set<PeerId> watched_;  ///< the peers whose channels a task looks at
+    std::uint32_t callers_ = 0;  ///< have come to it, and not said what they want
+    bool adopted_ = false;       ///< a successor has been given all
+    std::set<PeerId> watched_;   ///< the peers whose channels a task looks at
     std::optional<Counters> counters_;
     std::uint32_t row_ = 0;
     std::map<std::string, Running> services_;  ///< those with a listener

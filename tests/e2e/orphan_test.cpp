@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <catch2/catch_test_macros.hpp>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -76,6 +77,26 @@ TEST_CASE("a master that is started after one was killed takes its listeners and
     CHECK_FALSE(std::filesystem::exists(path));
     CHECK_FALSE(std::filesystem::exists(*config.control));
     CHECK(first->nothing_left());
+}
+
+TEST_CASE("a caller that says nothing to an orphan does not keep a new master waiting") {
+    const std::string app = echo_app();
+    const TempDir dir;
+    Config config = found_at(dir, 30'000);
+    config.workers = 1;
+    Server first{app, config, dir};
+    const Endpoint endpoint = first.at("echo");
+    config.listeners[0].address = endpoint.text();
+    first.kill_master();
+    std::vector<Connection> silent;
+    for (int i = 0; i < 15; ++i)
+        silent.push_back(Connection::to(Endpoint::parse("unix:" + *config.control)));
+    const auto began = std::chrono::steady_clock::now();
+    Server second{app, config, dir};
+    // Each would have been waited for, for limits::control_timeout_ms.
+    CHECK(std::chrono::steady_clock::now() - began < std::chrono::seconds{4});
+    CHECK(has(second.log().text(), "a master has died, its workers serve"));
+    Connection::to(endpoint).echo("hello");
 }
 
 TEST_CASE("orphans that nobody takes over drain when their grace is over") {

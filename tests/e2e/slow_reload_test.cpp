@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <catch2/catch_test_macros.hpp>
 #include <cstddef>
+#include <filesystem>
 #include <future>
 #include <optional>
 #include <string>
@@ -20,6 +21,7 @@
 #include "config.h"
 #include "connection.h"
 #include "deadline.h"
+#include "endpoint.h"
 #include "files.h"
 #include "owned_fd.h"
 #include "processes.h"
@@ -129,6 +131,62 @@ TEST_CASE("a builder that is killed, or stopped and killed, is a reload that fai
     }
     slow.give_configuration();
     CHECK(slow.server->reload() == 2);
+}
+
+TEST_CASE("a builder that is killed leaves no file of what it had made") {
+    Slow slow;
+    slow.config.build_timeout_ms = 60'000;
+    slow.start();
+    const std::string path = slow.dir.file("new.sock");
+    const std::string pid_file = slow.dir.file("new.pid");
+    // Addresses that are taken are waited for, one after the other.
+    const OwnedFd taken = listen_on(Endpoint::parse("0.0.0.0:0"));
+    const std::string port = std::to_string(Endpoint::of_socket(taken.get()).port());
+    Config next = slow.config;
+    next.pid_file = pid_file;
+    next.listeners.push_back({.address = "unix:" + path});
+    for (int i = 1; i <= 100; ++i)
+        next.listeners.push_back({.address = "127.0.0." + std::to_string(i) + ":" + port});
+    slow.server->write_config(next.text());
+    std::string order = "reload";
+    SECTION("for a reload") {}
+    SECTION("for a dry run") {
+        order = "dry run";
+    }
+    auto answer = std::async(std::launch::async, [&] {
+        return order == "reload" ? slow.ctl({"reload"}) : slow.ctl({"reload", "--dry-run"});
+    });
+    REQUIRE(eventually(soon(), [&] { return std::filesystem::exists(path); }));
+    CHECK(std::filesystem::exists(pid_file));
+    for (const pid_t pid : children_of(slow.server->master()))
+        if (has(title_of(pid), order == "reload" ? ": builder" : ": dry run")) ::kill(pid, SIGKILL);
+    const Finished killed = answer.get();
+    INFO(killed.text());
+    CHECK(killed.code == 1);
+    CHECK(has(killed.error, "killed by signal 9"));
+    CHECK(eventually(soon(), [&] { return !std::filesystem::exists(path); }));
+    CHECK_FALSE(std::filesystem::exists(pid_file));
+    slow.server->write_config(slow.config.text());
+    CHECK(slow.ctl({"reload"}).code == 0);
+}
+
+TEST_CASE("a log that is rotated while a cycle is built is opened again for that") {
+    Slow slow;
+    slow.config.log_target = slow.dir.file("log");
+    slow.start();
+    slow.hold_configuration();
+    static_cast<void>(slow.begin_reload());
+    std::filesystem::rename(*slow.config.log_target, slow.dir.file("log.1"));
+    CHECK(slow.ctl({"reopen"}).code == 0);
+    std::filesystem::rename(*slow.config.log_target, slow.dir.file("log.2"));
+    CHECK(slow.ctl({"reopen"}).code == 0);
+    slow.give_configuration();
+    CHECK(eventually(later(), [&] {
+        return has(read_file(*slow.config.log_target), "reload: generation 2 serves");
+    }));
+    const auto workers = slow.server->wait_workers(2);
+    ::kill(workers[0], SIGTERM);
+    CHECK(eventually(soon(), [&] { return has(read_file(*slow.config.log_target), "draining"); }));
 }
 
 TEST_CASE("a stop does not wait for a cycle that is being built") {

@@ -5,8 +5,10 @@
 
 #include <algorithm>
 #include <catch2/catch_test_macros.hpp>
+#include <chrono>
 #include <cstddef>
 #include <filesystem>
+#include <future>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -260,6 +262,108 @@ TEST_CASE("a master that is killed while its successor begins is succeeded all t
     app.masters.push_back(app.holder());
     CHECK(is_running(app.masters[0]));
     Connection::to(endpoint).echo("served by the successor");
+}
+
+/// Has the server start a successor and stops the first worker of that which is seen. Returns the
+/// successor's pid, and whether that worker had not been ready.
+pid_t upgrade_and_stop_a_worker(Upgradable& app, pid_t master, std::future<Finished>& answer) {
+    answer = std::async(std::launch::async, [&] { return app.ctl("upgrade"); });
+    pid_t successor = 0;
+    while (true) {
+        for (const pid_t child : children_of(master)) {
+            if (has(title_of(child), ": worker ")) continue;
+            for (const pid_t worker : children_of(child)) {
+                if (!has(title_of(worker), ": worker ")) continue;
+                ::kill(worker, SIGSTOP);
+                return child;
+            }
+            successor = child;
+        }
+        if (answer.wait_for(std::chrono::seconds{0}) == std::future_status::ready) return successor;
+    }
+}
+
+TEST_CASE("a successor that gives up finishes what its workers have accepted") {
+    Upgradable app{echo_app()};
+    app.config.workers = 12;  // so that one of them is caught before it is ready
+    app.config.ready_timeout_ms = 1'500;
+    app.config.drain_timeout_ms = 60'000;
+    app.start();
+    const Endpoint endpoint = app.server->at("echo");
+    pid_t master = app.server->master();
+    for (int attempt = 0; attempt < 50; ++attempt) {
+        std::future<Finished> answer;
+        const pid_t successor = upgrade_and_stop_a_worker(app, master, answer);
+        std::vector<Connection> held;
+        while (answer.wait_for(std::chrono::milliseconds{10}) != std::future_status::ready) {
+            if (held.size() == 80) continue;
+            held.push_back(Connection::to(endpoint));
+            held.back().echo("before");
+        }
+        const Finished upgraded = answer.get();
+        INFO(upgraded.text());
+        if (upgraded.code == 0) {  // it was ready by then
+            for (const pid_t worker : children_of(successor)) ::kill(worker, SIGCONT);
+            app.masters.push_back(master = successor);
+            continue;
+        }
+        CHECK(has(upgraded.error, "a worker was not ready within master.ready_timeout_ms"));
+        CHECK(is_running(successor));
+        CHECK(has(app.ctl("reload").output, "serves"));  // which waits for none of that
+        for (Connection& connection : held) connection.echo("after");
+        held.clear();
+        CHECK(eventually(soon(), [&] { return !is_running(successor); }));
+        CHECK(app.holder() == master);
+        return;
+    }
+    FAIL("no worker was caught");
+}
+
+TEST_CASE("an upgrade that is ready just as its time is over is done, or undone") {
+    Upgradable app{echo_app()};
+    const std::string path = app.dir.file("echo.sock");
+    app.config.listeners = {{"unix:" + path, "echo"}};
+    app.start();
+    int done = 0;
+    for (int i = 0; i < 16; ++i) {
+        app.config.upgrade_timeout_ms = i == 15 ? 20'000 : 16 + 8 * i;
+        app.server->write_config(app.config.text());
+        REQUIRE(app.ctl("reload").code == 0);
+        const pid_t before = app.holder();
+        const Finished upgraded = app.ctl("upgrade");
+        INFO(upgraded.text());
+        const pid_t after = app.holder();
+        CHECK((upgraded.code == 0) == (before != after));
+        CHECK(is_running(after));
+        if (before != after) app.masters.push_back(after);
+        done += upgraded.code == 0 ? 1 : 0;
+        Connection::to(Endpoint::parse("unix:" + path)).echo("here");
+        CHECK(has(app.ctl("status").output, "master " + std::to_string(after)));
+    }
+    CHECK(done > 0);
+    REQUIRE(app.server->wait(later()));
+}
+
+TEST_CASE("a log that is rotated during an upgrade is opened again by the successor") {
+    Upgradable app{echo_app()};
+    app.config.log_target = app.dir.file("log");
+    const std::string real = app.dir.file("real");
+    std::filesystem::copy_file(app.original, real);
+    app.start();
+    app.install_script("sleep 0.5; exec " + real + " \"$@\"");
+    auto answer = std::async(std::launch::async, [&] { return app.ctl("upgrade"); });
+    const auto told = [&](const char* what) {
+        return eventually(later(), [&] { return has(read_file(*app.config.log_target), what); });
+    };
+    REQUIRE(told("upgrade: the new master is process"));
+    for (const char* name : {"log.1", "log.2"}) {
+        std::filesystem::rename(*app.config.log_target, app.dir.file(name));
+        CHECK(app.ctl("reopen").code == 0);
+    }
+    REQUIRE(answer.get().code == 0);
+    app.masters.push_back(app.holder());
+    CHECK(told("ready: generation 2"));
+    REQUIRE(app.server->wait(later()));
 }
 
 TEST_CASE("a stop during an upgrade ends both") {
