@@ -162,11 +162,18 @@ enum class TextUse : std::uint8_t {
     finding,        ///< a line about a build: an obstacle, or what would change
 };
 
+/// What a listening socket is for.
+enum class ListenerUse : std::uint8_t {
+    service,
+    control,  ///< the control socket
+    foreign,  ///< a service, opened by the service manager, whose its file is
+};
+
 /// Passes a listening socket on. Carries 1 fd.
 struct OfferListener {
     static constexpr Kind kind{"offer_listener", 1, 1};
-    bool control = false;  ///< the control socket, not a service's
-    Address configured;    ///< what it was opened for; the kernel may have picked the port
+    ListenerUse use = ListenerUse::service;
+    Address configured;  ///< what it was opened for; the kernel may have picked the port
     friend bool operator==(const OfferListener&, const OfferListener&) = default;
 };
 

@@ -272,7 +272,7 @@ void fields(A& archive, typename A::template Of<Hello> message) {
 
 template <class A>
 void fields(A& archive, typename A::template Of<OfferListener> message) {
-    archive.flag(message.control);
+    archive.choice(message.use, ListenerUse::foreign);
     archive.address(message.configured);
     archive.check(is_listening_address(message.configured));
 }

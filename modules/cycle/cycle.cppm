@@ -10,6 +10,7 @@ export module ringfort.cycle;
 export import :changes;
 export import :listener;
 export import :log_file;
+export import :passed;
 export import :snapshot;
 export import :stock;
 export import :zones;

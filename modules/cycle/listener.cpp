@@ -198,7 +198,7 @@ bool Listener::file_is_ours() const noexcept {
 }
 
 void Listener::own() noexcept {
-    owner_ = ::getpid();
+    if (!foreign_) owner_ = ::getpid();
 }
 
 bool Listener::has_waiting() const noexcept {

@@ -67,6 +67,12 @@ public:
     /// Makes this process the one that removes the socket file, or makes it leave the file to the
     /// process that the socket was passed to.
     void own() noexcept;
+    /// Leaves the file to somebody who is no process of ours, for good.
+    void leave_file() noexcept {
+        foreign_ = true;
+        disown();
+    }
+    [[nodiscard]] bool foreign() const noexcept { return foreign_; }
     void disown() noexcept { owner_ = -1; }
     /// Tells whether a connection waits to be accepted.
     [[nodiscard]] bool has_waiting() const noexcept;
@@ -91,6 +97,7 @@ private:
     dev_t device_ = 0;  ///< with `inode_`: which socket file is ours
     ino_t inode_ = 0;
     bool listening_ = false;
+    bool foreign_ = false;  ///< its file is the service manager's
 };
 
 }  // namespace ringfort::cycle

@@ -330,10 +330,12 @@ void Master::begin_to_stop() {
     if (std::exchange(stopping_, true)) return;
     refuse_reloads();
     if (rehearsal_) rehearsal_->abort("the master is stopping");
-    if (policy_.superseded())
+    if (policy_.superseded()) {
         hand_over();
-    else
+    } else {
         manager_.stopping();
+        leave_files();
+    }
     for (auto& [number, generation] : generations_) generation.cycle->close_listeners();
 }
 

@@ -212,7 +212,9 @@ std::vector<std::string> try_cycle(const Application& application, config::Setti
     const cycle::BuildOptions options{
         .in_use = runs ? cycle::AddressInUse::is_allowed : cycle::AddressInUse::is_an_obstacle,
         .workers = worker_count(settings)};
-    auto built = cycle::Cycle::build(std::move(settings), 1, {}, application.zones, options);
+    auto passed = cycle::accept_passed(process::take_passed_fds(), {});
+    auto built = cycle::Cycle::build(std::move(settings), 1, std::move(passed.stock),
+                                     application.zones, options);
     obstacles.insert(obstacles.end(), built.obstacles.begin(), built.obstacles.end());
     return obstacles;
 }

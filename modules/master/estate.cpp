@@ -42,7 +42,9 @@ Result<void> offer_text(channel::TextUse use, std::string_view text, const Send&
 
 Result<void> offer(const cycle::Listener& listener, bool control, const Send& send) {
     RF_LET(Fd socket, listener.socket().duplicate());
-    return send(channel::OfferListener{.control = control, .configured = listener.configured()},
+    using Use = channel::ListenerUse;
+    const Use use = control ? Use::control : listener.foreign() ? Use::foreign : Use::service;
+    return send(channel::OfferListener{.use = use, .configured = listener.configured()},
                 std::move(socket));
 }
 
@@ -88,7 +90,8 @@ Estate EstateReader::release() && {
 
 Result<void> EstateReader::on(channel::OfferListener& message, channel::Fds& fds) {
     RF_LET(auto listener, cycle::Listener::adopt(std::move(fds[0]), message.configured));
-    if (message.control)
+    if (message.use == channel::ListenerUse::foreign) listener->leave_file();
+    if (message.use == channel::ListenerUse::control)
         estate_.control = std::move(listener);
     else
         estate_.stock.add(std::move(listener), false);

@@ -64,6 +64,7 @@ int Master::run(config::Settings first) {
         if (predecessor_) complain_to(*predecessor_, {inherited.error().text()});
         return 1;
     }
+    accept_passed();
     environment_ = process::Environment::current();
     build_first(std::move(first));
     process_events();

@@ -52,8 +52,9 @@ struct Successor {
 };
 
 /// The loop (loop.cpp), the building of cycles (build.cpp, reload.cpp), the upgrade (upgrade.cpp),
-/// the control socket (orders.cpp) and the carrying out of the policy's actions (actions.cpp,
-/// listeners.cpp). One thread; blocks only in ppoll(2), and in the building of its first cycle.
+/// what a service manager keeps (keep.cpp), the control socket (orders.cpp) and the carrying out of
+/// the policy's actions (actions.cpp, listeners.cpp). One thread; blocks only in ppoll(2), and in
+/// the building of its first cycle.
 class Master {
 public:
     explicit Master(const Application& application) : application_{application} {}
@@ -93,6 +94,12 @@ private:
     [[nodiscard]] const cycle::Cycle* current_cycle() const;
     [[nodiscard]] cycle::Stock current_stock() const;
     [[nodiscard]] Instant build_deadline() const;
+
+    // keep.cpp
+    void accept_passed();
+    void use_passed(const cycle::Cycle& cycle);
+    void keep_descriptors(const cycle::Cycle& cycle);
+    void leave_files();
 
     // upgrade.cpp
     Result<void> inherit(const config::Settings& settings);
@@ -185,7 +192,9 @@ private:
     std::string succeeded_by_;  ///< in words, once all has been left to it
     std::optional<channel::Channel> predecessor_;
     bool orphaned_ = false;  ///< that is a worker whose master has died
-    Estate inheritance_;     ///< of the predecessor, until the first cycle is built of it
+    std::vector<std::shared_ptr<cycle::Listener>> passed_;  ///< by the service manager
+    cycle::Kept kept_;                                      ///< by it, too
+    Estate inheritance_;  ///< of the predecessor, until the first cycle is built of it
 };
 
 /// Writes each problem of a configuration into a line.

@@ -165,8 +165,15 @@ void Master::succeed() {
 void Master::take_over() {
     const auto found = generations_.find(served_generation_);  // none once this master stops
     Generation* const serves = found == generations_.end() ? nullptr : &found->second;
-    if (serves != nullptr) place_files(*serves);
-    if (!inheritance_.complete) return;
+    if (serves != nullptr) {
+        place_files(*serves);
+        use_passed(*serves->cycle);
+        keep_descriptors(*serves->cycle);
+    }
+    if (!std::exchange(inheritance_.complete, false)) {
+        inheritance_ = {};
+        return;
+    }
     // What the new configuration has no use for is removed with its last owner, who is here now.
     for (const cycle::Group& group : inheritance_.stock.groups)
         for (const auto& inherited : group.listeners) inherited->own();
@@ -361,6 +368,7 @@ void Master::hand_over() {
     const pid_t pid = successor_ ? successor_->process.pid : 0;
     succeeded_by_ = fmt::format("process {} serves in place of {}", pid, ::getpid());
     log::info("upgrade: {}", succeeded_by_);
+    for (const auto& [name, files] : kept_) manager_.forget(name);  // it has its own kept
     manager_.hand_over(pid, succeeded_by_);
     if (successor_) (void)successor_->channel.send(channel::Done{.success = true});
     process::Title::set(application_.name + ": master (succeeded)");

@@ -5,6 +5,7 @@ module;
 #include <compare>
 #include <deque>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -22,8 +23,8 @@ class ServiceManager {
 public:
     /// Knows none.
     ServiceManager() noexcept = default;
-    /// Finds it by NOTIFY_SOCKET, WATCHDOG_USEC and WATCHDOG_PID, and takes them out of the
-    /// environment: no child is to speak in this process's name.
+    /// Finds it by NOTIFY_SOCKET, WATCHDOG_USEC, WATCHDOG_PID and FDSTORE, and takes them out of
+    /// the environment: no child is to speak in this process's name.
     [[nodiscard]] static ServiceManager of_environment();
 
     /// Says that the service serves, and about what; also at the end of a reload, good or bad.
@@ -34,6 +35,13 @@ public:
     void stopping();
     /// Says that another process goes on as the main one, and serves; then knows nobody any more.
     void hand_over(pid_t successor, std::string_view status);
+    /// Tells whether it keeps descriptors for the next start of the service: FDSTORE says so, of
+    /// systemd 254 and later (FileDescriptorStoreMax=).
+    [[nodiscard]] bool keeps_descriptors() const noexcept { return !keeps_.empty(); }
+    /// Has it keep copies of these under `name`, beside what it keeps there already.
+    void keep(std::string_view name, std::span<const RawFd> fds);
+    /// Has it close what it keeps under `name`.
+    void forget(std::string_view name);
     /// Returns the variables by which that process finds the manager; none when there is none.
     [[nodiscard]] std::vector<std::string> environment() const;
 
@@ -44,16 +52,21 @@ public:
     void beat(Instant time) noexcept;
 
 private:
-    void tell(std::string message);
-    [[nodiscard]] bool send(const std::string& message) const noexcept;
+    struct Message {
+        std::string text;
+        std::vector<Fd> fds;
+    };
+    void tell(Message message);
+    [[nodiscard]] bool send(const Message& message) const noexcept;
 
     Fd socket_;
     Address address_;
     std::string path_;
+    std::string keeps_;         ///< how many, in its words
     Milliseconds interval_{0};  ///< half of what the manager waits
     std::optional<Instant> next_beat_;
-    std::deque<std::string> unsent_;  ///< its socket was full
-    Instant retry_{};                 ///< when they are tried again, if there are some
+    std::deque<Message> unsent_;  ///< its socket was full
+    Instant retry_{};             ///< when they are tried again, if there are some
 };
 
 }  // namespace ringfort::process

@@ -12,6 +12,7 @@
 /// (pid file); man fork(2), pidfd_open(2), signalfd(2), cgroups(7).
 export module ringfort.process;
 
+export import :activation;
 export import :capabilities;
 export import :child;
 export import :cpus;
@@ -29,3 +30,4 @@ export import :seccomp;
 export import :signals;
 export import :spawn;
 export import :title;
+export import :variable;

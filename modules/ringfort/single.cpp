@@ -111,9 +111,10 @@ bool Single::build(config::Settings settings) {
             obstacles.push_back(fmt::format("pid file {}: {}.", path, file.error().text()));
     }
     (void)process::set_open_files(0);  // as many as there may be, to open them
-    auto built =
-        cycle::Cycle::build(std::move(settings), generation_ + 1,
-                            current_ ? current_->stock() : cycle::Stock{}, application_.zones);
+    auto passed = cycle::accept_passed(process::take_passed_fds(), {});  // at the start alone
+    auto built = cycle::Cycle::build(std::move(settings), generation_ + 1,
+                                     current_ ? current_->stock() : std::move(passed.stock),
+                                     application_.zones);
     obstacles.insert(obstacles.end(), built.obstacles.begin(), built.obstacles.end());
     for (const std::string& obstacle : obstacles)
         log::error("{}: {}", served_ ? "reload failed" : "start failed", obstacle);

@@ -87,6 +87,22 @@ Result<Zone> Zone::attach(Fd memfd, std::string_view name, std::string_view tag)
     return Zone{std::move(mapping), name, tag};
 }
 
+Result<Zone> Zone::attach(Fd memfd) {
+    RF_LET(Mapping mapping, Mapping::attach(std::move(memfd)));
+    if (mapping.bytes().size() < sizeof(Header))
+        return Error{"attach a zone: its size", std::errc::bad_message};
+    Header found{};
+    std::memcpy(&found, mapping.bytes().data(), sizeof found);
+    const auto text = [](const auto& field) {
+        return std::string{field.begin(), std::find(field.begin(), field.end(), '\0')};
+    };
+    const std::string name = text(found.name);
+    const std::string tag = text(found.tag);
+    RF_LET(const Header expected, header_of(name, tag, Bytes{mapping.bytes().size()}));
+    RF_TRY(compare(found, expected));
+    return Zone{std::move(mapping), name, tag};
+}
+
 std::span<std::byte> Zone::payload() const noexcept {
     return mapping_.bytes().subspan(sizeof(Header));
 }

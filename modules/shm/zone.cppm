@@ -39,6 +39,9 @@ public:
     /// `Mapping::attach`.
     [[nodiscard]] static Result<Zone> attach(Fd memfd, std::string_view name, std::string_view tag);
 
+    /// As above, whatever its name and tag.
+    [[nodiscard]] static Result<Zone> attach(Fd memfd);
+
     /// These are this process's copies: no other process can change them.
     [[nodiscard]] const std::string& name() const noexcept { return name_; }
     [[nodiscard]] const std::string& tag() const noexcept { return tag_; }

@@ -39,7 +39,7 @@ constexpr std::string_view refused =
 }  // namespace
 
 void Worker::on(const channel::OfferListener& message, channel::Fds fds) {
-    if (!message.control)
+    if (message.use != channel::ListenerUse::control)
         return fail(Error{"take a control socket", std::errc::protocol_error},
                     std::string{channel::OfferListener::kind.name});
     door_ = std::move(fds[0]);
@@ -127,9 +127,9 @@ Result<void> Worker::offer_estate(channel::Channel& successor) {
     RF_TRY(successor.send(channel::TakenRow{row_}));
     for (const auto& [id, listener] : listeners_) {
         RF_LET(Fd socket, listener.socket.duplicate());
-        RF_TRY(
-            successor.send(channel::OfferListener{.control = false, .configured = listener.address},
-                           std::move(socket)));
+        RF_TRY(successor.send(channel::OfferListener{.use = channel::ListenerUse::service,
+                                                     .configured = listener.address},
+                              std::move(socket)));
     }
     for (const auto& [name, zone] : context_.zones_) {
         RF_LET(Fd memfd, duplicate(zone.fd()));
@@ -139,8 +139,9 @@ Result<void> Worker::offer_estate(channel::Channel& successor) {
     }
     RF_LET(const Address at, Address::of_socket(door_.get()));
     RF_LET(Fd door, door_.duplicate());
-    RF_TRY(
-        successor.send(channel::OfferListener{.control = true, .configured = at}, std::move(door)));
+    RF_TRY(successor.send(
+        channel::OfferListener{.use = channel::ListenerUse::control, .configured = at},
+        std::move(door)));
     return successor.send(channel::Done{.success = true});
 }
 

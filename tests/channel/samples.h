@@ -34,7 +34,7 @@ inline std::vector<ringfort::channel::Message> messages() {
         Failed{2, 9, 98, "bind: Address already in use"},
         Draining{3, 8, 10'000},
         Hello{5, 4'000'000'000U},
-        OfferListener{true, address("127.0.0.1:0")},
+        OfferListener{ListenerUse::foreign, address("127.0.0.1:0")},
         OfferFile{FileUse::pid_file, "/run/echo.pid"},
         Text{TextUse::configuration, true, "[master]\nworkers = 2\n"},
         User{"www-data", 33, 34, {33, 34, 1'000}},

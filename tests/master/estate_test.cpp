@@ -134,7 +134,7 @@ TEST_CASE("what is no part of an estate is refused") {
     // Not a listening socket, and not a zone.
     Fd socket{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
     CHECK_FALSE(
-        reader.take({channel::OfferListener{.control = false,
+        reader.take({channel::OfferListener{.use = channel::ListenerUse::service,
                                             .configured = Address::parse("127.0.0.1:1").value()},
                      std::move(socket)}));
     Fd other{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};

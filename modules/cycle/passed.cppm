@@ -1,0 +1,38 @@
+module;
+#include <sys/types.h>
+
+#include <map>
+#include <string>
+#include <vector>
+export module ringfort.cycle:passed;
+
+import ringfort.base;
+import ringfort.process;
+import :listener;
+import :snapshot;
+import :stock;
+
+export namespace ringfort::cycle {
+
+/// Which open files a service manager keeps under which name, in order: by inode, which sockets and
+/// memfds have to themselves.
+using Kept = std::map<std::string, std::vector<ino_t>>;
+
+/// What a service manager has passed: sockets it has opened, and what it kept of an earlier master.
+struct Passed {
+    Stock stock;
+    Kept kept;
+};
+
+/// Makes listeners and zones of what was passed. What `known` has already, and what is neither a
+/// stream socket that listens nor a zone, is closed, the latter with a warning.
+[[nodiscard]] Passed accept_passed(std::vector<process::PassedFd> passed, const Stock& known);
+
+/// What is kept of a cycle that serves, by the name it is kept under: "ringfort" for what all
+/// workers share, zones included, and "ringfort-0" and so on for the sockets of a slot.
+[[nodiscard]] std::map<std::string, std::vector<RawFd>> to_be_kept(const Cycle& cycle);
+
+/// Names the files behind the descriptors.
+[[nodiscard]] Kept identify(const std::map<std::string, std::vector<RawFd>>& fds);
+
+}  // namespace ringfort::cycle
