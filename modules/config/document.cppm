@@ -1,5 +1,6 @@
 module;
 #include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -8,6 +9,7 @@ module;
 module ringfort.config:document;
 
 import :node;
+import :report;
 import :source;
 
 // Nothing here is exported: the library that parses stays inside the layer.
@@ -44,5 +46,10 @@ struct Document {
 
 /// Reads a text and goes on behind errors where that cannot cause false ones.
 Document read_document(std::string_view text);
+
+/// Puts what the overrides say in the place of what the text says. What is wrong with them is
+/// reported as of the lines from `first_line` on.
+void override_values(Node& root, const std::vector<std::string>& overrides,
+                     std::uint32_t first_line, Report& report);
 
 }  // namespace ringfort::config

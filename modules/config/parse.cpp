@@ -147,13 +147,14 @@ Parsed parse(const Source& source, const Registry& registry) {
         const std::string limit = limits::max_config_size.text();
         return Problems{{{source.name, "the configuration is larger than " + limit, {}, "", {}}}};
     }
-    const Source read{source.name, std::string{without_mark(source.text)}};
+    const Source read{source.name, std::string{without_mark(source.text)}, source.overrides};
     Report report{read};
-    const Document document = read_document(read.text);
+    Document document = read_document(read.text);
     report_syntax(document.errors, report);
     Settings settings;
     if (document.root) {
         if (!document.errors.empty()) report.mark_incomplete();
+        override_values(*document.root, read.overrides, report.first_override(), report);
         add_homes(core_schema(), report);
         core_schema().read(*document.root, report, &settings);
         read_services(registry, *document.root, report, settings);

@@ -54,9 +54,21 @@ Found follow(const Node& table, const Path& path) {
     return found;
 }
 
+constexpr const char* override_name = "--set";
+
+std::string whole_text(const Source& source) {
+    std::string text = source.text;
+    for (const std::string& override : source.overrides) text += "\n" + override;
+    return text;
+}
+
 }  // namespace
 
-Report::Report(const Source& source) : source_{source}, lines_{source.text} {}
+Report::Report(const Source& source)
+    : source_{source},
+      text_{whole_text(source)},
+      lines_{text_},
+      first_override_{static_cast<std::uint32_t>(std::ranges::count(source.text, '\n') + 2)} {}
 
 Snippet Report::snippet(Span where) const {
     return {where, std::string{lines_.line(where.begin.line)}};
@@ -89,7 +101,19 @@ void Report::prune() {
 
 Problems Report::take() {
     prune();
+    for (Problem& problem : problems_) {
+        if (problem.place().line >= first_override_) problem.file = override_name;
+        rename(problem.snippet);
+        for (Note& note : problem.notes) rename(note.snippet);
+    }
     return {std::move(problems_), left_out_};
+}
+
+/// Counts an override's line from the first one on.
+void Report::rename(Snippet& snippet) const noexcept {
+    if (snippet.span.begin.line < first_override_) return;
+    snippet.span.begin.line -= first_override_ - 1;
+    snippet.span.end.line -= first_override_ - 1;
 }
 
 void Faults::add(const Fault& fault) {

@@ -1,5 +1,6 @@
 module;
 #include <cstddef>
+#include <cstdint>
 #include <initializer_list>
 #include <map>
 #include <string>
@@ -17,6 +18,7 @@ export namespace ringfort::config {
 /// Collects the problems of one text while its values are read. Borrows the source.
 class Report {
 public:
+    /// The source's overrides are told of as of a file "--set", a line each.
     explicit Report(const Source& source);
     Report(const Report&) = delete;
     Report& operator=(const Report&) = delete;
@@ -30,6 +32,8 @@ public:
     /// Returns what is written at `where`, on its first line.
     [[nodiscard]] std::string_view text(Span where) const { return lines_.text(where); }
     [[nodiscard]] std::string_view file() const { return source_.name; }
+    /// Returns the line that the first override counts as.
+    [[nodiscard]] std::uint32_t first_override() const noexcept { return first_override_; }
 
     /// Remembers that parts of the text could not be read: what is missing may be there.
     void mark_incomplete() { incomplete_ = true; }
@@ -46,9 +50,12 @@ public:
 
 private:
     void prune();
+    void rename(Snippet& snippet) const noexcept;
 
     const Source& source_;
+    std::string text_;  ///< of the source, and each override on a line of its own
     Lines lines_;
+    std::uint32_t first_override_;
     std::vector<Problem> problems_;
     std::map<std::string, std::string, std::less<>> homes_;
     std::size_t left_out_ = 0;

@@ -13,6 +13,9 @@ export namespace ringfort::config {
 struct Source {
     std::string name;  ///< shown in front of every problem; usually the path as given
     std::string text;
+    /// Each "KEY=VALUE", as TOML has it; they come after the text, and in the place of what it
+    /// says. A value that is no TOML but a word is a string. Without line breaks.
+    std::vector<std::string> overrides = {};
 };
 
 /// A place in a text. Lines and columns count from 1; a column is one code point, a tab as well.

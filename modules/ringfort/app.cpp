@@ -207,7 +207,9 @@ config::Read App::read(const CommandLine& line) const {
 config::Parsed App::load(const CommandLine& line) const {
     const config::Read text = read(line);
     if (const auto* problems = std::get_if<config::Problems>(&text)) return *problems;
-    return config::parse(std::get<config::Source>(text), registry_);
+    config::Source source = std::get<config::Source>(text);
+    source.overrides = line.overrides;
+    return config::parse(source, registry_);
 }
 
 int App::serve(const CommandLine& line, const process::Program& program,
@@ -245,7 +247,7 @@ int App::serve_in_background(master::Application made, config::Settings settings
 
 int App::serve_alone(const CommandLine& line, config::Settings settings) const {
     const SingleApplication application{
-        .load = [this, line, parse = parser(settings.master)]() -> config::Parsed {
+        .load = [this, line, parse = parser(line, settings.master)]() -> config::Parsed {
             const config::Read text = read(line);
             if (const auto* problems = std::get_if<config::Problems>(&text)) return *problems;
             return parse(std::get<config::Source>(text));
@@ -360,14 +362,16 @@ worker::Options App::worker_options(const config::Settings& settings,
 
 /// Returns what parses a text that may take the place of the one that the server began with.
 std::function<config::Parsed(const config::Source&)> App::parser(
-    const config::Master& started) const {
-    return [this, started](const config::Source& text) -> config::Parsed {
-        auto parsed = config::parse(text, registry_);
-        if (!parsed) return parsed;
-        auto problems = changed_since_start(started, parsed->master, text.name);
-        if (problems.list.empty()) return parsed;
-        return problems;
-    };
+    const CommandLine& line, const config::Master& started) const {
+    return
+        [this, overrides = line.overrides, started](const config::Source& text) -> config::Parsed {
+            auto parsed = config::parse(
+                {.name = text.name, .text = text.text, .overrides = overrides}, registry_);
+            if (!parsed) return parsed;
+            auto problems = changed_since_start(started, parsed->master, text.name);
+            if (problems.list.empty()) return parsed;
+            return problems;
+        };
 }
 
 /// Returns what prints the hint of the built-in configuration; nothing with one of a file.
@@ -380,7 +384,7 @@ master::Application App::application(const CommandLine& line, const config::Mast
     return {.name = name_,
             .program = {},
             .read = [this, line] { return read(line); },
-            .parse = parser(started),
+            .parse = parser(line, started),
             .changes =
                 [this](const config::Settings& before, const config::Settings& after) {
                     return config::changes(before, after, registry_);

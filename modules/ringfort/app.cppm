@@ -97,7 +97,7 @@ private:
         const config::Settings& settings, const std::optional<uring::Permits>& permits) const;
     [[nodiscard]] int run_worker(master::WorkerStart start) const;
     [[nodiscard]] std::function<config::Parsed(const config::Source&)> parser(
-        const config::Master& started) const;
+        const CommandLine& line, const config::Master& started) const;
     [[nodiscard]] std::function<void(const cycle::Cycle&)> hint(const CommandLine& line) const;
     [[nodiscard]] master::Application application(const CommandLine& line,
                                                   const config::Master& started) const;

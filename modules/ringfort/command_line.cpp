@@ -61,6 +61,14 @@ std::variant<CommandLine, int> read_command_line(std::string_view name,
                     IO_URING_VERSION_MINOR));
     app.add_option("-c,--config", config, "Read the configuration from this file")
         ->type_name("FILE");
+    app.add_option("--set", line.overrides,
+                   "Have this in place of what the configuration says, as log.level=debug;\n"
+                   "any number of times")
+        ->type_name("KEY=VALUE")
+        ->allow_extra_args(false)
+        ->check([](const std::string& text) {
+            return text.find('\n') == text.npos ? "" : "a line break has no place in KEY=VALUE";
+        });
     auto* testing =
         app.add_flag("-t,--test", test, "Test the configuration, addresses included, and exit");
     app.add_flag("-q,--quiet", line.quiet, "With -t: print errors only")->needs(testing);

@@ -3,6 +3,7 @@ module;
 #include <string>
 #include <string_view>
 #include <variant>
+#include <vector>
 export module ringfort:command_line;
 
 // Not exported: how the program was called.
@@ -12,12 +13,13 @@ enum class Mode { serve, test, print, signal, control };
 
 struct CommandLine {
     Mode mode = Mode::serve;
-    bool single = false;                ///< --single: serve in this very process
-    bool quiet = false;                 ///< -q: with -t, no word of success
-    std::optional<std::string> config;  ///< -c FILE
-    std::string signal;                 ///< -s: reload, quit, stop or reopen
-    std::string order;                  ///< of ctl
-    std::optional<std::string> socket;  ///< of ctl: --socket FILE
+    bool single = false;                 ///< --single: serve in this very process
+    bool quiet = false;                  ///< -q: with -t, no word of success
+    std::optional<std::string> config;   ///< -c FILE
+    std::vector<std::string> overrides;  ///< --set KEY=VALUE
+    std::string signal;                  ///< -s: reload, quit, stop or reopen
+    std::string order;                   ///< of ctl
+    std::optional<std::string> socket;   ///< of ctl: --socket FILE
 };
 
 /// Reads the command line. Where nothing remains to be done (--help, -V, a mistake), everything was

@@ -150,6 +150,10 @@ Result<void> Worker::start(const channel::Start& message) {
     if (row_ >= counters_->slots())
         return Error{"find the counters", std::errc::argument_out_of_domain};
     counters_->set(row_, Counter::active, 0);  // what a killed predecessor left there
+    // A zone may outlive all masters, who then count generations anew: this one has no successor.
+    for (std::uint32_t row = 0; row < counters_->slots(); ++row)
+        if (counters_->get(row, Counter::succeeded) == message.generation)
+            counters_->set(row, Counter::succeeded, 0);
     if (options_.pulse > Milliseconds{0}) commands_->spawn(beat());
     commands_->spawn(flush_peers());
     started_ = true;

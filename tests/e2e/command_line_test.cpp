@@ -56,6 +56,37 @@ TEST_CASE("option -q has -t say nothing of a good file, and everything of a bad 
     CHECK(with(app, {"-q", "-c", good}).code == 1);
 }
 
+TEST_CASE(
+    "option --set comes before the configuration, at a reload, an upgrade, and for ctl, too") {
+    const std::string app = echo_app();
+    const TempDir dir;
+    Config config;
+    config.log_level = "info";
+    config.pid_file = dir.file("pid");
+    const std::string control = "master.control=" + dir.file("control.sock");
+    Server server{app, config, dir, nullptr, {"--set", "master.workers=3", "--set", control}};
+    CHECK(server.wait_workers(3).size() == 3);
+    const auto ctl = [&](const char* order) {
+        return with(app, {"-c", server.config_path(), "--set", control, "ctl", order});
+    };
+    CHECK(has(ctl("reload").output, "generation 2 serves, 3 workers"));
+    CHECK(ctl("upgrade").code == 0);
+    REQUIRE(server.wait(later()));
+    CHECK(has(ctl("status").output, "generation 3 serves"));
+    CHECK(has(ctl("status").output, "worker 2: ready"));
+    CHECK(ctl("quit").code == 0);
+    const std::string path = saved(dir, "good.toml", config.text());
+    CHECK(
+        has(with(app, {"-c", path, "-g", "--set", "log.level=error"}).output, "level = \"error\""));
+    const Finished bad = with(app, {"-c", path, "-t", "--set", "log.levle=error"});
+    CHECK(bad.code == 1);
+    CHECK(has(bad.error, "--set:1:5: error: unknown key `levle`"));
+    const Finished broken = with(app, {"-c", path, "-t", "--set", "a=1\nb=2"});
+    CHECK(broken.code == 1);
+    CHECK(has(broken.error, "a line break has no place"));
+    CHECK(with(app, {"-c", path, "-t", "--set"}).code == 1);
+}
+
 TEST_CASE("option -t reports every error with file, line and column and exits 1") {
     const std::string app = echo_app();
     const TempDir dir;
