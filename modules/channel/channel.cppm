@@ -10,6 +10,7 @@
 /// Source: unix(7), sendmsg(2), recvmsg(2), cmsg(3); nginx src/os/unix/ngx_channel.c.
 export module ringfort.channel;
 
+export import :archive;
 export import :endpoint;
 export import :fds;
 export import :message;

@@ -2,6 +2,7 @@ module;
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <variant>
@@ -229,12 +230,21 @@ struct Done {
     friend bool operator==(const Done&, const Done&) = default;
 };
 
+/// Says whose a unix listener's socket file is to be, as its names were looked up. No fds.
+struct FileOwner {
+    static constexpr Kind kind{"file_owner"};
+    std::uint32_t listener = 0;  ///< its place in the configuration, from 0
+    std::optional<std::uint32_t> uid = {};
+    std::optional<std::uint32_t> gid = {};
+    friend bool operator==(const FileOwner&, const FileOwner&) = default;
+};
+
 /// Everything one process may tell another. The position of a type is its number on the wire:
 /// append only; any other change to types or fields raises `protocol_version`.
 using Message =
     std::variant<AddListener, AddZone, Start, Drain, Terminate, ReopenLogs, OpenPeer, ClosePeer,
                  Ready, Failed, Draining, Hello, OfferListener, OfferFile, Text, User, Succession,
-                 TakenRow, Done, SetLogLevel, RemoveListener, ServiceMessage>;
+                 TakenRow, Done, SetLogLevel, RemoveListener, ServiceMessage, FileOwner>;
 
 /// Describes the type of `message`.
 [[nodiscard]] Kind kind(const Message& message) noexcept;

@@ -59,7 +59,7 @@ Built Cycle::build(config::Settings settings, std::uint32_t generation, Stock st
     std::unique_ptr<Cycle> cycle{new Cycle{std::move(settings), generation}};
     cycle->take_log(std::move(stock.log), built.obstacles);
     cycle->take_zones(stock.zones, requests, built.obstacles);
-    cycle->take_listeners(std::move(stock.groups), options, built.obstacles);
+    cycle->take_listeners(std::move(stock), options, built.obstacles);
     if (built.obstacles.empty()) built.cycle = std::move(cycle);
     return built;
 }
@@ -79,10 +79,13 @@ void Cycle::take_log(std::optional<Fd> stocked, std::vector<std::string>& obstac
         obstacles.push_back(obstacle("log " + settings_.log.target, file.error()));
 }
 
-void Cycle::take_listeners(std::vector<Group> stocked, const BuildOptions& options,
+void Cycle::take_listeners(Stock stock, const BuildOptions& options,
                            std::vector<std::string>& obstacles) {
-    for (const config::Listener& wanted : settings_.listeners) {
-        const auto owner = find_owner(wanted);
+    for (std::size_t i = 0; i < settings_.listeners.size(); ++i) {
+        const config::Listener& wanted = settings_.listeners[i];
+        const auto known = stock.owners.find(i);
+        const auto owner =
+            known == stock.owners.end() ? find_owner(wanted) : Result<Owner>{known->second};
         if (!owner)
             obstacles.push_back("listener " + wanted.address.text() + ": " + owner.error().text() +
                                 ". Nobody is called so on this machine.");
@@ -91,7 +94,7 @@ void Cycle::take_listeners(std::vector<Group> stocked, const BuildOptions& optio
                              .owner = owner ? *owner : Owner{},
                              .served = wanted.reuseport ? options.workers : 1});
     }
-    carry_over(std::move(stocked));
+    carry_over(std::move(stock.groups));
     for (Binding& binding : bindings_) {
         const auto opened = open_missing(binding, options);
         if (!opened && opened.error().is(std::errc::too_many_files_open))

@@ -112,7 +112,7 @@ private:
         : settings_{std::move(settings)}, generation_{generation} {}
 
     void take_log(std::optional<Fd> stocked, std::vector<std::string>& obstacles);
-    void take_listeners(std::vector<Group> stocked, const BuildOptions& options,
+    void take_listeners(Stock stock, const BuildOptions& options,
                         std::vector<std::string>& obstacles);
     void carry_over(std::vector<Group> stocked);
     static Result<void> open_missing(Binding& binding, const BuildOptions& options);

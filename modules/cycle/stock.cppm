@@ -1,4 +1,6 @@
 module;
+#include <cstddef>
+#include <map>
 #include <memory>
 #include <optional>
 #include <vector>
@@ -23,6 +25,8 @@ struct Stock {
     std::vector<Group> groups;
     std::vector<SharedZone> zones;
     std::optional<Fd> log;  ///< of the settings' target; absent: opened by its name
+    /// By the listener's place in the settings, where its names have been looked up already.
+    std::map<std::size_t, Owner> owners = {};
 
     /// Adds a socket to the group of its address, or as a group of its own, which is then `fresh`
     /// or not.

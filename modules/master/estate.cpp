@@ -146,6 +146,11 @@ Result<void> EstateReader::on(channel::TakenRow& message, channel::Fds&) {
     return {};
 }
 
+Result<void> EstateReader::on(channel::FileOwner& message, channel::Fds&) {
+    estate_.stock.owners[message.listener] = {.user = message.uid, .group = message.gid};
+    return {};
+}
+
 Result<void> EstateReader::on(channel::Done& message, channel::Fds&) {
     estate_.complete = true;
     estate_.success = message.success;

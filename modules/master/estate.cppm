@@ -70,6 +70,7 @@ private:
     Result<void> on(channel::User& message, channel::Fds& fds);
     Result<void> on(channel::Succession& message, channel::Fds& fds);
     Result<void> on(channel::TakenRow& message, channel::Fds& fds);
+    Result<void> on(channel::FileOwner& message, channel::Fds& fds);
     Result<void> on(channel::Done& message, channel::Fds& fds);
     template <class Other>
     Result<void> on(Other&, channel::Fds&);

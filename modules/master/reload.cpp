@@ -8,6 +8,7 @@ module;
 
 #include <algorithm>
 #include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <iterator>
@@ -59,6 +60,13 @@ Result<void> offer_new(const cycle::Cycle& cycle, const cycle::Cycle* old, const
     for (const cycle::SharedZone& zone : cycle.zones())
         if (old == nullptr || std::ranges::find(old->zones(), zone) == old->zones().end())
             RF_TRY(offer(*zone, send));
+    const auto& bindings = cycle.bindings();
+    for (std::size_t i = 0; i < bindings.size(); ++i)
+        if (const cycle::Owner& owner = bindings[i].owner; owner.user || owner.group)
+            RF_TRY(send(channel::FileOwner{.listener = static_cast<std::uint32_t>(i),
+                                           .uid = owner.user,
+                                           .gid = owner.group},
+                        {}));
     auto log = cycle.log_file() ? cycle.log_file().duplicate() : Result<Fd>{Fd{}};
     if (!log) return log.error();
     return send(
@@ -185,6 +193,7 @@ void Master::end_build(Estate estate) {
     for (const cycle::Group& group : estate.stock.groups)
         for (const auto& opened : group.listeners) stock.add(opened, true);
     std::ranges::move(estate.stock.zones, std::back_inserter(stock.zones));
+    stock.owners = std::move(estate.stock.owners);
     if (!rotated) stock.log = std::move(estate.stock.log);
     found(std::move(generation), *std::move(parsed), std::move(stock), {});
 }

@@ -44,6 +44,7 @@ inline std::vector<ringfort::channel::Message> messages() {
         SetLogLevel{ringfort::log::Level::debug},
         RemoveListener{1'000'000},
         ServiceMessage{"echo", 77, std::string{"a\0b", 3}},
+        FileOwner{1'999, 33, {}},
     };
 }
 

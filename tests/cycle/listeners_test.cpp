@@ -293,6 +293,20 @@ TEST_CASE("a listener has the options of its settings, and a later cycle's") {
     CHECK(option(*made, SOL_SOCKET, SO_KEEPALIVE) == 0);
 }
 
+TEST_CASE("names that have been looked up already are not looked up again") {
+    const testing::TempDir dir;
+    config::Settings wanted;
+    wanted.listeners.push_back(testing::listener("127.0.0.1:0"));
+    wanted.listeners.push_back(testing::listener("unix:" + dir.file("socket")));
+    wanted.listeners[1].owner = "nobody is called so";
+    CHECK_FALSE(Cycle::build(wanted, 1, {}, {}).cycle);
+    cycle::Stock stock;
+    stock.owners[1] = {.user = ::geteuid(), .group = {}};
+    const Built built = Cycle::build(wanted, 1, std::move(stock), {});
+    REQUIRE(built.cycle);
+    CHECK(built.cycle->bindings()[1].owner.user == ::geteuid());
+}
+
 TEST_CASE("the file of a unix listener gets its owner and group, and a later cycle's") {
     const testing::TempDir directory;
     const std::string path = directory.file("socket");

@@ -128,6 +128,15 @@ TEST_CASE("a user of many groups keeps all of them") {
     }
 }
 
+TEST_CASE("whose files are to be is told by the listener's place") {
+    EstateReader reader;
+    REQUIRE(reader.take({channel::FileOwner{.listener = 7, .uid = 33, .gid = {}}, {}}));
+    const auto owners = std::move(reader).release().stock.owners;
+    REQUIRE(owners.size() == 1);
+    CHECK(owners.at(7).user == 33);
+    CHECK_FALSE(owners.at(7).group);
+}
+
 TEST_CASE("what is no part of an estate is refused") {
     EstateReader reader;
     CHECK(reader.take({channel::Terminate{}, {}}).error().is(std::errc::protocol_error));
