@@ -148,6 +148,13 @@ inline constexpr Bytes max_zone_size{64ULL << 30};
 inline constexpr std::size_t max_zone_name_bytes = 63;
 inline constexpr std::size_t max_zone_tag_bytes = 63;
 inline constexpr std::uint32_t max_counter_columns = 1'024;
+inline constexpr std::size_t journal_entries = 256;  ///< words changed by one transaction
+inline constexpr std::uint32_t pool_roots = 16;      ///< structures of a pool
+inline constexpr std::uint32_t runs_looked_at = 8;   ///< that may be too short
+inline constexpr std::uint32_t lock_spins = 100;     ///< before a process sleeps
+inline constexpr Milliseconds lock_wait_ms{2'000};   ///< for a lock, unless told otherwise
+inline constexpr Milliseconds lock_check_ms{20};     ///< between looks whether its owner lives
+inline constexpr Milliseconds lock_patience_ms{2};   ///< until newcomers have to stand back
 
 /// Text in and out: the largest configuration file, the longest line of the log.
 inline constexpr Bytes max_config_size{16ULL << 20};

@@ -1,0 +1,151 @@
+#include <algorithm>
+#include <catch2/catch_test_macros.hpp>
+#include <compare>
+#include <cstdint>
+#include <cstdlib>
+#include <cstring>
+#include <optional>
+#include <string>
+#include <utility>
+
+#include "steps.hpp"
+
+namespace steps {
+namespace {
+
+using namespace ringfort;
+using namespace ringfort::shm;
+
+constexpr std::uint32_t rows = 3;
+
+std::uint64_t killed = 0;
+
+void copy(const Zone& from, Zone& to) {
+    std::memcpy(to.payload().data(), from.payload().data(), from.payload().size());
+}
+
+Zone like(const Zone& zone) {
+    return Zone::create(zone.name(), zone.tag(), zone.size()).value();
+}
+
+// What happens at every store, while somebody watches.
+class Watch {
+public:
+    Watch(Zone& zone, Kills kills, const Picture& picture, std::string before, std::string after)
+        : zone_{zone},
+          copy_{like(zone)},
+          nested_copy_{like(zone)},
+          kills_{kills},
+          picture_{picture},
+          before_{std::move(before)},
+          after_{std::move(after)} {
+        current = this;
+        set_step_hook([] { current->step(); });
+    }
+    ~Watch() { set_step_hook(nullptr); }
+
+private:
+    void step() {
+        switch (depth_) {
+            case 0: {
+                depth_ = 1;
+                copy(zone_, copy_);
+                recovering_ = kills_.nested != 0 && killed % kills_.nested == 0;
+                examine(copy_, seen_after_);
+                depth_ = 0;
+                return;
+            }
+            case 1: {
+                if (!recovering_) return;
+                depth_ = 2;
+                copy(copy_, nested_copy_);
+                bool after = seen_after_;
+                examine(nested_copy_, after);
+                depth_ = 1;
+                return;
+            }
+            default:
+                return;
+        }
+    }
+
+    void examine(Zone& zone, bool& seen_after) {
+        ++killed;
+        Pool keeper = Pool::keep(zone).value();
+        // The one who was killed in the middle of a recovery as well.
+        for (const std::uint32_t row : {0U, 1U}) {
+            if (kills_.by_waiter)
+                keeper.owners().bury(row);
+            else
+                static_cast<void>(keeper.bury(row).value());
+        }
+        Pool witness = keeper;
+        if (kills_.by_waiter) witness = Pool::attach(zone, keeper.admit(1, {}).value()).value();
+        if (kills_.by_waiter) witness.begin().value().commit().value();
+        const bool recovering = std::exchange(recovering_, false);
+        if (auto sound = witness.check(); !sound) FAIL("kill " << killed << ": books disagree");
+        const std::string found = picture_(witness);
+        if (found != before_ && found != after_)
+            FAIL("kill " << killed << ": neither before nor after:\n"
+                         << found << "\nbefore:\n"
+                         << before_ << "\nafter:\n"
+                         << after_);
+        if (before_ != after_) {
+            if (seen_after && found == before_) FAIL("kill " << killed << ": back to before");
+            seen_after = found == after_;
+        }
+        recovering_ = recovering;
+    }
+
+    static Watch* current;
+
+    Zone& zone_;
+    Zone copy_;
+    Zone nested_copy_;
+    Kills kills_;
+    const Picture& picture_;
+    std::string before_;
+    std::string after_;
+    int depth_ = 0;
+    bool recovering_ = false;
+    bool seen_after_ = false;
+};
+
+Watch* Watch::current = nullptr;
+
+}  // namespace
+
+Stage::Stage(std::uint32_t pages)
+    : zone_{
+          Zone::create("stage", "pool/1", Pool::zone_size(rows, Bytes{pages * 4'096ULL})).value()},
+      keeper_{Pool::format(zone_, rows).value()},
+      worker_{Pool::attach(zone_, keeper_.admit(0, {4, 7}).value()).value()} {}
+
+std::uint64_t kills() {
+    return killed;
+}
+
+std::uint32_t effort() {
+    const char* text = std::getenv("RINGFORT_SHM_EFFORT");
+    return text == nullptr ? 1 : static_cast<std::uint32_t>(std::max(1, std::atoi(text)));
+}
+
+std::string kill_everywhere(Stage& stage, const Operation& operation, const Picture& picture,
+                            Kills kills) {
+    // A rehearsal on a copy shows what will be.
+    Zone rehearsal = like(stage.zone());
+    copy(stage.zone(), rehearsal);
+    Pool other = Pool::attach(rehearsal, stage.pool().self()).value();
+    const std::string before = picture(other);
+    operation(other);
+    const std::string after = picture(other);
+    {
+        const Watch watch{stage.zone(), kills, picture, before, after};
+        operation(stage.pool());
+    }
+    REQUIRE(picture(stage.pool()) == after);
+    stage.pool().check().value();
+    return after;
+}
+
+}  // namespace steps
