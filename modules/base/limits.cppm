@@ -151,10 +151,14 @@ inline constexpr std::uint32_t max_counter_columns = 1'024;
 inline constexpr std::size_t journal_entries = 256;  ///< words changed by one transaction
 inline constexpr std::uint32_t pool_roots = 16;      ///< structures of a pool
 inline constexpr std::uint32_t runs_looked_at = 8;   ///< that may be too short
-inline constexpr std::uint32_t lock_spins = 100;     ///< before a process sleeps
-inline constexpr Milliseconds lock_wait_ms{2'000};   ///< for a lock, unless told otherwise
-inline constexpr Milliseconds lock_check_ms{20};     ///< between looks whether its owner lives
-inline constexpr Milliseconds lock_patience_ms{2};   ///< until newcomers have to stand back
+inline constexpr std::uint32_t max_map_buckets = 1U << 28;
+inline constexpr std::size_t max_map_entry = 1U << 20;  ///< bytes of key and value
+inline constexpr std::uint32_t map_sweep_buckets = 64;  ///< looked at by one transaction
+inline constexpr std::uint32_t map_sweep_entries = 4;   ///< removed by one transaction
+inline constexpr std::uint32_t lock_spins = 100;        ///< before a process sleeps
+inline constexpr Milliseconds lock_wait_ms{2'000};      ///< for a lock, unless told otherwise
+inline constexpr Milliseconds lock_check_ms{20};        ///< between looks whether its owner lives
+inline constexpr Milliseconds lock_patience_ms{2};      ///< until newcomers have to stand back
 
 /// Text in and out: the largest configuration file, the longest line of the log.
 inline constexpr Bytes max_config_size{16ULL << 20};

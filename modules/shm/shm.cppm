@@ -15,6 +15,7 @@ export import :counters;
 export import :journal;
 export import :layout;
 export import :lock;
+export import :map;
 export import :mapping;
 export import :owners;
 export import :pool;
