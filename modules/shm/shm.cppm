@@ -11,6 +11,7 @@
 /// src/core/ngx_shmtx.c, the statistics of src/event/ngx_event.c.
 export module ringfort.shm;
 
+export import :connection_limiter;
 export import :counters;
 export import :journal;
 export import :layout;
@@ -19,6 +20,7 @@ export import :map;
 export import :mapping;
 export import :owners;
 export import :pool;
+export import :rate_limiter;
 export import :slab;
 export import :word;
 export import :zone;
