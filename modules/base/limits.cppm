@@ -156,6 +156,7 @@ inline constexpr std::size_t max_map_entry = 1U << 20;  ///< bytes of key and va
 inline constexpr std::uint32_t map_sweep_buckets = 64;  ///< looked at by one transaction
 inline constexpr std::uint32_t map_sweep_entries = 4;   ///< removed by one transaction
 inline constexpr std::size_t max_limited_key = 256;     ///< bytes, of a connection limiter
+inline constexpr std::uint32_t seq_attempts = 64;       ///< without a lock
 inline constexpr std::uint32_t lock_spins = 100;        ///< before a process sleeps
 inline constexpr Milliseconds lock_wait_ms{2'000};      ///< for a lock, unless told otherwise
 inline constexpr Milliseconds lock_check_ms{20};        ///< between looks whether its owner lives

@@ -109,6 +109,15 @@ public:
     /// Returns how many bytes a block has, at least those asked for; 0 if it is none.
     [[nodiscard]] std::uint64_t size_of(Offset block) noexcept;
 
+    /// For structures that give up and reuse bytes within a block of theirs, as a ring does: notes
+    /// that bytes have been given up, and that bytes are about to be overwritten with `init` and
+    /// `write`. Aborts if the latter follows the former: rolled back, the bytes would be wanted
+    /// again.
+    inline void retire() noexcept { freed_ = true; }
+    inline void reuse() const noexcept {
+        ensure(!freed_, "a transaction that writes after it has freed");
+    }
+
     /// Marks the pool as corrupted, when the caller has found something that cannot be: the
     /// transaction goes on, reading zeros where it is led astray, and cannot be committed.
     inline void fail() noexcept { broken_ = true; }

@@ -98,6 +98,8 @@ public:
     }
 
 private:
+    friend class SeqWords;
+
     Pool(const Geometry& geometry, Owner self) noexcept
         : geometry_{geometry},
           self_{self},

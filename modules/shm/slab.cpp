@@ -222,13 +222,13 @@ std::uint64_t Slab::size_of(Offset block) noexcept {
 }
 
 Offset Transaction::allocate(std::uint64_t size) noexcept {
-    ensure(!freed_, "a transaction that allocates after it has freed");
+    reuse();
     return Slab{*this}.allocate(size);
 }
 
 Result<void> Transaction::free(Offset block) noexcept {
     RF_TRY(Slab{*this}.free(block));
-    freed_ = true;
+    retire();
     return {};
 }
 

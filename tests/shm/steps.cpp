@@ -132,18 +132,25 @@ std::uint32_t effort() {
 
 std::string kill_everywhere(Stage& stage, const Operation& operation, const Picture& picture,
                             Kills kills) {
-    // A rehearsal on a copy shows what will be.
+    // A picture may change what it looks at, so it looks at copies.
+    Zone spare = like(stage.zone());
+    const auto look = [&](const Zone& zone) {
+        copy(zone, spare);
+        Pool pool = Pool::attach(spare, stage.pool().self()).value();
+        return picture(pool);
+    };
+    const std::string before = look(stage.zone());
+    // A rehearsal shows what will be.
     Zone rehearsal = like(stage.zone());
     copy(stage.zone(), rehearsal);
     Pool other = Pool::attach(rehearsal, stage.pool().self()).value();
-    const std::string before = picture(other);
     operation(other);
-    const std::string after = picture(other);
+    const std::string after = look(rehearsal);
     {
         const Watch watch{stage.zone(), kills, picture, before, after};
         operation(stage.pool());
     }
-    REQUIRE(picture(stage.pool()) == after);
+    REQUIRE(look(stage.zone()) == after);
     stage.pool().check().value();
     return after;
 }

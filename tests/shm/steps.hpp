@@ -19,6 +19,7 @@ public:
 
     /// The pool as the worker sees it.
     ringfort::shm::Pool& pool() { return worker_; }
+    ringfort::shm::Pool& keeper() { return keeper_; }
     ringfort::shm::Zone& zone() { return zone_; }
 
 private:
