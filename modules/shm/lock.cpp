@@ -135,7 +135,7 @@ Result<void> LockWaiter::attempt() {
             return {};
         }
         if (!waited_) begin_ = now();
-        const bool impatient = waited_ && now() - begin_ >= limits::lock_patience_ms;
+        const bool impatient = waited_ && now() - begin_ >= limits::lock_patience_us;
         const std::uint32_t desired = word | Lock::waiters | (impatient ? Lock::impatient : 0);
         if (desired != word && !exchange(word, desired)) continue;
         waited_ = true;

@@ -47,7 +47,7 @@ private:
 
 /// Mutual exclusion of processes, for short sections: an owner that dies is recovered from, by the
 /// master or by whoever waits. Not recursive. Fair in so far as nobody waits for much longer than
-/// `limits::lock_patience_ms` and the sections of those who wait already: see `LockWaiter`.
+/// `limits::lock_patience_us` and the sections of those who wait already: see `LockWaiter`.
 /// A view of a cell, with the identity of the process that looks: valid as long as the zone lives.
 class Lock {
 public:

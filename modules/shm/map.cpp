@@ -18,33 +18,11 @@ module ringfort.shm;
 
 namespace ringfort::shm {
 
-struct Map::Header {
-    Word table;
-    Word buckets;
-    Word seed;
-    Word size;
-    Word swept;  // the bucket that `expire` goes on with
-};
-
-// An entry in a block: this, the key, the value, each of the latter aligned to a word.
-struct Map::Node {
-    Word next;
-    Word hash;
-    Word expires;
-    Word sizes;  // key << 32 | value
-    Word newer;  // of a cache: who was used next after this one, and before
-    Word older;
-};
-
 namespace {
 
 constexpr Word map_tag = 0x312f'7061'6d66'7220;  // " rfmap/1"
 // A value of up to so many words is changed in place, through the journal.
 constexpr std::size_t words_in_place = 8;
-
-constexpr std::uint64_t aligned(std::uint64_t bytes) {
-    return (bytes + sizeof(Word) - 1) / sizeof(Word) * sizeof(Word);
-}
 
 Word word_at(ByteView bytes, std::size_t at) {
     Word word = 0;
@@ -67,55 +45,65 @@ Word hash_of(ByteView key, Word seed) {
     return fold(hash, 0xa5cb'9243'f6a1'0de5);
 }
 
-Word random_word() {
-    Word word = 0;
-    if (::getrandom(&word, sizeof word, GRND_NONBLOCK) != sizeof word)
-        word = static_cast<Word>(now().time_since_epoch().count()) * 0x9e37'79b9'7f4a'7c15;
-    return word;
-}
-
 Word expires_word(Instant expires) {
     return static_cast<Word>(expires.time_since_epoch().count());
 }
 
 }  // namespace
 
+Word random_word() noexcept {
+    Word word = 0;
+    if (::getrandom(&word, sizeof word, GRND_NONBLOCK) != sizeof word)
+        word = static_cast<Word>(now().time_since_epoch().count()) * 0x9e37'79b9'7f4a'7c15;
+    return word;
+}
+
 Result<Map> Map::create(const Pool& pool, std::uint32_t number, MapOptions options) {
-    if (options.buckets == 0 || options.buckets > limits::max_map_buckets)
-        return Error{"make a map: buckets", std::errc::invalid_argument};
-    const std::uint32_t buckets = std::bit_ceil(options.buckets);
     RF_LET(const Offset present, pool.root(number, map_tag));
     if (present != 0) return Error{"make a map", std::errc::file_exists};
     const Word seed = random_word();
     return transact(pool, [&](Transaction& transaction) -> Result<Map> {
-        const Offset at = transaction.allocate(sizeof(Header));
-        const Offset table = transaction.allocate(buckets * sizeof(Word));
-        if (at == 0 || table == 0) return Error{"make a map", std::errc::not_enough_memory};
-        for (std::uint32_t n = 0; n < buckets; ++n)
-            transaction.init(transaction.at<Word>(table + n * sizeof(Word)), 0);
-        Header& made = transaction.at<Header>(at);
-        transaction.init(made.table, table);
-        transaction.init(made.buckets, buckets);
-        transaction.init(made.seed, seed);
-        transaction.init(made.size, 0);
-        transaction.init(made.swept, 0);
-        pool.set_root(transaction, number, map_tag, at);
-        return Map{pool, at, table, buckets, seed};
+        RF_LET(const Map made, make(pool, transaction, options.buckets, seed));
+        pool.set_root(transaction, number, map_tag, made.header_);
+        return made;
     });
+}
+
+Result<Map> Map::make(const Pool& pool, Transaction& transaction, std::uint32_t wanted,
+                      Word seed) noexcept {
+    if (wanted == 0 || wanted > limits::max_map_buckets)
+        return Error{"make a map: buckets", std::errc::invalid_argument};
+    const std::uint32_t buckets = std::bit_ceil(wanted);
+    const Offset at = transaction.allocate(sizeof(Header));
+    const Offset table = transaction.allocate(buckets * sizeof(Word));
+    if (at == 0 || table == 0) return Error{"make a map", std::errc::not_enough_memory};
+    for (std::uint32_t n = 0; n < buckets; ++n)
+        transaction.init(transaction.at<Word>(table + n * sizeof(Word)), 0);
+    Header& made = transaction.at<Header>(at);
+    transaction.init(made.table, table);
+    transaction.init(made.buckets, buckets);
+    transaction.init(made.seed, seed);
+    transaction.init(made.size, 0);
+    transaction.init(made.swept, 0);
+    return Map{pool, at, table, buckets, seed};
 }
 
 Result<Map> Map::open(const Pool& pool, std::uint32_t number) {
     RF_LET(const Offset at, pool.root(number, map_tag));
     if (at == 0) return Error{"open a map", std::errc::no_such_file_or_directory};
     return transact(pool, [&](Transaction& transaction) -> Result<Map> {
-        const Header& found = transaction.at<Header>(at);
-        const Offset table = get(found.table);
-        const Word buckets = get(found.buckets);
-        if (!std::has_single_bit(buckets) || buckets > limits::max_map_buckets ||
-            table % sizeof(Word) != 0 || transaction.bytes(table, buckets * sizeof(Word)).empty())
-            transaction.fail();
-        return Map{pool, at, table, static_cast<std::uint32_t>(buckets), get(found.seed)};
+        return found(pool, transaction, at);
     });
+}
+
+Map Map::found(const Pool& pool, Transaction& transaction, Offset at) noexcept {
+    const Header& found = transaction.at<Header>(at);
+    const Offset table = get(found.table);
+    const Word buckets = get(found.buckets);
+    if (!std::has_single_bit(buckets) || buckets > limits::max_map_buckets ||
+        table % sizeof(Word) != 0 || transaction.bytes(table, buckets * sizeof(Word)).empty())
+        transaction.fail();
+    return Map{pool, at, table, static_cast<std::uint32_t>(buckets), get(found.seed)};
 }
 
 Map::Header& Map::header(Transaction& transaction) const noexcept {
@@ -140,7 +128,7 @@ Map::Entry Map::read(Transaction& transaction, Offset at) noexcept {
             get(node.hash),
             get(node.expires),
             transaction.bytes(at + sizeof(Node), key),
-            transaction.bytes(at + sizeof(Node) + aligned(key), value)};
+            transaction.bytes(at + sizeof(Node) + aligned_to_words(key), value)};
 }
 
 // How many entries a chain can have: one more, and it goes in a circle.
@@ -195,15 +183,19 @@ Result<void> Map::put(Transaction& transaction, ByteView key, ByteView value,
     if (found.at != 0)
         transaction.release(found.at);
     else
-        transaction.set(header(transaction).size, size(transaction) + 1);
+        count_one_more(transaction);
     return {};
+}
+
+void Map::count_one_more(Transaction& transaction) const noexcept {
+    transaction.set(header(transaction).size, size(transaction) + 1);
 }
 
 bool Map::overwrite(Transaction& transaction, const Entry& entry, ByteView value,
                     Word expires) const noexcept {
     if (entry.value.size() != value.size() || value.size() > words_in_place * sizeof(Word))
         return false;
-    const Offset begin = entry.at + sizeof(Node) + aligned(entry.key.size());
+    const Offset begin = entry.at + sizeof(Node) + aligned_to_words(entry.key.size());
     for (std::size_t at = 0; at < value.size(); at += sizeof(Word))
         transaction.set(transaction.at<Word>(begin + at), word_at(value, at));
     if (entry.expires != expires) transaction.set(transaction.at<Node>(entry.at).expires, expires);
@@ -215,8 +207,8 @@ Offset Map::add(Transaction& transaction, ByteView key, ByteView value, Word has
     // Each alone first: their sum must not wrap.
     if (key.size() > limits::max_map_entry || value.size() > limits::max_map_entry - key.size())
         return 0;
-    const Offset at =
-        transaction.allocate(sizeof(Node) + aligned(key.size()) + aligned(value.size()));
+    const Offset at = transaction.allocate(sizeof(Node) + aligned_to_words(key.size()) +
+                                           aligned_to_words(value.size()));
     if (at == 0) return 0;
     Node& node = transaction.at<Node>(at);
     transaction.init(node.next, next);
@@ -226,7 +218,7 @@ Offset Map::add(Transaction& transaction, ByteView key, ByteView value, Word has
     transaction.init(node.newer, 0);
     transaction.init(node.older, 0);
     transaction.write(at + sizeof(Node), key);
-    transaction.write(at + sizeof(Node) + aligned(key.size()), value);
+    transaction.write(at + sizeof(Node) + aligned_to_words(key.size()), value);
     return at;
 }
 

@@ -93,8 +93,22 @@ public:
 private:
     friend class Cache;
 
-    struct Header;
-    struct Node;
+    struct Header {
+        Word table;
+        Word buckets;
+        Word seed;
+        Word size;
+        Word swept;  // the bucket that `expire` goes on with
+    };
+    // An entry in a block: this, the key, the value, each of the latter aligned to a word.
+    struct Node {
+        Word next;
+        Word hash;
+        Word expires;
+        Word sizes;  // key << 32 | value
+        Word newer;  // of a cache: who was used after this one, and before
+        Word older;
+    };
     // An entry as it was found.
     struct Entry {
         Offset at = 0;
@@ -113,6 +127,12 @@ private:
         Entry entry;
     };
 
+    // The same within a transaction, for structures of which a map is a part: at which block it
+    // begins.
+    [[nodiscard]] static Result<Map> make(const Pool& pool, Transaction& transaction,
+                                          std::uint32_t buckets, Word seed) noexcept;
+    [[nodiscard]] static Map found(const Pool& pool, Transaction& transaction, Offset at) noexcept;
+
     Map(const Pool& pool, Offset header, Offset table, std::uint32_t buckets, Word seed) noexcept
         : pool_{&pool}, header_{header}, table_{table}, buckets_{buckets}, seed_{seed} {}
 
@@ -123,6 +143,7 @@ private:
     [[nodiscard]] std::uint64_t bound(Transaction& transaction) const noexcept;
     [[nodiscard]] Place look_up(Transaction& transaction, ByteView key) const noexcept;
     void remove(Transaction& transaction, const Place& place) const noexcept;
+    void count_one_more(Transaction& transaction) const noexcept;
     bool overwrite(Transaction& transaction, const Entry& entry, ByteView value,
                    Word expires) const noexcept;
     Offset add(Transaction& transaction, ByteView key, ByteView value, Word hash, Word expires,
@@ -236,5 +257,12 @@ private:
 
     Map map_;
 };
+
+}  // namespace ringfort::shm
+
+namespace ringfort::shm {
+
+// The seed of a map's hash.
+Word random_word() noexcept;
 
 }  // namespace ringfort::shm

@@ -11,8 +11,10 @@
 /// src/core/ngx_shmtx.c, the statistics of src/event/ngx_event.c.
 export module ringfort.shm;
 
+export import :cache;
 export import :connection_limiter;
 export import :counters;
+export import :histogram;
 export import :journal;
 export import :layout;
 export import :lock;

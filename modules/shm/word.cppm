@@ -42,6 +42,11 @@ inline void put(Word& word, Word value) noexcept {
     std::atomic_signal_fence(std::memory_order_seq_cst);
 }
 
+// Rounds a number of bytes up to whole words.
+constexpr std::uint64_t aligned_to_words(std::uint64_t bytes) noexcept {
+    return (bytes + sizeof(Word) - 1) / sizeof(Word) * sizeof(Word);
+}
+
 // Counts for statistics: by whoever holds the lock, without a journal. A kill loses one at most.
 inline void count_up(Word& word) noexcept {
     put(word, get(word) + 1);

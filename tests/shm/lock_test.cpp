@@ -300,7 +300,7 @@ TEST_CASE("a newcomer stands back while somebody has lost patience") {
     waiter.attempt().value();
     REQUIRE_FALSE(waiter.taken());
     REQUIRE(waiter.expected() == *waiting.word());
-    const Instant end = now() + limits::lock_patience_ms;
+    const Instant end = now() + limits::lock_patience_us;
     while (now() < end) ::usleep(100);
     waiter.woken();
     waiter.attempt().value();

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <vector>
 
 import ringfort.base;
 import ringfort.shm;
@@ -33,10 +34,12 @@ using Operation = std::function<void(ringfort::shm::Pool&)>;
 /// Writes down what a pool holds, as far as a user can see it.
 using Picture = std::function<std::string(ringfort::shm::Pool&)>;
 
-/// How the dead are found and how deep kills are nested.
+/// How the dead are found, how deep kills are nested, and what is right besides before and after.
 struct Kills {
     bool by_waiter = false;    ///< the master only marks the dead, a waiter recovers
     std::uint32_t nested = 0;  ///< every so manyth recovery is killed at every store of it; 0: none
+    /// What may be found between before and after, in this order: what these make of before.
+    std::vector<Operation> between{};
 };
 
 /// Counts all kills of this process.
@@ -49,7 +52,7 @@ std::uint32_t effort();
 /// what was before or what is afterwards, and never before again once it was after; that the pool's
 /// books agree; and that the pool can be worked in. Returns the picture afterwards.
 std::string kill_everywhere(Stage& stage, const Operation& operation, const Picture& picture,
-                            Kills kills = {});
+                            const Kills& kills = {});
 
 }  // namespace steps
 
