@@ -136,7 +136,7 @@ Result<Cache::Put> Cache::try_put(Transaction& transaction, ByteView key, ByteVi
         if (!forget_oldest(transaction)) transaction.fail();
         return transaction.failed() ? Put::done : Put::again;
     }
-    const Word moment = static_cast<Word>(expires.time_since_epoch().count());
+    const Word moment = expires_word(expires);
     if (found.at != 0 && map_.overwrite(transaction, found, value, moment)) {
         unlink(transaction, found.at);
         link(transaction, found.at);

@@ -45,11 +45,15 @@ Word hash_of(ByteView key, Word seed) {
     return fold(hash, 0xa5cb'9243'f6a1'0de5);
 }
 
-Word expires_word(Instant expires) {
-    return static_cast<Word>(expires.time_since_epoch().count());
-}
+constexpr Word last_moment = static_cast<Word>(Instant::max().time_since_epoch().count());
 
 }  // namespace
+
+// A moment before the clock's beginning has passed already, and is not `never`.
+Word expires_word(Instant expires) noexcept {
+    const auto count = expires.time_since_epoch().count();
+    return count < 0 ? 1 : static_cast<Word>(count);
+}
 
 Word random_word() noexcept {
     Word word = 0;
@@ -168,6 +172,10 @@ std::optional<Instant> Map::expiry(Transaction& transaction, ByteView key,
                                    Instant now) const noexcept {
     const Place place = look_up(transaction, key);
     if (place.entry.at == 0 || place.entry.expired(now)) return std::nullopt;
+    if (place.entry.expires > last_moment) {
+        transaction.fail();
+        return std::nullopt;
+    }
     return Instant{std::chrono::nanoseconds{place.entry.expires}};
 }
 

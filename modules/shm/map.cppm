@@ -264,5 +264,7 @@ namespace ringfort::shm {
 
 // The seed of a map's hash.
 Word random_word() noexcept;
+// A moment as it is kept in an entry.
+Word expires_word(Instant expires) noexcept;
 
 }  // namespace ringfort::shm

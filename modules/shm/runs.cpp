@@ -90,11 +90,12 @@ Word Slab::find_run(Word pages) noexcept {
 }
 
 void Slab::insert_run(Word page, Word pages) noexcept {
+    const std::size_t list = list_of(pages);
+    if (pages == 0 || list >= run_lists) return transaction_.fail();
     PageHead head{PageKind::free_head, 0, static_cast<std::uint32_t>(pages)};
     transaction_.set(descriptor(page).head, head.word());
     head.kind = PageKind::free_tail;
     if (pages > 1) transaction_.set(descriptor(page + pages - 1).head, head.word());
-    const std::size_t list = list_of(pages);
     if (get(head_.runs[list]) == 0) {
         Word& occupied = head_.occupied[list / 64];
         transaction_.set(occupied, get(occupied) | Word{1} << list % 64);

@@ -34,7 +34,8 @@ Place place(std::uint64_t bytes) {
 
 std::uint64_t used_blocks(const Pool& pool) {
     std::uint64_t used = 0;
-    for (const BlockStatistics& each : pool.statistics()->sizes) used += each.used;
+    const PoolStatistics statistics = pool.statistics().value();
+    for (const BlockStatistics& each : statistics.sizes) used += each.used;
     return used;
 }
 

@@ -138,7 +138,7 @@ TEST_CASE(
     const char* replay = std::getenv("RINGFORT_SHM_SEED");
     const auto first = static_cast<std::uint32_t>(replay == nullptr ? 1 : std::atoi(replay));
     std::uint32_t kills = 0;
-    for (std::uint32_t seed = first; seed < first + (replay == nullptr ? 8 * steps::effort() : 1);
+    for (std::uint32_t seed = first; seed < first + (replay == nullptr ? 4 * steps::effort() : 1);
          ++seed) {
         INFO("replay with RINGFORT_SHM_SEED=" << seed);
         Story story{seed};

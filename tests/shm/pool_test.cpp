@@ -128,7 +128,8 @@ TEST_CASE("what a killed worker had begun is rolled back when it is buried, and 
     REQUIRE_FALSE(keeper.bury(1).value());
     REQUIRE(keeper.lock().recoveries() == 1);
     keeper.check().value();
-    for (const BlockStatistics& each : keeper.statistics()->sizes) REQUIRE(each.used == 0);
+    const PoolStatistics statistics = keeper.statistics().value();
+    for (const BlockStatistics& each : statistics.sizes) REQUIRE(each.used == 0);
     REQUIRE(Pool::attach(zone, worker.self()).error().is(std::errc::owner_dead));
     REQUIRE(keeper.admit(1, {5, 2}));
 }

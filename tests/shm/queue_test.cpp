@@ -1,3 +1,4 @@
+#include <sched.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -95,7 +96,7 @@ TEST_CASE("a message that can never fit, and queues of nothing, are refused") {
 TEST_CASE("each message is taken once, whoever takes it") {
     Place here = place();
     const Queue queue = Queue::create(here.pool, 0, Bytes{512}).value();
-    constexpr std::uint64_t count = 20'000;
+    constexpr std::uint64_t count = 10'000;
     std::vector<pid_t> children;
     for (std::uint32_t row = 0; row < 2; ++row) {
         const Pool pool = Pool::attach(here.zone, here.pool.admit(row, {}).value()).value();
@@ -105,7 +106,10 @@ TEST_CASE("each message is taken once, whoever takes it") {
             const Result<Queue> own = Queue::open(pool, 0);
             if (!own) ::_exit(1);
             for (std::uint64_t n = 0; n < count;)
-                if (own->push(bytes_of(n * 2 + row))) ++n;
+                if (own->push(bytes_of(n * 2 + row)))
+                    ++n;
+                else
+                    ::sched_yield();
             ::_exit(0);
         }
         children.push_back(child);
@@ -113,7 +117,10 @@ TEST_CASE("each message is taken once, whoever takes it") {
     std::uint64_t next[2] = {0, 0};
     for (std::uint64_t got = 0; got < 2 * count;) {
         const auto message = queue.pop().value();
-        if (!message) continue;
+        if (!message) {
+            ::sched_yield();
+            continue;
+        }
         const std::uint64_t number = value_of<std::uint64_t>(*message).value();
         REQUIRE(number / 2 == next[number % 2]++);
         ++got;

@@ -17,7 +17,8 @@ std::string text_of(Pool& pool) {
     const auto value = SeqValue<Three>::open(pool, 0);
     if (!value) return "none";
     std::string text;
-    for (const std::uint64_t word : value->load().value()) text += std::to_string(word) + ' ';
+    const Three words = value->load().value();
+    for (const std::uint64_t word : words) text += std::to_string(word) + ' ';
     return text + "version " + std::to_string(value->version());
 }
 

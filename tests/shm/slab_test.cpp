@@ -81,7 +81,8 @@ TEST_CASE("blocks are as large as asked for, aligned, and do not overlap") {
     here.pool.check().value();
     for (const auto& [block, size] : blocks) free(here.pool, block).value();
     here.pool.check().value();
-    for (const BlockStatistics& size : here.pool.statistics()->sizes) REQUIRE(size.used == 0);
+    const PoolStatistics statistics = here.pool.statistics().value();
+    for (const BlockStatistics& size : statistics.sizes) REQUIRE(size.used == 0);
 }
 
 TEST_CASE("of every size as many blocks are to be had as fit, and the next one is refused") {
@@ -94,7 +95,8 @@ TEST_CASE("of every size as many blocks are to be had as fit, and the next one i
         INFO(size);
         REQUIRE(got >= expected);
         std::uint64_t failures = 0;
-        for (const BlockStatistics& each : here.pool.statistics()->sizes) failures += each.failures;
+        const PoolStatistics statistics = here.pool.statistics().value();
+        for (const BlockStatistics& each : statistics.sizes) failures += each.failures;
         REQUIRE(failures == 1);
         here.pool.check().value();
     }
@@ -164,7 +166,8 @@ TEST_CASE(
 TEST_CASE("statistics tell requests, failures, used and free blocks of each size") {
     const Place here = place(2);
     const auto of_size = [&](std::uint64_t size) {
-        for (const BlockStatistics& each : here.pool.statistics()->sizes)
+        const PoolStatistics statistics = here.pool.statistics().value();
+        for (const BlockStatistics& each : statistics.sizes)
             if (each.block_bytes == size) return each;
         return BlockStatistics{};
     };
