@@ -30,6 +30,27 @@ Word word_at(ByteView bytes, std::size_t at) {
     return word;
 }
 
+Word whole_word_at(ByteView bytes, std::size_t at) {
+    Word word = 0;
+    std::memcpy(&word, bytes.data() + at, sizeof word);
+    return word;
+}
+
+// The last eight bytes, or as many as there are, some of them twice: the length is hashed as well.
+Word last_word(ByteView bytes) {
+    if (bytes.size() >= sizeof(Word)) return whole_word_at(bytes, bytes.size() - sizeof(Word));
+    if (bytes.size() >= sizeof(std::uint32_t)) {
+        std::uint32_t first = 0;
+        std::uint32_t last = 0;
+        std::memcpy(&first, bytes.data(), sizeof first);
+        std::memcpy(&last, bytes.data() + bytes.size() - sizeof last, sizeof last);
+        return Word{first} << 32 | last;
+    }
+    Word word = 0;
+    for (const std::byte byte : bytes) word = word << 8 | std::to_integer<Word>(byte);
+    return word;
+}
+
 // Multiplies to 128 bits and folds: each bit of the result depends on all of both.
 Word fold(Word left, Word right) {
     const auto product = static_cast<unsigned __int128>(left) * right;
@@ -40,9 +61,16 @@ Word fold(Word left, Word right) {
 // seen the zone. Not a cryptographic hash.
 Word hash_of(ByteView key, Word seed) {
     Word hash = seed ^ key.size() * 0x9e37'79b9'7f4a'7c15;
-    for (std::size_t at = 0; at < key.size(); at += sizeof(Word))
-        hash = fold(hash ^ word_at(key, at), 0xd6e8'feb8'6659'fd93);
+    std::size_t at = 0;
+    for (; at + sizeof(Word) <= key.size(); at += sizeof(Word))
+        hash = fold(hash ^ whole_word_at(key, at), 0xd6e8'feb8'6659'fd93);
+    if (at < key.size()) hash = fold(hash ^ last_word(key), 0xd6e8'feb8'6659'fd93);
     return fold(hash, 0xa5cb'9243'f6a1'0de5);
+}
+
+bool same(ByteView left, ByteView right) {
+    return left.size() == right.size() &&
+           (left.empty() || std::memcmp(left.data(), right.data(), left.size()) == 0);
 }
 
 constexpr Word last_moment = static_cast<Word>(Instant::max().time_since_epoch().count());
@@ -148,7 +176,7 @@ Map::Place Map::look_up(Transaction& transaction, ByteView key) const noexcept {
         Node& node = transaction.at<Node>(at);
         if (get(node.hash) == hash) {
             const Entry entry = read(transaction, at);
-            if (std::ranges::equal(entry.key, key)) return {link, entry};
+            if (same(entry.key, key)) return {link, entry};
         }
         if (left == 0) left = bound(transaction);
         if (--left == 0) {

@@ -4,16 +4,21 @@
 #include <fmt/format.h>
 #include <pthread.h>
 #include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <compare>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <optional>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -51,7 +56,7 @@ Cost measure(Work work) {
 /// Makes the compiler believe that somebody uses the value.
 template <class T>
 void use(T&& value) {
-    asm volatile("" : : "r,m"(value) : "memory");
+    asm volatile("" : : "g"(&value) : "memory");
 }
 
 class Table {
@@ -146,11 +151,135 @@ void allocations(const Table& table) {
     for (void* block : own) std::free(block);
 }
 
+// Processes that lock, add and unlock as fast as they can; what one round costs all of them
+// together.
+double contended_ns(const Pool& pool, std::uint32_t processes, std::uint64_t& sum) {
+    constexpr std::uint64_t turns = 300'000;
+    const auto begin = Clock::now();
+    std::vector<pid_t> children;
+    for (std::uint32_t row = 0; row < processes; ++row) {
+        const Lock lock{*reinterpret_cast<LockCell*>(pool.lock().word()), pool.owners(),
+                        pool.admit(row, {}).value()};
+        const pid_t child = ::fork();
+        if (child == 0) {
+            for (std::uint64_t turn = 0; turn < turns; ++turn) {
+                const Guard guard = lock.lock_for(Milliseconds{60'000}).value();
+                ++sum;
+            }
+            ::_exit(0);
+        }
+        children.push_back(child);
+    }
+    for (const pid_t child : children) ::waitpid(child, nullptr, 0);
+    for (std::uint32_t row = 0; row < processes; ++row) pool.owners().bury(row);
+    const std::chrono::duration<double, std::nano> took = Clock::now() - begin;
+    return took.count() / static_cast<double>(turns * processes);
+}
+
+double contended_pthread_ns(std::uint32_t processes, std::uint64_t& sum) {
+    constexpr std::uint64_t turns = 300'000;
+    const PthreadMutex mutex{false};
+    const auto begin = Clock::now();
+    std::vector<pid_t> children;
+    for (std::uint32_t n = 0; n < processes; ++n) {
+        const pid_t child = ::fork();
+        if (child == 0) {
+            for (std::uint64_t turn = 0; turn < turns; ++turn) {
+                ::pthread_mutex_lock(mutex.mutex());
+                ++sum;
+                ::pthread_mutex_unlock(mutex.mutex());
+            }
+            ::_exit(0);
+        }
+        children.push_back(child);
+    }
+    for (const pid_t child : children) ::waitpid(child, nullptr, 0);
+    const std::chrono::duration<double, std::nano> took = Clock::now() - begin;
+    return took.count() / static_cast<double>(turns * processes);
+}
+
+void contention(const Table& table) {
+    const Place here = place(Bytes{1 << 20});
+    void* memory =
+        ::mmap(nullptr, 4'096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    auto& sum = *static_cast<std::uint64_t*>(memory);
+    for (const std::uint32_t processes : {2U, 4U, 8U}) {
+        std::vector<double> ours;
+        std::vector<double> theirs;
+        for (int run = 0; run < 9; ++run) {
+            ours.push_back(contended_ns(here.pool, processes, sum));
+            theirs.push_back(contended_pthread_ns(processes, sum));
+        }
+        std::sort(ours.begin(), ours.end());
+        std::sort(theirs.begin(), theirs.end());
+        table.row(fmt::format("contended_{}", processes),
+                  fmt::format("lock, add, unlock, by {} processes at once", processes),
+                  {ours.front(), ours[4]});
+        table.row(fmt::format("pthread_contended_{}", processes),
+                  fmt::format("the same with pthread_mutex_t, shared"),
+                  {theirs.front(), theirs[4]});
+    }
+}
+
+std::string name_of(std::size_t number) {
+    return fmt::format("client {:08}", number * 2'654'435'761 % 100'000'000);
+}
+
+void lookups(const Table& table, std::size_t entries) {
+    const Place here = place(Bytes{entries * 160 + (1 << 20)});
+    using Shared = MapOf<std::string, std::uint64_t>;
+    const Shared shared =
+        Shared::create(here.pool, 0, {.buckets = static_cast<std::uint32_t>(entries)}).value();
+    std::unordered_map<std::string, std::uint64_t> local;
+    std::vector<std::string> names;
+    for (std::size_t n = 0; n < entries; ++n) {
+        names.push_back(name_of(n));
+        shared.put(names.back(), n).value();
+        local[names.back()] = n;
+    }
+    const auto name = [&](std::size_t i) -> const std::string& {
+        return names[i * 7'919 % entries];
+    };
+    const auto label = [&](std::string_view text) {
+        return fmt::format("{}, {} entries", text, entries);
+    };
+    table.row(fmt::format("map_get_{}", entries), label("MapOf<string, uint64>::get"),
+              measure([&](std::size_t i) { use(shared.get(name(i))); }));
+    table.row(fmt::format("local_get_{}", entries), label("unordered_map::find, of the process"),
+              measure([&](std::size_t i) { use(local.find(name(i))->second); }));
+    table.row(fmt::format("map_put_{}", entries), label("MapOf::put of a key that is there"),
+              measure([&](std::size_t i) { use(shared.put(name(i), i)); }));
+    table.row(fmt::format("map_churn_{}", entries), label("MapOf::erase and put"),
+              measure([&](std::size_t i) {
+                  use(shared.erase(name(i)));
+                  use(shared.put(name(i), i));
+              }));
+}
+
+void others(const Table& table) {
+    const Place here = place(Bytes{4 << 20});
+    const RateLimiter rates = RateLimiter::create(here.pool, 0).value();
+    const Rate rate{.tokens = 1'000'000'000, .per = Milliseconds{1'000}, .burst = 1'000'000};
+    table.row("rate", "RateLimiter::take, 256 keys", measure([&](std::size_t i) {
+                  use(rates.take(name_of(i % 256), rate, Instant{std::chrono::nanoseconds{i}}));
+              }));
+    using Four = std::array<std::uint64_t, 4>;
+    const auto value = SeqValue<Four>::create(here.pool, 1, {}).value();
+    table.row("seq", "SeqValue::load of 32 bytes",
+              measure([&](std::size_t) { use(value.load()); }));
+    Zone zone = Zone::create("counters", "counters/1", Counters::zone_size(4, 8)).value();
+    const Counters counters = Counters::format(zone, 4, 8).value();
+    table.row("counter", "Counters::add", measure([&](std::size_t) { counters.add(1, 2); }));
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
     const Table table{argc == 2 && std::string_view{argv[1]} == "--plain"};
     locks(table);
     allocations(table);
+    for (const std::size_t entries : {1'000U, 100'000U}) lookups(table, entries);
+    others(table);
+    contention(table);
     return 0;
 }
