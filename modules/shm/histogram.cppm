@@ -39,12 +39,13 @@ public:
     /// of all lie; nothing if none has been counted.
     [[nodiscard]] std::optional<std::uint64_t> quantile(double part) const noexcept;
 
-    /// Returns the column for a number, from 0 on, and the largest number in a column.
+    /// Returns the column for a number, from 0 on.
     [[nodiscard]] static constexpr std::uint32_t column_of(std::uint64_t number) noexcept {
         if (number < 16) return static_cast<std::uint32_t>(number);
         const auto power = static_cast<std::uint32_t>(std::bit_width(number)) - 1;
         return 16 + (power - 4) * 8 + static_cast<std::uint32_t>(number >> (power - 3) & 7);
     }
+    /// Returns the largest number in a column.
     [[nodiscard]] static constexpr std::uint64_t largest_in(std::uint32_t column) noexcept {
         if (column < 16) return column;
         const std::uint32_t power = (column - 16) / 8 + 4;

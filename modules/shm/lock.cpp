@@ -20,20 +20,6 @@ module ringfort.shm;
 namespace ringfort::shm {
 namespace {
 
-// Not FUTEX_PRIVATE_FLAG: the word is waited on from several processes, and by rings.
-// Returns how many were asleep.
-long wake(std::uint32_t* word, int processes) noexcept {
-    return ::syscall(SYS_futex, word, FUTEX_WAKE, processes, nullptr, nullptr, 0);
-}
-
-// Returns whether the wait ended by a wake-up or by its time, not because the word was another.
-bool wait(std::uint32_t* word, std::uint32_t expected, Instant::duration limit) noexcept {
-    const auto left = std::chrono::nanoseconds{limit}.count();
-    const timespec time{left / 1'000'000'000, left % 1'000'000'000};
-    return ::syscall(SYS_futex, word, FUTEX_WAIT, expected, &time, nullptr, 0) == 0 ||
-           errno == ETIMEDOUT;
-}
-
 void pause() noexcept {
 #if defined(__x86_64__) || defined(__i386__)
     __builtin_ia32_pause();
@@ -43,6 +29,18 @@ void pause() noexcept {
 }
 
 }  // namespace
+
+// Not FUTEX_PRIVATE_FLAG: the word is waited on from several processes, and by rings.
+long wake(std::uint32_t* word, int processes) noexcept {
+    return ::syscall(SYS_futex, word, FUTEX_WAKE, processes, nullptr, nullptr, 0);
+}
+
+bool wait(std::uint32_t* word, std::uint32_t expected, Instant::duration limit) noexcept {
+    const auto left = std::chrono::nanoseconds{limit}.count();
+    const timespec time{left / 1'000'000'000, left % 1'000'000'000};
+    return ::syscall(SYS_futex, word, FUTEX_WAIT, expected, &time, nullptr, 0) == 0 ||
+           errno == ETIMEDOUT;
+}
 
 bool Lock::possible(std::uint32_t word) const noexcept {
     const std::uint32_t row = word & ((1U << row_bits) - 1);
@@ -68,7 +66,7 @@ void Lock::unlock_slowly() const noexcept {
     if ((word & waiters) == 0) return;
     // With nobody asleep, who put up the bar has gone or died; one that is just coming back looks
     // at the word anew.
-    if (wake(&cell_->word, 1) == 0 && (word & impatient) != 0)
+    if (wake(&cell_->word, woken_) == 0 && (word & impatient) != 0)
         Ref{cell_->word}.fetch_and(~impatient, std::memory_order_relaxed);
 }
 

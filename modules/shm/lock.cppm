@@ -1,5 +1,6 @@
 module;
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <optional>
 #include <utility>
@@ -52,8 +53,7 @@ private:
 class Lock {
 public:
     /// Looks at `cell` as `self`, whom `owners` has admitted.
-    inline Lock(LockCell& cell, Owners owners, Owner self) noexcept
-        : cell_{&cell}, owners_{owners}, id_{id_of(self)} {}
+    inline Lock(LockCell& cell, Owners owners, Owner self) noexcept : Lock{cell, owners, self, 1} {}
 
     /// Takes the lock; blocks for up to `limits::lock_wait_ms`. Errors: those of `lock_for`.
     [[nodiscard]] inline Result<Guard> lock() const { return lock_for(limits::lock_wait_ms); }
@@ -84,6 +84,7 @@ public:
 private:
     friend class Guard;
     friend class LockWaiter;
+    friend class SharedLock;
     using Ref = std::atomic_ref<std::uint32_t>;
 
     static constexpr std::uint32_t row_bits = 11;
@@ -91,6 +92,9 @@ private:
     static constexpr std::uint32_t impatient = 1U << 30;  // newcomers stand back
     static constexpr std::uint32_t holder = impatient - 1;
     static_assert(Owners::max_rows + 1 < 1U << row_bits);
+
+    inline Lock(LockCell& cell, Owners owners, Owner self, int woken) noexcept
+        : cell_{&cell}, owners_{owners}, id_{id_of(self)}, woken_{woken} {}
 
     static constexpr std::uint32_t id_of(Owner owner) noexcept {
         return (owner.row + 1) | (owner.epoch << row_bits & holder);
@@ -101,6 +105,7 @@ private:
         return Ref{cell_->word}.compare_exchange_strong(expected, id_, std::memory_order_acquire,
                                                         std::memory_order_relaxed);
     }
+    /// For Guard alone.
     inline void unlock() const noexcept {
         step();
         std::uint32_t expected = id_;
@@ -116,6 +121,7 @@ private:
     LockCell* cell_;
     Owners owners_;
     std::uint32_t id_;
+    int woken_;  // how many of those who sleep are woken at the end
 };
 
 inline void Guard::unlock() noexcept {
@@ -168,5 +174,15 @@ private:
     bool entitled_ = false;   // was woken, so may take it before newcomers
     bool impatient_ = false;  // has set the bit
 };
+
+}  // namespace ringfort::shm
+
+namespace ringfort::shm {
+
+// Wakes up to so many of those who wait for a word; returns how many there were.
+long wake(std::uint32_t* word, int processes) noexcept;
+// Waits until a word is woken, unless it is not `expected`; returns whether the wait ended by a
+// wake-up or by its time, not because the word was another.
+bool wait(std::uint32_t* word, std::uint32_t expected, Instant::duration limit) noexcept;
 
 }  // namespace ringfort::shm

@@ -99,6 +99,7 @@ public:
 
 private:
     friend class SeqWords;
+    friend class SharedLock;
 
     Pool(const Geometry& geometry, Owner self) noexcept
         : geometry_{geometry},

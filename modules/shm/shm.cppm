@@ -25,6 +25,7 @@ export import :pool;
 export import :queue;
 export import :rate_limiter;
 export import :seq_value;
+export import :shared_lock;
 export import :slab;
 export import :word;
 export import :zone;
