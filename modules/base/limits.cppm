@@ -1,4 +1,5 @@
 module;
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 export module ringfort.base:limits;
@@ -149,6 +150,19 @@ inline constexpr Bytes max_zone_size{64ULL << 30};
 inline constexpr std::size_t max_zone_name_bytes = 63;
 inline constexpr std::size_t max_zone_tag_bytes = 63;
 inline constexpr std::uint32_t max_counter_columns = 1'024;
+inline constexpr std::size_t journal_entries = 256;  ///< words changed by one transaction
+inline constexpr std::uint32_t pool_roots = 16;      ///< structures of a pool
+inline constexpr std::uint32_t runs_looked_at = 8;   ///< that may be too short
+inline constexpr std::uint32_t max_map_buckets = 1U << 28;
+inline constexpr std::size_t max_map_entry = 1U << 20;  ///< bytes of key and value
+inline constexpr std::uint32_t map_sweep_buckets = 64;  ///< looked at by one transaction
+inline constexpr std::uint32_t map_sweep_entries = 4;   ///< removed by one transaction
+inline constexpr std::size_t max_limited_key = 256;     ///< bytes, of a connection limiter
+inline constexpr std::uint32_t seq_attempts = 64;       ///< without a lock
+inline constexpr std::uint32_t lock_spins = 100;        ///< before a process sleeps
+inline constexpr Milliseconds lock_wait_ms{2'000};      ///< for a lock, unless told otherwise
+inline constexpr Milliseconds lock_check_ms{20};        ///< between looks whether its owner lives
+inline constexpr std::chrono::microseconds lock_patience_us{300};  ///< until newcomers stand back
 
 /// Text in and out: the largest configuration file, the longest line of the log.
 inline constexpr Bytes max_config_size{16ULL << 20};

@@ -1,0 +1,58 @@
+module;
+#include <cstdint>
+#include <string_view>
+export module ringfort.shm:connection_limiter;
+
+import ringfort.base;
+import :journal;
+import :map;
+import :owners;
+import :pool;
+import :word;
+
+export namespace ringfort::shm {
+
+/// Counts what is held at the same time, connections of a client say, over all workers, for each
+/// key. What each worker holds is counted besides, so that what a dead one held can be given back.
+///
+/// A view, as `Map`: valid as long as the pool it was made or opened with. Cheap to copy.
+class ConnectionLimiter {
+public:
+    /// Makes a limiter as structure `number`, for about `options.buckets` keys and workers that
+    /// hold them, or opens one. Errors: those of `Map::create` and `Map::open`.
+    [[nodiscard]] static Result<ConnectionLimiter> create(const Pool& pool, std::uint32_t number,
+                                                          MapOptions options = {});
+    [[nodiscard]] static Result<ConnectionLimiter> open(const Pool& pool, std::uint32_t number);
+
+    /// Counts one more for a key, held by the calling owner, unless `limit` are held already;
+    /// returns whether it did. Errors: EINVAL for a key over `limits::max_limited_key` bytes;
+    /// ENOMEM; those of `Pool::begin`.
+    [[nodiscard]] Result<bool> acquire(std::string_view key, std::uint64_t limit) const;
+    /// Gives back one that the calling owner holds. Errors: ENOENT if it holds none; those of
+    /// `acquire`.
+    [[nodiscard]] Result<void> release(std::string_view key) const;
+    /// Returns how many are held. Errors: those of `acquire`.
+    [[nodiscard]] Result<std::uint64_t> count(std::string_view key) const;
+
+    /// As the functions above, within a larger transaction.
+    [[nodiscard]] Result<bool> acquire(Transaction& transaction, std::string_view key,
+                                       std::uint64_t limit) const;
+    [[nodiscard]] Result<void> release(Transaction& transaction, std::string_view key) const;
+    [[nodiscard]] Result<std::uint64_t> count(Transaction& transaction, std::string_view key) const;
+
+    /// Gives back what buried owners held, in many short transactions; returns how many. For the
+    /// master, after `Pool::bury`: what a worker does that is killed meanwhile, or the master's
+    /// successor, goes on with what is left. Errors: those of `Pool::begin`.
+    [[nodiscard]] Result<std::uint64_t> heal() const;
+
+private:
+    explicit ConnectionLimiter(Map map) noexcept : map_{map} {}
+
+    [[nodiscard]] Result<void> give_back(Transaction& transaction, Owner owner,
+                                         std::string_view key, std::uint64_t amount) const;
+    [[nodiscard]] Result<std::uint64_t> heal_bucket(std::uint32_t bucket) const;
+
+    Map map_;
+};
+
+}  // namespace ringfort::shm

@@ -1,0 +1,183 @@
+module;
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <system_error>
+#include <type_traits>
+#include <utility>
+export module ringfort.shm:journal;
+
+import ringfort.base;
+import :layout;
+import :lock;
+import :word;
+
+export namespace ringfort::shm {
+
+/// What structures in a pool are made of: words and nothing else, so that each can be changed
+/// whole.
+template <class T>
+concept Words = std::is_trivially_copyable_v<T> && std::is_standard_layout_v<T> &&
+                sizeof(T) % sizeof(Word) == 0 && alignof(T) == alignof(Word);
+
+/// A change of a pool that happens as a whole or not at all, whatever becomes of the process that
+/// makes it. Holds the pool's lock from its beginning (`Pool::begin`) to its end; ends by `commit`,
+/// or is rolled back. Everything in a pool is read and changed through one, several structures in
+/// one transaction if they are to change together.
+///
+/// Offsets are checked before they are used. One that leads nowhere fails no single call: it reads
+/// as zeros, changes nothing, and the transaction cannot be committed any more (EBADMSG). So loops
+/// over what is in a pool have to be bounded, and nothing else.
+///
+/// Changes at most `limits::journal_entries` words; the allocator's own are some 40 for a call.
+/// Moves, never copies. The Pool outlives it.
+class Transaction {
+public:
+    inline Transaction(Transaction&& other) noexcept
+        : geometry_{other.geometry_},
+          guard_{std::move(other.guard_)},
+          count_{std::exchange(other.count_, 0)},
+          open_{std::exchange(other.open_, false)},
+          broken_{other.broken_},
+          freed_{other.freed_} {}
+    Transaction& operator=(Transaction&&) = delete;
+    /// Rolls back what was not committed.
+    inline ~Transaction() {
+        if (open_) [[unlikely]]
+            end_open();
+    }
+
+    /// Returns what lies at `offset`, in a block of the pool: its words are read with `get` and
+    /// changed with `set`, never directly. Aligned to 8.
+    template <Words T>
+    [[nodiscard]] inline T& at(Offset offset) noexcept {
+        static_assert(sizeof(T) <= sizeof nothing);
+        if (!inside(offset, sizeof(T)) || offset % alignof(T) != 0) [[unlikely]]
+            return absent<T>();
+        return geometry_->at<T>(offset);
+    }
+    /// Returns `size` bytes of a block, to be read; none if they are not all in the pool.
+    [[nodiscard]] inline std::span<const std::byte> bytes(Offset offset,
+                                                          std::uint64_t size) noexcept {
+        if (!inside(offset, size)) [[unlikely]] {
+            broken_ = true;
+            return {};
+        }
+        return {geometry_->base + offset, size};
+    }
+
+    /// Changes a word of the pool.
+    inline void set(Word& word, Word value) noexcept {
+        const Offset offset = offset_of(word);
+        if (offset - geometry_->roots >= geometry_->end - geometry_->roots ||
+            count_ == limits::journal_entries) [[unlikely]] {
+            broken_ = true;
+            return;
+        }
+#ifndef RINGFORT_SHM_UNJOURNALED
+        Journal& journal = geometry_->journal();
+        JournalEntry& entry = journal.entries[count_];
+        put(entry.offset, offset);
+        put(entry.old, get(word));
+        put(journal.count, ++count_);
+#endif
+        put(word, value);
+    }
+    /// Sets a word of a block that this transaction has allocated, which needs no journal: rolled
+    /// back, the block is nobody's.
+    inline void init(Word& word, Word value) noexcept {
+        if (!inside(offset_of(word), sizeof word)) [[unlikely]]
+            broken_ = true;
+        else
+            put(word, value);
+    }
+    /// Copies bytes into a block that this transaction has allocated; as for `init`.
+    void write(Offset offset, std::span<const std::byte> source) noexcept;
+
+    /// Takes a block of at least `size` bytes, aligned to 16, with arbitrary contents; bounded in
+    /// time. Returns 0 if there is none, which is counted, or for a size of 0. Aborts after `free`.
+    [[nodiscard]] Offset allocate(std::uint64_t size) noexcept;
+    /// Gives a block back; bounded in time. Errors, which change nothing: EFAULT for what lies
+    /// outside of the pool's pages, EINVAL for what is not the beginning of a block, ENXIO for a
+    /// block that is free already. Allocate before you free: see `allocate`.
+    [[nodiscard]] Result<void> free(Offset block) noexcept;
+    /// Gives back a block that a structure refers to: what `free` would call an error is
+    /// corruption.
+    void release(Offset block) noexcept;
+    /// Returns how many bytes a block has, at least those asked for; 0 if it is none.
+    [[nodiscard]] std::uint64_t size_of(Offset block) noexcept;
+
+    /// For structures that give up and reuse bytes within a block of theirs, as a ring does: notes
+    /// that bytes have been given up, and that bytes are about to be overwritten with `init` and
+    /// `write`. Aborts if the latter follows the former: rolled back, the bytes would be wanted
+    /// again.
+    inline void retire() noexcept { freed_ = true; }
+    inline void reuse() const noexcept {
+        ensure(!freed_, "a transaction that writes after it has freed");
+    }
+
+    /// Marks the pool as corrupted, when the caller has found something that cannot be: the
+    /// transaction goes on, reading zeros where it is led astray, and cannot be committed.
+    inline void fail() noexcept { broken_ = true; }
+    /// Reports whether something was found that cannot be.
+    [[nodiscard]] inline bool failed() const noexcept { return broken_; }
+
+    /// Makes the changes final and lets go of the lock. Error: EBADMSG if something corrupted was
+    /// found: everything is rolled back, and the pool is quarantined.
+    [[nodiscard]] inline Result<void> commit() noexcept {
+        if (broken_) [[unlikely]]
+            return give_up();
+        // The one store at which it happens.
+        if (count_ != 0) put(geometry_->journal().count, 0);
+        open_ = false;
+        guard_.unlock();
+        return {};
+    }
+
+private:
+    friend class Pool;
+    friend class Slab;
+
+    // What an offset that leads nowhere shows: zeros, in memory that nobody can write.
+    alignas(16) static constexpr std::array<std::byte, 512> nothing{};
+
+    inline Transaction(const Geometry& geometry, Guard guard) noexcept
+        : geometry_{&geometry}, guard_{std::move(guard)} {}
+
+    [[nodiscard]] inline bool inside(Offset offset, std::uint64_t size) const noexcept {
+        return offset >= geometry_->first_page && offset <= geometry_->end &&
+               size <= geometry_->end - offset;
+    }
+    [[nodiscard]] inline Offset offset_of(const Word& word) const noexcept {
+        return reinterpret_cast<std::uintptr_t>(&word) -
+               reinterpret_cast<std::uintptr_t>(geometry_->base);
+    }
+    template <class T>
+    [[nodiscard]] T& absent() noexcept {
+        broken_ = true;
+        return const_cast<T&>(reinterpret_cast<const T&>(nothing));
+    }
+    void end_open() noexcept;
+    Result<void> give_up() noexcept;
+
+    const Geometry* geometry_;
+    Guard guard_;
+    std::uint32_t count_ = 0;
+    bool open_ = true;
+    bool broken_ = false;
+    bool freed_ = false;
+};
+
+}  // namespace ringfort::shm
+
+namespace ringfort::shm {
+
+// Restores what the journal has recorded and empties it; the caller holds the lock. Can be cut off
+// anywhere and done again. Returns false for a journal that no transaction wrote: it restores what
+// can be restored, and the pool is to be quarantined.
+bool roll_back(const Geometry& geometry) noexcept;
+void quarantine(const Geometry& geometry) noexcept;
+
+}  // namespace ringfort::shm

@@ -1,0 +1,152 @@
+module;
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <chrono>
+#include <compare>
+#include <cstdint>
+#include <ctime>
+#include <optional>
+#include <system_error>
+#include <utility>
+
+#include "ringfort/try.h"
+module ringfort.shm;
+
+namespace ringfort::shm {
+namespace {
+
+void pause() noexcept {
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    asm volatile("yield");
+#endif
+}
+
+}  // namespace
+
+// Not FUTEX_PRIVATE_FLAG: the word is waited on from several processes, and by rings.
+long wake(std::uint32_t* word, int processes) noexcept {
+    return ::syscall(SYS_futex, word, FUTEX_WAKE, processes, nullptr, nullptr, 0);
+}
+
+bool wait(std::uint32_t* word, std::uint32_t expected, Instant::duration limit) noexcept {
+    const auto left = std::chrono::nanoseconds{limit}.count();
+    const timespec time{left / 1'000'000'000, left % 1'000'000'000};
+    return ::syscall(SYS_futex, word, FUTEX_WAIT, expected, &time, nullptr, 0) == 0 ||
+           errno == ETIMEDOUT;
+}
+
+bool Lock::possible(std::uint32_t word) const noexcept {
+    const std::uint32_t row = word & ((1U << row_bits) - 1);
+    return row <= owners_.rows() && (row != 0 || (word & holder) == 0);
+}
+
+bool Lock::dead(std::uint32_t word) const noexcept {
+    const std::uint32_t row = (word & ((1U << row_bits) - 1)) - 1;
+    const std::optional<Owner> living = owners_.living(row);
+    return !living || id_of(*living) != (word & holder);
+}
+
+void Lock::unlock_slowly() const noexcept {
+    // Others only add flags meanwhile, unless the word was corrupted, in which case it is not ours
+    // to free.
+    std::uint32_t word = Ref{cell_->word}.load(std::memory_order_relaxed);
+    do {
+        if ((word & holder) != id_) return;
+        step();
+    } while (!Ref{cell_->word}.compare_exchange_weak(
+        word, (word & waiters) != 0 ? word & impatient : 0, std::memory_order_release,
+        std::memory_order_relaxed));
+    if ((word & waiters) == 0) return;
+    // With nobody asleep, who put up the bar has gone or died; one that is just coming back looks
+    // at the word anew.
+    if (wake(&cell_->word, woken_) == 0 && (word & impatient) != 0)
+        Ref{cell_->word}.fetch_and(~impatient, std::memory_order_relaxed);
+}
+
+Result<Guard> Lock::lock_slowly(Milliseconds limit) const {
+    LockWaiter waiter{*this};
+    for (std::uint32_t spin = 0; spin < limits::lock_spins; ++spin) {
+        pause();
+        if (Ref{cell_->word}.load(std::memory_order_relaxed) == 0 && take_free())
+            return Guard{this, false};
+    }
+    const Instant end = now() + limit;
+    for (;;) {
+        RF_TRY(waiter.attempt());
+        if (std::optional<Guard> guard = waiter.taken()) return std::move(*guard);
+        const auto left = end - now();
+        if (left <= Instant::duration::zero())
+            return Error{"wait for a lock", std::errc::timed_out};
+        if (wait(&cell_->word, waiter.expected(), std::min<Instant::duration>(left, waiter.bound)))
+            waiter.woken();
+    }
+}
+
+std::optional<Guard> Lock::take_from_dead(std::uint32_t row) const noexcept {
+    std::uint32_t word = Ref{cell_->word}.load(std::memory_order_relaxed);
+    while ((word & ((1U << row_bits) - 1)) == row + 1 && dead(word)) {
+        step();
+        if (Ref{cell_->word}.compare_exchange_weak(word, id_ | (word & ~holder),
+                                                   std::memory_order_acquire,
+                                                   std::memory_order_relaxed)) {
+            count_up(cell_->recoveries);
+            return Guard{this, true};
+        }
+    }
+    return std::nullopt;
+}
+
+bool LockWaiter::exchange(std::uint32_t word, std::uint32_t desired) const noexcept {
+    step();
+    return Lock::Ref{lock_.cell_->word}.compare_exchange_strong(
+        word, desired, std::memory_order_acquire, std::memory_order_relaxed);
+}
+
+// Who has slept does not know whether others still do, and wakes one at its end in any case. The
+// bar against newcomers falls with the turn of the one who put it up.
+std::uint32_t LockWaiter::taken_word(std::uint32_t word) const noexcept {
+    std::uint32_t flags = word & ~Lock::holder;
+    if (waited_) flags |= Lock::waiters;
+    if (impatient_) flags &= ~Lock::impatient;
+    return lock_.id_ | flags;
+}
+
+Result<void> LockWaiter::attempt() {
+    for (;;) {
+        const std::uint32_t word = Lock::Ref{lock_.cell_->word}.load(std::memory_order_relaxed);
+        const std::uint32_t id = word & Lock::holder;
+        if (!lock_.possible(word)) return Error{"take a lock: its word", std::errc::bad_message};
+        if (id == lock_.id_) return Error{"take a lock", std::errc::resource_deadlock_would_occur};
+        const bool may_take = id == 0 && ((word & Lock::impatient) == 0 || entitled_);
+        if (may_take || (id != 0 && lock_.dead(word))) {
+            if (!exchange(word, taken_word(word))) continue;
+            state_ = id == 0 ? State::taken : State::recovered;
+            if (id != 0) count_up(lock_.cell_->recoveries);
+            count_up(lock_.cell_->waits);
+            return {};
+        }
+        if (!waited_) begin_ = now();
+        const bool impatient = waited_ && now() - begin_ >= limits::lock_patience_us;
+        const std::uint32_t desired = word | Lock::waiters | (impatient ? Lock::impatient : 0);
+        if (desired != word && !exchange(word, desired)) continue;
+        waited_ = true;
+        impatient_ = impatient_ || impatient;
+        expected_ = desired;
+        entitled_ = false;
+        return {};
+    }
+}
+
+std::optional<Guard> LockWaiter::taken() noexcept {
+    if (state_ == State::waiting) return std::nullopt;
+    return Guard{&lock_, std::exchange(state_, State::waiting) == State::recovered};
+}
+
+}  // namespace ringfort::shm

@@ -1,0 +1,318 @@
+module;
+#include <sys/random.h>
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <chrono>
+#include <compare>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <optional>
+#include <span>
+#include <system_error>
+
+#include "ringfort/try.h"
+module ringfort.shm;
+
+namespace ringfort::shm {
+
+namespace {
+
+constexpr Word map_tag = 0x312f'7061'6d66'7220;  // " rfmap/1"
+// A value of up to so many words is changed in place, through the journal.
+constexpr std::size_t words_in_place = 8;
+
+Word word_at(ByteView bytes, std::size_t at) {
+    Word word = 0;
+    std::memcpy(&word, bytes.data() + at, std::min(sizeof word, bytes.size() - at));
+    return word;
+}
+
+Word whole_word_at(ByteView bytes, std::size_t at) {
+    Word word = 0;
+    std::memcpy(&word, bytes.data() + at, sizeof word);
+    return word;
+}
+
+// The last eight bytes, or as many as there are, some of them twice: the length is hashed as well.
+Word last_word(ByteView bytes) {
+    if (bytes.size() >= sizeof(Word)) return whole_word_at(bytes, bytes.size() - sizeof(Word));
+    if (bytes.size() >= sizeof(std::uint32_t)) {
+        std::uint32_t first = 0;
+        std::uint32_t last = 0;
+        std::memcpy(&first, bytes.data(), sizeof first);
+        std::memcpy(&last, bytes.data() + bytes.size() - sizeof last, sizeof last);
+        return Word{first} << 32 | last;
+    }
+    Word word = 0;
+    for (const std::byte byte : bytes) word = word << 8 | std::to_integer<Word>(byte);
+    return word;
+}
+
+// Multiplies to 128 bits and folds: each bit of the result depends on all of both.
+Word fold(Word left, Word right) {
+    const auto product = static_cast<unsigned __int128>(left) * right;
+    return static_cast<Word>(product >> 64) ^ static_cast<Word>(product);
+}
+
+// Seeded at random for each map, so that nobody can prepare keys that share a bucket without having
+// seen the zone. Not a cryptographic hash.
+Word hash_of(ByteView key, Word seed) {
+    Word hash = seed ^ key.size() * 0x9e37'79b9'7f4a'7c15;
+    std::size_t at = 0;
+    for (; at + sizeof(Word) <= key.size(); at += sizeof(Word))
+        hash = fold(hash ^ whole_word_at(key, at), 0xd6e8'feb8'6659'fd93);
+    if (at < key.size()) hash = fold(hash ^ last_word(key), 0xd6e8'feb8'6659'fd93);
+    return fold(hash, 0xa5cb'9243'f6a1'0de5);
+}
+
+bool same(ByteView left, ByteView right) {
+    return left.size() == right.size() &&
+           (left.empty() || std::memcmp(left.data(), right.data(), left.size()) == 0);
+}
+
+constexpr Word last_moment = static_cast<Word>(Instant::max().time_since_epoch().count());
+
+}  // namespace
+
+// A moment before the clock's beginning has passed already, and is not `never`.
+Word expires_word(Instant expires) noexcept {
+    const auto count = expires.time_since_epoch().count();
+    return count < 0 ? 1 : static_cast<Word>(count);
+}
+
+Word random_word() noexcept {
+    Word word = 0;
+    if (::getrandom(&word, sizeof word, GRND_NONBLOCK) != sizeof word)
+        word = static_cast<Word>(now().time_since_epoch().count()) * 0x9e37'79b9'7f4a'7c15;
+    return word;
+}
+
+Result<Map> Map::create(const Pool& pool, std::uint32_t number, MapOptions options) {
+    RF_LET(const Offset present, pool.root(number, map_tag));
+    if (present != 0) return Error{"make a map", std::errc::file_exists};
+    const Word seed = random_word();
+    return transact(pool, [&](Transaction& transaction) -> Result<Map> {
+        RF_LET(const Map made, make(pool, transaction, options.buckets, seed));
+        pool.set_root(transaction, number, map_tag, made.header_);
+        return made;
+    });
+}
+
+Result<Map> Map::make(const Pool& pool, Transaction& transaction, std::uint32_t wanted,
+                      Word seed) noexcept {
+    if (wanted == 0 || wanted > limits::max_map_buckets)
+        return Error{"make a map: buckets", std::errc::invalid_argument};
+    const std::uint32_t buckets = std::bit_ceil(wanted);
+    const Offset at = transaction.allocate(sizeof(Header));
+    const Offset table = transaction.allocate(buckets * sizeof(Word));
+    if (at == 0 || table == 0) return Error{"make a map", std::errc::not_enough_memory};
+    for (std::uint32_t n = 0; n < buckets; ++n)
+        transaction.init(transaction.at<Word>(table + n * sizeof(Word)), 0);
+    Header& made = transaction.at<Header>(at);
+    transaction.init(made.table, table);
+    transaction.init(made.buckets, buckets);
+    transaction.init(made.seed, seed);
+    transaction.init(made.size, 0);
+    transaction.init(made.swept, 0);
+    return Map{pool, at, table, buckets, seed};
+}
+
+Result<Map> Map::open(const Pool& pool, std::uint32_t number) {
+    RF_LET(const Offset at, pool.root(number, map_tag));
+    if (at == 0) return Error{"open a map", std::errc::no_such_file_or_directory};
+    return transact(pool, [&](Transaction& transaction) -> Result<Map> {
+        return found(pool, transaction, at);
+    });
+}
+
+Map Map::found(const Pool& pool, Transaction& transaction, Offset at) noexcept {
+    const Header& found = transaction.at<Header>(at);
+    const Offset table = get(found.table);
+    const Word buckets = get(found.buckets);
+    if (!std::has_single_bit(buckets) || buckets > limits::max_map_buckets ||
+        table % sizeof(Word) != 0 || transaction.bytes(table, buckets * sizeof(Word)).empty())
+        transaction.fail();
+    return Map{pool, at, table, static_cast<std::uint32_t>(buckets), get(found.seed)};
+}
+
+Map::Header& Map::header(Transaction& transaction) const noexcept {
+    return transaction.at<Header>(header_);
+}
+
+Word& Map::bucket(Transaction& transaction, std::uint64_t number) const noexcept {
+    return transaction.at<Word>(table_ + (number & (buckets_ - 1)) * sizeof(Word));
+}
+
+Offset Map::first(Transaction& transaction, std::uint32_t number) const noexcept {
+    return get(bucket(transaction, number));
+}
+
+Map::Entry Map::read(Transaction& transaction, Offset at) noexcept {
+    const Node& node = transaction.at<Node>(at);
+    const Word sizes = get(node.sizes);
+    const std::uint64_t key = sizes >> 32;
+    const std::uint64_t value = sizes & 0xffff'ffff;
+    return {at,
+            get(node.next),
+            get(node.hash),
+            get(node.expires),
+            transaction.bytes(at + sizeof(Node), key),
+            transaction.bytes(at + sizeof(Node) + aligned_to_words(key), value)};
+}
+
+// How many entries a chain can have: one more, and it goes in a circle.
+std::uint64_t Map::bound(Transaction& transaction) const noexcept {
+    return std::min<std::uint64_t>(size(transaction), limits::max_map_buckets) + 1;
+}
+
+Map::Place Map::look_up(Transaction& transaction, ByteView key) const noexcept {
+    const Word hash = hash_of(key, seed_);
+    Word* link = &bucket(transaction, hash);
+    std::uint64_t left = 0;
+    for (Offset at = get(*link); at != 0;) {
+        Node& node = transaction.at<Node>(at);
+        if (get(node.hash) == hash) {
+            const Entry entry = read(transaction, at);
+            if (same(entry.key, key)) return {link, entry};
+        }
+        if (left == 0) left = bound(transaction);
+        if (--left == 0) {
+            transaction.fail();
+            break;
+        }
+        link = &node.next;
+        at = get(node.next);
+    }
+    return {&bucket(transaction, hash), Entry{.hash = hash}};
+}
+
+std::optional<ByteView> Map::find(Transaction& transaction, ByteView key,
+                                  Instant now) const noexcept {
+    const Place place = look_up(transaction, key);
+    if (place.entry.at == 0 || place.entry.expired(now)) return std::nullopt;
+    return place.entry.value;
+}
+
+std::optional<Instant> Map::expiry(Transaction& transaction, ByteView key,
+                                   Instant now) const noexcept {
+    const Place place = look_up(transaction, key);
+    if (place.entry.at == 0 || place.entry.expired(now)) return std::nullopt;
+    if (place.entry.expires > last_moment) {
+        transaction.fail();
+        return std::nullopt;
+    }
+    return Instant{std::chrono::nanoseconds{place.entry.expires}};
+}
+
+Result<void> Map::put(Transaction& transaction, ByteView key, ByteView value,
+                      Instant expires) const noexcept {
+    const Place place = look_up(transaction, key);
+    const Entry& found = place.entry;
+    if (found.at != 0 && overwrite(transaction, found, value, expires_word(expires))) return {};
+    const Offset next = found.at != 0 ? found.next : get(*place.link);
+    const Offset made = add(transaction, key, value, found.hash, expires_word(expires), next);
+    if (made == 0) return Error{"put into a map", std::errc::not_enough_memory};
+    transaction.set(*place.link, made);
+    if (found.at != 0)
+        transaction.release(found.at);
+    else
+        count_one_more(transaction);
+    return {};
+}
+
+void Map::count_one_more(Transaction& transaction) const noexcept {
+    transaction.set(header(transaction).size, size(transaction) + 1);
+}
+
+bool Map::overwrite(Transaction& transaction, const Entry& entry, ByteView value,
+                    Word expires) const noexcept {
+    if (entry.value.size() != value.size() || value.size() > words_in_place * sizeof(Word))
+        return false;
+    const Offset begin = entry.at + sizeof(Node) + aligned_to_words(entry.key.size());
+    for (std::size_t at = 0; at < value.size(); at += sizeof(Word))
+        transaction.set(transaction.at<Word>(begin + at), word_at(value, at));
+    if (entry.expires != expires) transaction.set(transaction.at<Node>(entry.at).expires, expires);
+    return true;
+}
+
+Offset Map::add(Transaction& transaction, ByteView key, ByteView value, Word hash, Word expires,
+                Offset next) const noexcept {
+    // Each alone first: their sum must not wrap.
+    if (key.size() > limits::max_map_entry || value.size() > limits::max_map_entry - key.size())
+        return 0;
+    const Offset at = transaction.allocate(sizeof(Node) + aligned_to_words(key.size()) +
+                                           aligned_to_words(value.size()));
+    if (at == 0) return 0;
+    Node& node = transaction.at<Node>(at);
+    transaction.init(node.next, next);
+    transaction.init(node.hash, hash);
+    transaction.init(node.expires, expires);
+    transaction.init(node.sizes, Word{key.size()} << 32 | value.size());
+    transaction.init(node.newer, 0);
+    transaction.init(node.older, 0);
+    transaction.write(at + sizeof(Node), key);
+    transaction.write(at + sizeof(Node) + aligned_to_words(key.size()), value);
+    return at;
+}
+
+bool Map::erase(Transaction& transaction, ByteView key) const noexcept {
+    const Place place = look_up(transaction, key);
+    if (place.entry.at == 0) return false;
+    remove(transaction, place);
+    return true;
+}
+
+void Map::remove(Transaction& transaction, const Place& place) const noexcept {
+    transaction.set(*place.link, place.entry.next);
+    transaction.set(header(transaction).size, size(transaction) - 1);
+    transaction.release(place.entry.at);
+}
+
+std::uint32_t Map::expire(Transaction& transaction, Instant now) const noexcept {
+    Header& head = header(transaction);
+    std::uint64_t number = get(head.swept);
+    std::uint32_t removed = 0;
+    std::uint64_t left = bound(transaction);
+    for (std::uint32_t n = 0; n < std::min(limits::map_sweep_buckets, buckets_); ++n) {
+        Word* link = &bucket(transaction, number);
+        while (get(*link) != 0 && left > 0) {
+            const Entry entry = read(transaction, get(*link));
+            --left;
+            if (!entry.expired(now)) {
+                link = &transaction.at<Node>(entry.at).next;
+                continue;
+            }
+            if (removed == limits::map_sweep_entries) break;  // the next call goes on here
+            remove(transaction, {link, entry});
+            ++removed;
+        }
+        if (left == 0) transaction.fail();
+        if (removed == limits::map_sweep_entries || transaction.failed()) break;
+        ++number;
+    }
+    transaction.set(head.swept, number & (buckets_ - 1));
+    return removed;
+}
+
+std::uint64_t Map::size(Transaction& transaction) const noexcept {
+    return get(header(transaction).size);
+}
+
+Result<std::uint64_t> expire_all(const Map& map, Instant now) {
+    std::uint64_t all = 0;
+    for (std::uint32_t swept = 0; swept < map.buckets();) {
+        std::uint32_t removed = 0;
+        RF_TRY(transact(map.pool(), [&](Transaction& transaction) -> Result<void> {
+            removed = map.expire(transaction, now);
+            return {};
+        }));
+        all += removed;
+        if (removed < limits::map_sweep_entries) swept += limits::map_sweep_buckets;
+    }
+    return all;
+}
+
+}  // namespace ringfort::shm

@@ -1,0 +1,130 @@
+module;
+#include <cstdint>
+#include <optional>
+#include <system_error>
+#include <utility>
+export module ringfort.shm:pool;
+
+import ringfort.base;
+import :journal;
+import :layout;
+import :lock;
+import :owners;
+import :slab;
+import :word;
+import :zone;
+
+export namespace ringfort::shm {
+
+/// A zone laid out for structures: a lock, a journal, a table of owners, an allocator. Whatever is
+/// killed whenever, what is in it is what whole transactions have made it.
+///
+/// Who lays a zone out keeps it: the keeper, the master, admits the other owners and buries them. A
+/// view with the identity of the process that looks: valid as long as the zone lives. Cheap to
+/// copy; what is begun on it (`Transaction`, `Guard`) refers to it, so it has to stay where it is
+/// meanwhile.
+class Pool {
+public:
+    /// Returns the zone size needed for `rows` owners and `content` bytes of blocks of whole pages.
+    [[nodiscard]] static Bytes zone_size(std::uint32_t rows, Bytes content) noexcept;
+
+    /// Lays the zone out, empty, for up to `rows` owners at a time besides the keeper, which the
+    /// caller becomes. Done once, by the zone's creator, before others attach. Errors: EINVAL for
+    /// no rows or more than `limits::max_counter_rows`; ENOSPC for a zone without room for a page.
+    [[nodiscard]] static Result<Pool> format(Zone& zone, std::uint32_t rows);
+
+    /// Attaches to a zone laid out by `format`, as the owner that its keeper has admitted. Errors:
+    /// EBADMSG for a header that `format` did not write, or a quarantined pool; EPROTO for another
+    /// layout version; EOWNERDEAD for an owner that is not alive.
+    [[nodiscard]] static Result<Pool> attach(Zone& zone, Owner self);
+
+    /// Attaches as the next keeper, when the one before has gone: a successor of the master. What
+    /// that one held is recovered. Errors: as for `attach`; those of `bury`.
+    [[nodiscard]] static Result<Pool> keep(Zone& zone);
+
+    /// Admits a process as the owner of a row. For the keeper. Errors: EINVAL for a row not below
+    /// `rows`, EBUSY if its owner has not been buried.
+    [[nodiscard]] Result<Owner> admit(std::uint32_t row, OwnerName name) const;
+
+    /// Buries the owner of a row: rolls back what it had begun, and frees the lock if it held it.
+    /// Only after the process has been reaped; doing it again is harmless. For the keeper. Returns
+    /// whether there was something to recover. Errors: EBADMSG if what is found then is corrupted:
+    /// the pool is quarantined, and the lock free nevertheless.
+    [[nodiscard]] Result<bool> bury(std::uint32_t row) const;
+
+    /// Begins a transaction; blocks until the lock is free, for up to `limits::lock_wait_ms`. What
+    /// a dead owner has left half done is rolled back. Errors: those of `Lock::lock`; EBADMSG for a
+    /// quarantined pool.
+    [[nodiscard]] inline Result<Transaction> begin() const {
+        Result<Guard> guard = lock_.lock();
+        if (!guard) [[unlikely]]
+            return guard.error();
+        return begin(*std::move(guard));
+    }
+    /// Begins a transaction with the lock taken already, by a `LockWaiter` on `lock()`, say.
+    [[nodiscard]] inline Result<Transaction> begin(Guard guard) const {
+        if (get(geometry_.journal().count) != 0 || get(geometry_.header().quarantined) != 0)
+            [[unlikely]] {
+            if (Result<void> sound = recover(); !sound) return sound.error();
+        }
+        return Transaction{geometry_, std::move(guard)};
+    }
+
+    /// Returns the lock that transactions hold.
+    [[nodiscard]] const Lock& lock() const noexcept { return lock_; }
+    /// Returns the table of owners.
+    [[nodiscard]] Owners owners() const noexcept { return {geometry_.owners(), geometry_.rows}; }
+    /// Returns who this process is to the pool.
+    [[nodiscard]] Owner self() const noexcept { return self_; }
+    /// Returns how many owners can be admitted.
+    [[nodiscard]] std::uint32_t rows() const noexcept { return geometry_.rows - 1; }
+
+    /// Returns the block that structure number `number` begins with, 0 if there is none. Errors:
+    /// EINVAL for a number not below `limits::pool_roots`; EPROTO if what is there has another tag.
+    [[nodiscard]] Result<Offset> root(std::uint32_t number, Word tag) const;
+    /// Notes, as part of a transaction, where structure `number` begins. A number that there is not
+    /// aborts.
+    void set_root(Transaction& transaction, std::uint32_t number, Word tag, Offset block) const;
+
+    /// Returns the allocator's figures. Errors: those of `begin`.
+    [[nodiscard]] Result<PoolStatistics> statistics() const;
+    /// Compares the allocator's books with each other, which takes as long as the pool is large,
+    /// under the lock. Errors: EBADMSG if they disagree: the pool is quarantined; those of `begin`.
+    [[nodiscard]] Result<void> check() const;
+    /// Reports whether something in the pool was found corrupted: until it is laid out anew, every
+    /// operation fails.
+    [[nodiscard]] bool quarantined() const noexcept {
+        return get(geometry_.header().quarantined) != 0;
+    }
+
+private:
+    friend class SeqWords;
+    friend class SharedLock;
+
+    Pool(const Geometry& geometry, Owner self) noexcept
+        : geometry_{geometry},
+          self_{self},
+          lock_{geometry.lock(), Owners{geometry.owners(), geometry.rows}, self} {}
+
+    [[nodiscard]] static Result<Geometry> geometry_of(Zone& zone);
+    [[nodiscard]] Result<void> recover() const;
+
+    Geometry geometry_;
+    Owner self_;
+    Lock lock_;
+};
+
+/// Runs `work` as one transaction: commits if it returns a success, rolls back otherwise. `work`
+/// takes a Transaction& and returns a Result. Errors: those of `Pool::begin`, of `work`, and of
+/// `Transaction::commit`.
+template <class Work>
+auto transact(const Pool& pool, Work work) -> decltype(work(std::declval<Transaction&>())) {
+    Result<Transaction> transaction = pool.begin();
+    if (!transaction) return transaction.error();
+    auto result = work(*transaction);
+    if (!result && !transaction->failed()) return result.error();
+    if (Result<void> done = transaction->commit(); !done) return done.error();
+    return result;
+}
+
+}  // namespace ringfort::shm

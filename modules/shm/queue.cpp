@@ -1,0 +1,139 @@
+module;
+#include <algorithm>
+#include <compare>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <system_error>
+#include <vector>
+
+#include "ringfort/try.h"
+module ringfort.shm;
+
+namespace ringfort::shm {
+
+// The ring follows. Positions count the bytes since the beginning, and never turn back.
+struct Queue::Header {
+    Word capacity;
+    Word head;  // of the first message
+    Word tail;  // behind the last one
+    Word reserved;
+};
+
+namespace {
+
+constexpr Word queue_tag = 0x312f'6575'7166'7220;  // " rfque/1"
+
+constexpr std::uint64_t space_of(std::uint64_t message) {
+    return sizeof(Word) + (message + sizeof(Word) - 1) / sizeof(Word) * sizeof(Word);
+}
+
+}  // namespace
+
+Result<Queue> Queue::create(const Pool& pool, std::uint32_t number, Bytes capacity) {
+    if (capacity.count == 0 || capacity > limits::max_zone_size)
+        return Error{"make a queue: capacity", std::errc::invalid_argument};
+    const std::uint64_t bytes = space_of(capacity.count) - sizeof(Word);
+    RF_LET(const Offset present, pool.root(number, queue_tag));
+    if (present != 0) return Error{"make a queue", std::errc::file_exists};
+    return transact(pool, [&](Transaction& transaction) -> Result<Queue> {
+        const Offset at = transaction.allocate(sizeof(Header) + bytes);
+        if (at == 0) return Error{"make a queue", std::errc::not_enough_memory};
+        Header& made = transaction.at<Header>(at);
+        transaction.init(made.capacity, bytes);
+        transaction.init(made.head, 0);
+        transaction.init(made.tail, 0);
+        pool.set_root(transaction, number, queue_tag, at);
+        return Queue{pool, at, bytes};
+    });
+}
+
+Result<Queue> Queue::open(const Pool& pool, std::uint32_t number) {
+    RF_LET(const Offset at, pool.root(number, queue_tag));
+    if (at == 0) return Error{"open a queue", std::errc::no_such_file_or_directory};
+    return transact(pool, [&](Transaction& transaction) -> Result<Queue> {
+        const Word capacity = get(transaction.at<Header>(at).capacity);
+        if (capacity == 0 || capacity % sizeof(Word) != 0 ||
+            transaction.bytes(at + sizeof(Header), capacity).empty())
+            transaction.fail();
+        return Queue{pool, at, capacity};
+    });
+}
+
+Queue::Header& Queue::header(Transaction& transaction) const noexcept {
+    return transaction.at<Header>(header_);
+}
+
+Offset Queue::at(std::uint64_t position) const noexcept {
+    return header_ + sizeof(Header) + position % capacity_;
+}
+
+std::uint64_t Queue::taken(Transaction& transaction) const noexcept {
+    const Header& found = header(transaction);
+    const std::uint64_t bytes = get(found.tail) - get(found.head);
+    if (bytes <= capacity_ && get(found.tail) % sizeof(Word) == 0 && bytes % sizeof(Word) == 0)
+        return bytes;
+    transaction.fail();
+    return 0;
+}
+
+Result<void> Queue::push(Transaction& transaction, ByteView message) const noexcept {
+    transaction.reuse();
+    if (message.size() > capacity_ || space_of(message.size()) > capacity_)
+        return Error{"put into a queue", std::errc::message_size};
+    const std::uint64_t space = space_of(message.size());
+    if (capacity_ - taken(transaction) < space)
+        return Error{"put into a queue", std::errc::no_buffer_space};
+    Header& found = header(transaction);
+    const std::uint64_t tail = get(found.tail);
+    // Behind the tail nobody reads, so only the tail needs the journal.
+    transaction.init(transaction.at<Word>(at(tail)), message.size());
+    const std::uint64_t begin = tail + sizeof(Word);
+    const std::size_t first =
+        std::min<std::uint64_t>(message.size(), capacity_ - begin % capacity_);
+    transaction.write(at(begin), message.first(first));
+    transaction.write(at(begin + first), message.subspan(first));
+    transaction.set(found.tail, tail + space);
+    return {};
+}
+
+std::optional<std::vector<std::byte>> Queue::pop(Transaction& transaction) const {
+    const std::uint64_t bytes = taken(transaction);
+    if (bytes == 0) return std::nullopt;
+    Header& found = header(transaction);
+    const std::uint64_t head = get(found.head);
+    const Word size = get(transaction.at<Word>(at(head)));
+    if (size > bytes || space_of(size) > bytes) {
+        transaction.fail();
+        return std::nullopt;
+    }
+    const std::uint64_t begin = head + sizeof(Word);
+    const std::uint64_t first = std::min<std::uint64_t>(size, capacity_ - begin % capacity_);
+    const ByteView front = transaction.bytes(at(begin), first);
+    const ByteView back = transaction.bytes(at(begin + first), size - first);
+    std::vector<std::byte> message{front.begin(), front.end()};
+    message.insert(message.end(), back.begin(), back.end());
+    transaction.set(found.head, head + space_of(size));
+    transaction.retire();
+    return message;
+}
+
+Result<void> Queue::push(ByteView message) const {
+    return transact(*pool_, [&](Transaction& transaction) { return push(transaction, message); });
+}
+
+Result<std::optional<std::vector<std::byte>>> Queue::pop() const {
+    return transact(*pool_,
+                    [&](Transaction& transaction) -> Result<std::optional<std::vector<std::byte>>> {
+                        return pop(transaction);
+                    });
+}
+
+Result<Bytes> Queue::used() const {
+    return transact(*pool_, [&](Transaction& transaction) -> Result<Bytes> {
+        return Bytes{taken(transaction)};
+    });
+}
+
+}  // namespace ringfort::shm

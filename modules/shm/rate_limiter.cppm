@@ -1,0 +1,65 @@
+module;
+#include <chrono>
+#include <compare>
+#include <cstdint>
+#include <string_view>
+export module ringfort.shm:rate_limiter;
+
+import ringfort.base;
+import :journal;
+import :map;
+import :pool;
+import :word;
+
+export namespace ringfort::shm {
+
+/// How fast a bucket fills, and how much it holds.
+struct Rate {
+    std::uint64_t tokens = 1;  ///< so many
+    Milliseconds per{1'000};   ///< in so long
+    std::uint64_t burst = 1;   ///< and at most so many at once
+};
+
+/// What became of a wish for tokens.
+struct RateVerdict {
+    bool allowed = false;
+    Milliseconds retry_after{0};  ///< if not: when there will be enough, rounded up
+};
+
+/// Token buckets in a pool, one for each key: what all workers together may do. A bucket is full
+/// when it is not there, and costs nothing then. Rates are the caller's, so that a reload changes
+/// them without losing the buckets.
+///
+/// A view, as `Map`: valid as long as the pool it was made or opened with. Cheap to copy.
+class RateLimiter {
+public:
+    /// Makes a limiter as structure `number`, for about `options.buckets` keys at a time, or opens
+    /// one. Errors: those of `Map::create` and `Map::open`.
+    [[nodiscard]] static Result<RateLimiter> create(const Pool& pool, std::uint32_t number,
+                                                    MapOptions options = {});
+    [[nodiscard]] static Result<RateLimiter> open(const Pool& pool, std::uint32_t number);
+
+    /// Takes `tokens` out of a key's bucket if there are as many; otherwise takes none. More than
+    /// `rate.burst` there never are: `retry_after` is then the largest there is. Errors: EINVAL for
+    /// a rate of nothing, of more than a token in a nanosecond, or whose bucket takes longer than
+    /// 100 years to fill; ENOMEM if the pool has no room for the key even without buckets that are
+    /// full again; those of `Pool::begin`.
+    [[nodiscard]] Result<RateVerdict> take(std::string_view key, Rate rate, Instant now,
+                                           std::uint64_t tokens = 1) const;
+    /// As above, within a larger transaction: ENOMEM then means that `expire` might help.
+    [[nodiscard]] Result<RateVerdict> take(Transaction& transaction, std::string_view key,
+                                           Rate rate, Instant now, std::uint64_t tokens = 1) const;
+
+    /// Forgets the buckets that are full again; returns how many. Errors: those of `Pool::begin`.
+    [[nodiscard]] Result<std::uint64_t> expire(Instant now) const { return expire_all(map_, now); }
+    /// Returns how many keys have a bucket, full ones that are still there included. Errors: those
+    /// of `Pool::begin`.
+    [[nodiscard]] Result<std::uint64_t> size() const;
+
+private:
+    explicit RateLimiter(Map map) noexcept : map_{map} {}
+
+    Map map_;
+};
+
+}  // namespace ringfort::shm

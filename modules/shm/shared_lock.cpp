@@ -1,0 +1,188 @@
+module;
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <climits>
+#include <compare>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <system_error>
+#include <utility>
+
+#include "ringfort/try.h"
+module ringfort.shm;
+
+namespace ringfort::shm {
+
+// Behind it, one cache line for each row: how many readers its owner has, with the owner's epoch.
+struct SharedLock::Cell {
+    LockCell writer;
+    std::uint32_t left;  // changes when readers leave while a writer waits for it
+    std::uint32_t reserved;
+    Word rows;
+    Word unused[3];
+};
+
+namespace {
+
+constexpr Word shared_tag = 0x312f'6b6c'7366'7220;  // " rfslk/1"
+constexpr std::size_t line = 64;
+
+}  // namespace
+
+SharedLock::SharedLock(const Pool& pool, Offset at) noexcept
+    : pool_{pool},
+      at_{at},
+      writer_{pool.geometry_.at<Cell>(at).writer, pool.owners(), pool.self(), INT_MAX} {
+    static_assert(sizeof(Cell) == line);
+}
+
+std::uint64_t SharedLock::bytes_for(const Pool& pool) noexcept {
+    return sizeof(Cell) + std::uint64_t{pool.geometry_.rows} * line;
+}
+
+Result<SharedLock> SharedLock::create(const Pool& pool, std::uint32_t number) {
+    RF_LET(const Offset present, pool.root(number, shared_tag));
+    if (present != 0) return Error{"make a shared lock", std::errc::file_exists};
+    return transact(pool, [&](Transaction& transaction) -> Result<SharedLock> {
+        const std::uint64_t bytes = bytes_for(pool);
+        const Offset at = transaction.allocate(bytes);
+        if (at == 0) return Error{"make a shared lock", std::errc::not_enough_memory};
+        for (std::uint64_t word = 0; word < bytes; word += sizeof(Word))
+            transaction.init(transaction.at<Word>(at + word), 0);
+        transaction.init(pool.geometry_.at<Cell>(at).rows, pool.geometry_.rows);
+        pool.set_root(transaction, number, shared_tag, at);
+        return SharedLock{pool, at};
+    });
+}
+
+Result<SharedLock> SharedLock::open(const Pool& pool, std::uint32_t number) {
+    RF_LET(const Offset at, pool.root(number, shared_tag));
+    if (at == 0) return Error{"open a shared lock", std::errc::no_such_file_or_directory};
+    RF_TRY(transact(pool, [&](Transaction& transaction) -> Result<void> {
+        if (at % sizeof(Word) != 0 || transaction.bytes(at, bytes_for(pool)).empty() ||
+            get(pool.geometry_.at<Cell>(at).rows) != pool.geometry_.rows)
+            transaction.fail();
+        return {};
+    }));
+    return SharedLock{pool, at};
+}
+
+SharedLock::Cell& SharedLock::cell() const noexcept {
+    return pool_.geometry_.at<Cell>(at_);
+}
+
+Word& SharedLock::readers(std::uint32_t row) const noexcept {
+    return pool_.geometry_.at<Word>(at_ + sizeof(Cell) + std::uint64_t{row} * line);
+}
+
+std::uint32_t SharedLock::own_count() const noexcept {
+    const Word word = get(readers(pool_.self().row));
+    return word >> 32 == pool_.self().epoch ? static_cast<std::uint32_t>(word) : 0;
+}
+
+// Owner and number in one store: whoever is killed has counted or not, and in its own name.
+void SharedLock::set_own_count(std::uint32_t count) const noexcept {
+    step();
+    std::atomic_ref<Word>{readers(pool_.self().row)}.store(Word{pool_.self().epoch} << 32 | count,
+                                                           std::memory_order_release);
+}
+
+// The readers of one who is dead, or of the row's owner before, have gone.
+bool SharedLock::reading(std::uint32_t row) const noexcept {
+    const Word word = std::atomic_ref<Word>{readers(row)}.load(std::memory_order_acquire);
+    return static_cast<std::uint32_t>(word) != 0 &&
+           pool_.owners().alive({row, static_cast<std::uint32_t>(word >> 32)});
+}
+
+Result<Guard> SharedLock::lock(Milliseconds limit) const {
+    if (own_count() != 0)
+        return Error{"take a shared lock", std::errc::resource_deadlock_would_occur};
+    const Instant end = now() + limit;
+    RF_LET(Guard guard, writer_.lock_for(limit));
+    // Against the fence of readers: either they see that there is a writer, or it sees them.
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    for (std::uint32_t row = 0; row < pool_.geometry_.rows; ++row) {
+        for (;;) {
+            const std::uint32_t left = std::atomic_ref{cell().left}.load(std::memory_order_acquire);
+            if (!reading(row)) break;
+            const auto rest = end - now();
+            // If the lock was a dead writer's, that one had not come further than this: while there
+            // is a writer nobody begins to read, so whoever reads has done so since before it.
+            if (rest <= Instant::duration::zero())
+                return Error{"wait for readers", std::errc::timed_out};
+            wait(&cell().left, left, std::min<Instant::duration>(rest, LockWaiter::bound));
+        }
+    }
+    return guard;
+}
+
+bool SharedLock::enter() const noexcept {
+    set_own_count(1);
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    return (std::atomic_ref{cell().writer.word}.load(std::memory_order_acquire) & Lock::holder) ==
+           0;
+}
+
+void SharedLock::leave() const noexcept {
+    const std::uint32_t count = own_count();
+    set_own_count(count == 0 ? 0 : count - 1);
+    if (count > 1) return;
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    const std::uint32_t word = std::atomic_ref{cell().writer.word}.load(std::memory_order_relaxed);
+    if ((word & Lock::holder) == 0) return;
+    step();
+    std::atomic_ref{cell().left}.fetch_add(1, std::memory_order_release);
+    wake(&cell().left, INT_MAX);
+}
+
+// A reader that has kept writers from the lock is in: now they may come again.
+void SharedLock::let_writers_on() const noexcept {
+    step();
+    const std::uint32_t word = std::atomic_ref{cell().writer.word}.fetch_and(
+        ~(Lock::impatient | Lock::waiters), std::memory_order_relaxed);
+    if ((word & Lock::waiters) != 0) wake(&cell().writer.word, INT_MAX);
+}
+
+Result<ReadGuard> SharedLock::lock_shared(Milliseconds limit) const {
+    if (const std::uint32_t count = own_count(); count != 0) {
+        set_own_count(count + 1);
+        return ReadGuard{this};
+    }
+    if (enter()) return ReadGuard{this};
+    const Instant begin = now();
+    bool impatient = false;
+    for (;;) {
+        leave();
+        std::uint32_t word = std::atomic_ref{cell().writer.word}.load(std::memory_order_acquire);
+        const std::uint32_t holder = word & Lock::holder;
+        if (!writer_.possible(word))
+            return Error{"take a shared lock: its word", std::errc::bad_message};
+        if (holder == writer_.id_)
+            return Error{"take a shared lock", std::errc::resource_deadlock_would_occur};
+        if (holder != 0 && writer_.dead(word))
+            return Error{"take a shared lock: a writer died", std::errc::owner_dead};
+        const auto waited = now() - begin;
+        if (waited >= limit) return Error{"wait for a writer", std::errc::timed_out};
+        if (holder != 0) {
+            impatient = waited >= limits::lock_patience_us;
+            const std::uint32_t expected = word | Lock::waiters | (impatient ? Lock::impatient : 0);
+            step();
+            if (!std::atomic_ref{cell().writer.word}.compare_exchange_strong(
+                    word, expected, std::memory_order_relaxed))
+                continue;
+            wait(&cell().writer.word, expected,
+                 std::min<Instant::duration>(limit - waited, LockWaiter::bound));
+        }
+        if (enter()) break;
+    }
+    if (impatient) let_writers_on();
+    return ReadGuard{this};
+}
+
+void ReadGuard::unlock() noexcept {
+    if (lock_ != nullptr) std::exchange(lock_, nullptr)->leave();
+}
+
+}  // namespace ringfort::shm

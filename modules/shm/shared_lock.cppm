@@ -1,0 +1,83 @@
+module;
+#include <cstddef>
+#include <cstdint>
+#include <utility>
+export module ringfort.shm:shared_lock;
+
+import ringfort.base;
+import :lock;
+import :owners;
+import :pool;
+import :word;
+
+export namespace ringfort::shm {
+
+class SharedLock;
+
+/// Holds a shared lock for reading, and lets go of it at its end. Moves, never copies. The
+/// SharedLock outlives it.
+class ReadGuard {
+public:
+    inline ReadGuard(ReadGuard&& other) noexcept : lock_{std::exchange(other.lock_, nullptr)} {}
+    ReadGuard& operator=(ReadGuard&&) = delete;
+    inline ~ReadGuard() { unlock(); }
+
+    /// Lets go now; a second call does nothing.
+    void unlock() noexcept;
+
+private:
+    friend class SharedLock;
+    inline explicit ReadGuard(const SharedLock* lock) noexcept : lock_{lock} {}
+
+    const SharedLock* lock_;
+};
+
+/// A lock in a pool that many may hold for reading, or one for writing: for what is read in longer
+/// sections than those of transactions. Each owner counts its readers in a cell of its own, with
+/// its epoch, so that those of a dead one count no more when it is buried. A writer keeps new
+/// readers out while it waits for those that are there, and a reader that waits keeps out writers
+/// that come after it once it has waited for `limits::lock_patience_us`.
+///
+/// A view: valid as long as the pool it was made or opened with. Cheap to copy.
+class SharedLock {
+public:
+    /// Makes a lock as structure `number`, for all owners of the pool. Errors: EEXIST if there is
+    /// one already; EINVAL for a number not below `limits::pool_roots`; ENOMEM; those of
+    /// `Pool::begin`.
+    [[nodiscard]] static Result<SharedLock> create(const Pool& pool, std::uint32_t number);
+    /// Opens the lock that is structure `number`. Errors: ENOENT if there is none; EPROTO if it is
+    /// something else; EBADMSG if it is corrupted; those of `Pool::begin`.
+    [[nodiscard]] static Result<SharedLock> open(const Pool& pool, std::uint32_t number);
+
+    /// Takes the lock for writing; blocks for up to `wait`. A guard that says `recovered` means
+    /// that a writer died: what the lock protects is to be put right first. Errors: ETIMEDOUT;
+    /// EDEADLK if the calling owner holds it, for reading or writing; EBADMSG for words that no
+    /// owner wrote.
+    [[nodiscard]] Result<Guard> lock(Milliseconds wait = limits::lock_wait_ms) const;
+    /// Takes the lock for reading, once more if the calling owner does already; blocks for up to
+    /// `wait`. Errors: EOWNERDEAD if a writer died, so that somebody has to write-lock first; those
+    /// of `lock`.
+    [[nodiscard]] Result<ReadGuard> lock_shared(Milliseconds wait = limits::lock_wait_ms) const;
+
+private:
+    friend class ReadGuard;
+    struct Cell;
+
+    SharedLock(const Pool& pool, Offset at) noexcept;
+
+    [[nodiscard]] static std::uint64_t bytes_for(const Pool& pool) noexcept;
+    [[nodiscard]] Cell& cell() const noexcept;
+    [[nodiscard]] Word& readers(std::uint32_t row) const noexcept;
+    [[nodiscard]] std::uint32_t own_count() const noexcept;
+    void set_own_count(std::uint32_t count) const noexcept;
+    [[nodiscard]] bool reading(std::uint32_t row) const noexcept;
+    void leave() const noexcept;
+    [[nodiscard]] bool enter() const noexcept;
+    void let_writers_on() const noexcept;
+
+    Pool pool_;
+    Offset at_;
+    Lock writer_;
+};
+
+}  // namespace ringfort::shm

@@ -1,0 +1,55 @@
+module;
+#include <atomic>
+#include <cstdint>
+export module ringfort.shm:word;
+
+export namespace ringfort::shm {
+
+/// The unit in which structures in zones are changed: aligned, so that no store of it is torn.
+using Word = std::uint64_t;
+
+/// A place in a zone: bytes from the beginning of its payload, the same in every process. 0, where
+/// a header is, means none.
+using Offset = std::uint64_t;
+
+/// Reads a word of a zone, whole.
+[[nodiscard]] inline Word get(const Word& word) noexcept {
+    return std::atomic_ref<Word>{const_cast<Word&>(word)}.load(std::memory_order_relaxed);
+}
+
+#ifdef RINGFORT_SHM_STEPS
+/// For tests alone: `hook` is called before every store into a zone, which is where a kill may
+/// come. Null: none.
+void set_step_hook(void (*hook)()) noexcept;
+#endif
+
+}  // namespace ringfort::shm
+
+namespace ringfort::shm {
+
+#ifdef RINGFORT_SHM_STEPS
+void step() noexcept;
+#else
+inline void step() noexcept {}
+#endif
+
+// Stores a word so that the process may be killed before or after, never within, and so that the
+// compiler moves no other store across: recovery sees a prefix of these stores, in program order.
+inline void put(Word& word, Word value) noexcept {
+    step();
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+    std::atomic_ref<Word>{word}.store(value, std::memory_order_relaxed);
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+}
+
+// Rounds a number of bytes up to whole words.
+constexpr std::uint64_t aligned_to_words(std::uint64_t bytes) noexcept {
+    return (bytes + sizeof(Word) - 1) / sizeof(Word) * sizeof(Word);
+}
+
+// Counts for statistics: by whoever holds the lock, without a journal. A kill loses one at most.
+inline void count_up(Word& word) noexcept {
+    put(word, get(word) + 1);
+}
+
+}  // namespace ringfort::shm
