@@ -42,7 +42,7 @@ inline constexpr std::size_t max_findings = 64;  ///< of one reload, told to who
 inline constexpr std::size_t max_unix_path_bytes = 107;  ///< of sockaddr_un, unix(7)
 
 /// The service manager: what it has no room for, and when that is tried again.
-inline constexpr std::size_t manager_messages = 512;
+inline constexpr std::size_t manager_messages = 1'024;
 inline constexpr std::int64_t max_passed_fds = 65'536;
 inline constexpr Milliseconds manager_retry_ms{100};
 

@@ -11,7 +11,7 @@ import :message;
 export namespace ringfort::channel {
 
 /// The version of the wire format that this build speaks. Two builds talk during a binary upgrade.
-inline constexpr std::uint16_t protocol_version = 1;
+inline constexpr std::uint16_t protocol_version = 2;
 
 /// The bytes of one message, as they travel: a header {magic, version, type, payload length}, then
 /// the fields in order. Integers have fixed width and the machine's byte order, since both ends

@@ -43,10 +43,16 @@ bool is_word(std::string_view value) noexcept {
 std::variant<Node, SyntaxError> read_override(const std::string& text) {
     if (auto error = unacceptable(text)) return *std::move(error);
     auto parsed = parse_toml(text);
-    if (std::holds_alternative<Node>(parsed)) return parsed;
     const std::size_t equals = text.find('=');
-    if (equals == text.npos || !is_word(std::string_view{text}.substr(equals + 1))) return parsed;
-    auto quoted = parse_toml(text.substr(0, equals) + "=\"" + text.substr(equals + 1) + "\"");
+    if (const Node* node = std::get_if<Node>(&parsed)) {
+        if (equals != text.npos && !node->members.empty()) return parsed;
+        return SyntaxError{{{1, 1}, {1, 1}}, "this sets nothing", "", {}};
+    }
+    if (equals == text.npos) return parsed;
+    const std::string before = text.substr(0, equals + 1);
+    const std::size_t begin = text.find_first_not_of(" \t", equals + 1);
+    if (begin == text.npos || !is_word(std::string_view{text}.substr(begin))) return parsed;
+    auto quoted = parse_toml(before + "\"" + text.substr(begin) + "\"");
     return std::holds_alternative<Node>(quoted) ? quoted : parsed;
 }
 

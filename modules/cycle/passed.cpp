@@ -15,7 +15,6 @@ module;
 #include <map>
 #include <memory>
 #include <optional>
-#include <set>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -39,11 +38,14 @@ std::string name_of_slot(std::size_t slot) {
 /// Returns the place in the order in which the sockets of an address are to come: what a socket
 /// unit has opened, what all share, then slot by slot. The manager has an order of its own.
 std::int64_t place_of(std::string_view name) {
-    if (!name.starts_with(shared_name)) return -2;
-    name.remove_prefix(std::min(name.size(), shared_name.size() + 1));
-    std::int64_t slot = -1;
-    (void)std::from_chars(name.data(), name.data() + name.size(), slot);
-    return slot;
+    constexpr std::int64_t foreign = -2;
+    if (name == shared_name) return -1;
+    if (!name.starts_with(shared_name) || name.size() < shared_name.size() + 2) return foreign;
+    name.remove_prefix(shared_name.size());
+    std::uint32_t slot = 0;
+    const auto [end, error] = std::from_chars(name.data() + 1, name.data() + name.size(), slot);
+    const bool whole = error == std::errc{} && end == name.data() + name.size();
+    return name.front() == '-' && whole ? std::int64_t{slot} : foreign;
 }
 
 ino_t identity(RawFd fd) noexcept {
@@ -51,12 +53,13 @@ ino_t identity(RawFd fd) noexcept {
     return ::fstat(fd, &status) == 0 ? status.st_ino : 0;
 }
 
-std::set<ino_t> identities(const Stock& stock) {
-    std::set<ino_t> known;
+/// What there is already; null for a zone.
+std::map<ino_t, std::shared_ptr<Listener>> identities(const Stock& stock) {
+    std::map<ino_t, std::shared_ptr<Listener>> known;
     for (const Group& group : stock.groups)
         for (const auto& listener : group.listeners)
-            known.insert(identity(listener->socket().get()));
-    for (const SharedZone& zone : stock.zones) known.insert(identity(zone->fd()));
+            known.emplace(identity(listener->socket().get()), listener);
+    for (const SharedZone& zone : stock.zones) known.emplace(identity(zone->fd()), nullptr);
     return known;
 }
 
@@ -89,13 +92,17 @@ Result<std::shared_ptr<Listener>> accept_listener(Fd socket) {
 
 Passed accept_passed(std::vector<process::PassedFd> passed, const Stock& known) {
     Passed accepted;
-    std::set<ino_t> seen = identities(known);
+    auto seen = identities(known);
     std::ranges::sort(passed, {}, [](const auto& one) { return place_of(one.name); });
     for (auto& [name, fd] : passed) {
-        const bool ours = name.starts_with(shared_name);
+        const bool ours = place_of(name) >= -1;
         const ino_t inode = identity(fd.get());
         if (ours) accepted.kept[name].push_back(inode);
-        if (!seen.insert(inode).second) continue;
+        const auto [there, fresh] = seen.emplace(inode, nullptr);
+        if (!fresh) {  // an orphan does not know whose the file is
+            if (there->second && !ours) there->second->leave_file();
+            continue;
+        }
         Result<void> taken;
         if (is_socket(fd)) {
             auto listener = accept_listener(std::move(fd));
@@ -125,6 +132,7 @@ std::map<std::string, std::vector<RawFd>> to_be_kept(const Cycle& cycle) {
     for (const Binding& binding : cycle.bindings()) {
         const std::size_t served = std::min(binding.served, binding.listeners.size());
         for (std::size_t slot = 0; slot < served; ++slot) {
+            if (binding.listeners[slot]->foreign()) continue;  // the manager has it anyway
             std::string name =
                 binding.has_own(slot) ? name_of_slot(slot) : std::string{shared_name};
             kept[std::move(name)].push_back(binding.listeners[slot]->socket().get());

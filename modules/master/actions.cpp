@@ -312,7 +312,6 @@ void Master::carry_out(const action::Exit& action) {
     serve_predecessor();  // it may have left all to this one meanwhile
     pid_file_.reset();
     exit_code_ = action.code;
-    answer(upgrade_watchers_, true, succeeded_by_);
     answer(end_askers_, true, "");
     control_.end();
 }
@@ -331,7 +330,7 @@ void Master::begin_to_stop() {
     refuse_reloads();
     if (rehearsal_) rehearsal_->abort("the master is stopping");
     if (policy_.superseded()) {
-        hand_over();
+        retire();
     } else {
         manager_.stopping();
         leave_files();

@@ -23,7 +23,7 @@ namespace ringfort::master {
 /// Takes what the service manager has passed, beside what was inherited.
 void Master::accept_passed() {
     auto passed = cycle::accept_passed(process::take_passed_fds(), inheritance_.stock);
-    kept_ = std::move(passed.kept);
+    if (manager_.keeps_descriptors()) kept_ = std::move(passed.kept);
     if (passed.stock.groups.empty() && passed.stock.zones.empty()) return;
     log::info("the service manager has passed {} addresses, {} zones", passed.stock.groups.size(),
               passed.stock.zones.size());
@@ -66,10 +66,10 @@ void Master::keep_descriptors(const cycle::Cycle& cycle) {
 
 /// Leaves the files of unix sockets to the next master, which gets the sockets.
 void Master::leave_files() {
-    if (kept_.empty()) return;
-    for (auto& [number, generation] : generations_)
-        for (const cycle::Binding& binding : generation.cycle->bindings())
-            for (const auto& listener : binding.listeners) listener->disown();
+    const auto serves = generations_.find(served_generation_);
+    if (kept_.empty() || serves == generations_.end()) return;
+    for (const cycle::Binding& binding : serves->second.cycle->bindings())
+        for (const auto& listener : binding.listeners) listener->disown();
 }
 
 }  // namespace ringfort::master

@@ -158,8 +158,6 @@ void Policy::on(const event::Tick&) {
         upgrade_deadline_.reset();
         if (upgrade_ == Upgrade::starting)
             end_successor();
-        else if (upgrade_ == Upgrade::leaving)
-            upgrade_ = Upgrade::done;
         else
             actions_.push_back(action::KillSuccessor{});
     }

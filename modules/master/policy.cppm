@@ -98,8 +98,8 @@ struct OrphansBusy {  ///< the other answer: connections wait in them
 struct Reload {};
 struct Upgrade {};
 struct TakenOver {};          ///< what an inherited generation serves with is this master's own now
-struct SuccessorReady {};     ///< it serves: this master's part is to go
-struct SuccessorTookOver {};  ///< what this master has left to it is its own now
+struct SuccessorReady {};     ///< it serves, beside this master
+struct SuccessorTookOver {};  ///< all is its own now: this master's part is to go
 struct SuccessorGivesUp {};   ///< it will not serve; it ends when its connections have
 struct SuccessorExited {};  ///< or could not be started; the answer to action::StartSuccessor, too
 struct Reopen {};
@@ -179,9 +179,10 @@ struct Postpone {  ///< the worker is respawned after `delay`
 };
 struct ReopenLogs {};
 struct Refuse {};  ///< a reload was asked for while stopping
-/// Starts the new binary, which begins with what this master has; answered by SuccessorReady or
-/// SuccessorExited.
+/// Starts the new binary, which begins with what this master has; answered by SuccessorReady,
+/// SuccessorGivesUp or SuccessorExited.
 struct StartSuccessor {};
+struct HandOver {};       ///< leaves it all to it; answered by SuccessorTookOver or SuccessorExited
 struct EndSuccessor {};   ///< it will not take over; answered by SuccessorExited
 struct KillSuccessor {};  ///< it did not end
 struct FailUpgrade {};    ///< this master goes on
@@ -197,8 +198,8 @@ using Action =
                  action::CheckPulse, action::AbortWorker, action::Lend, action::TakeBack,
                  action::EndOrphans, action::Commit, action::Abandon, action::Release,
                  action::Postpone, action::ReopenLogs, action::Refuse, action::AbortBuild,
-                 action::StartSuccessor, action::EndSuccessor, action::KillSuccessor,
-                 action::FailUpgrade, action::RefuseUpgrade, action::Exit>;
+                 action::StartSuccessor, action::HandOver, action::EndSuccessor,
+                 action::KillSuccessor, action::FailUpgrade, action::RefuseUpgrade, action::Exit>;
 /// What one step asks for, to be carried out in this order.
 using Actions = std::vector<Action>;
 
@@ -210,11 +211,11 @@ using Actions = std::vector<Action>;
 /// of the current generation that ends is started again; every worker is given a deadline to end by
 /// and is killed after it; one that serves or drains without progress is aborted, and killed if it
 /// survives that; nothing is spawned once stopping has begun; a successor takes over when it is
-/// ready, and only then does this master stop. Where slots have sockets of their
-/// own, those of every slot of the current generation have a worker that serves them, as long as
-/// one serves: its own, or while that one does not, or is overdue for half of the watchdog's time,
-/// a sibling. Source: nginx src/os/unix/ngx_process_cycle.c, whose flags and 100 ms sleep this
-/// replaces.
+/// ready and has taken over, and only then does this master stop; one that dies before changes
+/// nothing. Where slots have sockets of their own, those of every slot of the current generation
+/// have a worker that serves them, as long as one serves: its own, or while that one does not, or
+/// is overdue for half of the watchdog's time, a sibling. Source: nginx
+/// src/os/unix/ngx_process_cycle.c, whose flags and 100 ms sleep this replaces.
 class Policy {
 public:
     Policy() = default;
@@ -235,9 +236,7 @@ public:
     [[nodiscard]] std::uint32_t serving() const;
     [[nodiscard]] bool stopping() const noexcept { return stopping_ != Stopping::no; }
     /// Tells whether it stops because another master has taken over.
-    [[nodiscard]] bool superseded() const noexcept {
-        return upgrade_ == Upgrade::leaving || upgrade_ == Upgrade::done;
-    }
+    [[nodiscard]] bool superseded() const noexcept { return upgrade_ == Upgrade::done; }
     /// Tells whether a reload or an upgrade is under way, or the start,
     /// or the take-over from another master.
     [[nodiscard]] bool busy() const noexcept;
@@ -274,8 +273,8 @@ private:
         starting,
         ending,   ///< it has had its time, and was told to end
         failed,   ///< it has given up, and finishes its connections
-        leaving,  ///< all has been left to it
-        done      ///< and it has taken that over, or is not waited for
+        leaving,  ///< it serves, and all has been left to it
+        done      ///< and it has taken that over
     };
 
     void on(const event::CycleBuilt& event);
@@ -304,7 +303,8 @@ private:
     [[nodiscard]] const Generation* in_phase(Phase phase) const;
     [[nodiscard]] std::optional<Instant> full_until() const;
     [[nodiscard]] bool upgrading() const noexcept {
-        return upgrade_ == Upgrade::starting || upgrade_ == Upgrade::ending;
+        return upgrade_ == Upgrade::starting || upgrade_ == Upgrade::ending ||
+               upgrade_ == Upgrade::leaving;
     }
     /// Tells whether there is another master that is to be heard of before this one exits.
     [[nodiscard]] bool has_successor() const noexcept {

@@ -108,13 +108,15 @@ private:
     void take_over();
     void give_up();
     void serve_predecessor();
-    void lose_predecessor();
+    void lose_predecessor(const Error& error);
     void on_predecessor_message(const channel::Message& message);
     Result<void> start_successor();
     Result<void> offer_estate();
     void serve_successor();
     void on_successor_message(const channel::Message& message);
-    void hand_over();
+    void take_back();
+    void retire();
+    void tell_main_process();
 
     // orders.cpp
     void obey(const std::vector<ControlRequest>& requests);
@@ -147,6 +149,7 @@ private:
     void carry_out(const action::Refuse& action);
     void carry_out(const action::AbortBuild& action);
     void carry_out(const action::StartSuccessor& action);
+    void carry_out(const action::HandOver& action);
     void carry_out(const action::EndSuccessor& action);
     void carry_out(const action::KillSuccessor& action);
     void carry_out(const action::FailUpgrade& action);
@@ -189,7 +192,9 @@ private:
     bool build_waits_ = false;     ///< for the rehearsal to end
     bool reopened_again_ = false;  ///< logs, while a cycle was built
     std::optional<Successor> successor_;
-    std::string succeeded_by_;  ///< in words, once all has been left to it
+    bool handed_over_ = false;               ///< all has been left to it
+    bool told_main_process_ = false;         ///< that it is the main process now
+    std::shared_ptr<cycle::Listener> door_;  ///< the control socket that was left to it
     std::optional<channel::Channel> predecessor_;
     bool orphaned_ = false;  ///< that is a worker whose master has died
     std::vector<std::shared_ptr<cycle::Listener>> passed_;  ///< by the service manager

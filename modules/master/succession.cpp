@@ -28,13 +28,14 @@ void Policy::on(const event::SuccessorReady&) {
     if (upgrade_ != Upgrade::starting) return;  // too late: it is being ended
     upgrade_ = Upgrade::leaving;
     upgrade_deadline_ = time_ + kill_timeout_;
-    stop(Stopping::draining);
+    actions_.push_back(action::HandOver{});
 }
 
 void Policy::on(const event::SuccessorTookOver&) {
     if (upgrade_ != Upgrade::leaving) return;
     upgrade_ = Upgrade::done;
     upgrade_deadline_.reset();
+    stop(Stopping::draining);
 }
 
 void Policy::on(const event::TakenOver&) {
@@ -43,7 +44,7 @@ void Policy::on(const event::TakenOver&) {
 }
 
 void Policy::on(const event::SuccessorGivesUp&) {
-    if (!upgrading()) return;
+    if (upgrade_ != Upgrade::starting && upgrade_ != Upgrade::ending) return;
     upgrade_ = Upgrade::failed;
     upgrade_deadline_ = time_ + (stopping() ? kill_timeout_ : drain_timeout_ + kill_timeout_);
     actions_.push_back(action::FailUpgrade{});
@@ -53,10 +54,6 @@ void Policy::on(const event::SuccessorGivesUp&) {
 void Policy::on(const event::SuccessorExited&) {
     if (!has_successor()) return;
     upgrade_deadline_.reset();
-    if (upgrade_ == Upgrade::leaving) {  // too late to go on in its place
-        upgrade_ = Upgrade::done;
-        return;
-    }
     if (upgrading()) actions_.push_back(action::FailUpgrade{});
     upgrade_ = Upgrade::no;
     if (!stopping()) next_reload();

@@ -168,12 +168,16 @@ void Master::take_over() {
     if (serves != nullptr) {
         place_files(*serves);
         use_passed(*serves->cycle);
-        keep_descriptors(*serves->cycle);
+        if (!predecessor_ || orphaned_) keep_descriptors(*serves->cycle);
     }
     if (!std::exchange(inheritance_.complete, false)) {
         inheritance_ = {};
         return;
     }
+    if (const auto& held = inheritance_.pid_file;
+        held && (!pid_file_ || pid_file_->path() != held->path))
+        // Nobody else removes it: it is at a path that is no longer wanted.
+        (void)process::PidFile::adopt(held->path, std::move(inheritance_.pid_file->file));
     // What the new configuration has no use for is removed with its last owner, who is here now.
     for (const cycle::Group& group : inheritance_.stock.groups)
         for (const auto& inherited : group.listeners) inherited->own();
@@ -196,6 +200,7 @@ void Master::give_up() {
     if (served_ || !predecessor_) return;
     complain_to(*predecessor_, findings_);
     (void)predecessor_->send(channel::Done{.success = false});
+    inheritance_ = {};  // its locks and listeners are the predecessor's alone again
 }
 
 void Master::serve_predecessor() {
@@ -204,14 +209,19 @@ void Master::serve_predecessor() {
     for (std::uint32_t i = 0; i < limits::messages_per_turn; ++i) {
         const auto received = predecessor_->receive();
         if (received && !*received) return;
-        if (!received) return lose_predecessor();
+        if (!received) return lose_predecessor(received.error());
         on_predecessor_message((*received)->message);
     }
 }
 
-void Master::lose_predecessor() {
-    log::info("{} has gone",
-              orphaned_ ? "the worker taken over from" : "the master before this one");
+void Master::lose_predecessor(const Error& error) {
+    const char* const who = orphaned_ ? "the worker taken over from" : "the master before this one";
+    if (!error.is(std::errc::connection_reset)) {  // it lives, and nobody knows what it means to do
+        log::error("{} speaks another language: {}", who, error.text());
+        predecessor_.reset();
+        return raise(event::Drain{});
+    }
+    log::info("{} has gone", who);
     predecessor_.reset();
     roster_.own_rows();
     // It went before it could say so: nobody else serves now.
@@ -220,8 +230,13 @@ void Master::lose_predecessor() {
 
 void Master::on_predecessor_message(const channel::Message& message) {
     if (std::holds_alternative<channel::ReopenLogs>(message)) return raise(event::Reopen{});
-    const auto* done = std::get_if<channel::Done>(&message);
-    if (done != nullptr && served_ && inheritance_.complete) return take_over();
+    if (std::holds_alternative<channel::Done>(message) && served_) {
+        if (inheritance_.complete) return take_over();
+        // Now the service manager knows this process as the main one, and listens to it.
+        const auto serves = generations_.find(served_generation_);
+        if (serves != generations_.end()) keep_descriptors(*serves->second.cycle);
+        return;
+    }
     log::warning("the master before this one sent {}, which is not for its successor",
                  channel::kind(message).name);
 }
@@ -301,7 +316,7 @@ void Master::serve_successor() {
     const auto status = process::reap(successor_->process.pidfd);
     if (status && !*status) {
         if (std::exchange(successor_->ready, false)) raise(event::SuccessorReady{});
-        return;
+        return tell_main_process();
     }
     const std::string how = fmt::format("the new master (process {}) {}", successor_->process.pid,
                                         status ? (*status)->text() : status.error().text());
@@ -322,8 +337,7 @@ void Master::on_successor_message(const channel::Message& message) {
             raise(event::SuccessorTookOver{});
         else
             raise(event::SuccessorGivesUp{});
-        if (policy_.superseded()) answer(upgrade_watchers_, true, succeeded_by_);
-    } else {
+    } else if (!policy_.superseded()) {
         note_finding(fmt::format("the new master sent {}, which is not for the old one",
                                  channel::kind(message).name));
         (void)process::send_signal(successor_->process.pidfd, SIGKILL);
@@ -342,7 +356,9 @@ void Master::carry_out(const action::KillSuccessor&) {
 }
 
 void Master::carry_out(const action::FailUpgrade&) {
+    if (std::exchange(handed_over_, false)) take_back();
     if (pid_file_) pid_file_->discard_successor();
+    if (findings_.empty()) note_finding("the new master has given up without a reason");
     for (const std::string& finding : findings_) log::error("upgrade failed: {}", finding);
     answer(upgrade_watchers_, false, fmt::format("{}", fmt::join(findings_, "\n")));
     if (!policy_.stopping())
@@ -357,21 +373,46 @@ void Master::carry_out(const action::RefuseUpgrade&) {
     answer(upgrade_askers_, false, why);
 }
 
-/// Leaves everything to the successor, which serves: what this master still has is its connections.
-void Master::hand_over() {
+/// Leaves all files to the successor, which serves; this master serves on until that has them.
+void Master::carry_out(const action::HandOver&) {
+    handed_over_ = true;
     for (auto& [number, generation] : generations_)
         for (const cycle::Binding& binding : generation.cycle->bindings())
             for (const auto& listener : binding.listeners) listener->disown();
-    if (control_.door()) control_.door()->disown();
+    door_ = control_.door();
+    if (door_) door_->disown();
     control_.listen(nullptr);
     if (pid_file_) pid_file_->disown();
-    const pid_t pid = successor_ ? successor_->process.pid : 0;
-    succeeded_by_ = fmt::format("process {} serves in place of {}", pid, ::getpid());
-    log::info("upgrade: {}", succeeded_by_);
-    for (const auto& [name, files] : kept_) manager_.forget(name);  // it has its own kept
-    manager_.hand_over(pid, succeeded_by_);
     if (successor_) (void)successor_->channel.send(channel::Done{.success = true});
+}
+
+/// Takes back what the successor has died over.
+void Master::take_back() {
+    for (auto& [number, generation] : generations_)
+        for (const cycle::Binding& binding : generation.cycle->bindings())
+            for (const auto& listener : binding.listeners) listener->own();
+    if (door_) door_->own();
+    control_.listen(std::exchange(door_, nullptr));
+    if (pid_file_) pid_file_->own();
+}
+
+/// Goes: the successor has taken over. What this master still has is its connections.
+void Master::retire() {
+    door_.reset();
+    const pid_t pid = successor_ ? successor_->process.pid : 0;
+    const std::string serves = fmt::format("process {} serves in place of {}", pid, ::getpid());
+    log::info("upgrade: {}", serves);
+    for (const auto& [name, files] : kept_) manager_.forget(name);  // it will have its own kept
+    manager_.hand_over(pid, serves);
+    answer(upgrade_watchers_, true, serves);
     process::Title::set(application_.name + ": master (succeeded)");
+}
+
+/// Tells the successor that the service manager knows it as the main process.
+void Master::tell_main_process() {
+    if (!policy_.superseded() || manager_.has_unsent() || std::exchange(told_main_process_, true))
+        return;
+    (void)successor_->channel.send(channel::Done{.success = true});
 }
 
 }  // namespace ringfort::master

@@ -50,9 +50,10 @@ std::vector<PassedFd> take_passed_fds() {
         const RawFd fd = first_passed + static_cast<RawFd>(i);
         const auto index = static_cast<std::size_t>(i);
         std::string name = index < names.size() ? names[index] : "unknown";
-        if (::fcntl(fd, F_SETFD, FD_CLOEXEC) != 0) {
-            log::error("LISTEN_FDS={}, but descriptor {} is not open: {}", wanted, fd,
-                       Error::last("fcntl").text());
+        // What this process has opened itself is closed on exec, all of it.
+        const int flags = ::fcntl(fd, F_GETFD);
+        if (flags < 0 || (flags & FD_CLOEXEC) != 0 || ::fcntl(fd, F_SETFD, FD_CLOEXEC) != 0) {
+            log::error("LISTEN_FDS={}, but descriptor {} was not passed", wanted, fd);
             continue;
         }
         passed.push_back({.name = std::move(name), .fd = Fd{fd}});

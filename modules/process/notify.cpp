@@ -166,7 +166,12 @@ bool ServiceManager::send(const Message& message) const noexcept {
         }
     }
     const ssize_t count = ::sendmsg(socket_.get(), &header, MSG_NOSIGNAL);
-    return count >= 0 || (errno != EAGAIN && errno != ENOBUFS);
+    if (count >= 0) return true;
+    // Too many descriptors on their way, or no memory, are no lasting conditions either.
+    if (errno == EAGAIN || errno == ENOBUFS || errno == ETOOMANYREFS || errno == ENOMEM)
+        return false;
+    log::debug("the service manager: {}", Error::last("sendmsg").text());
+    return true;
 }
 
 }  // namespace ringfort::process

@@ -33,7 +33,7 @@ public:
     void reloading(Instant time);
     /// Says that the end has begun.
     void stopping();
-    /// Says that another process goes on as the main one, and serves; then knows nobody any more.
+    /// Says that another process goes on as the main one, and serves; to be the last word.
     void hand_over(pid_t successor, std::string_view status);
     /// Tells whether it keeps descriptors for the next start of the service: FDSTORE says so, of
     /// systemd 254 and later (FileDescriptorStoreMax=).
@@ -45,6 +45,8 @@ public:
     /// Returns the variables by which that process finds the manager; none when there is none.
     [[nodiscard]] std::vector<std::string> environment() const;
 
+    /// Tells whether something is left to be said.
+    [[nodiscard]] bool has_unsent() const noexcept { return !unsent_.empty(); }
     /// Returns when `beat` is to be called next; nothing when nobody watches, and nothing is left
     /// to be said.
     [[nodiscard]] std::optional<Instant> next_beat() const noexcept;

@@ -189,6 +189,10 @@ void PidFile::remove() noexcept {
     release();
 }
 
+void PidFile::own() noexcept {
+    owner_ = ::getpid();
+}
+
 void PidFile::discard_successor() const noexcept {
     if (owner_ == ::getpid()) ::unlink((path_ + beside).c_str());
 }

@@ -51,6 +51,8 @@ public:
 
     /// Leaves the file to another process, which puts its own in its place; the locks stay.
     void disown() noexcept { owner_ = -1; }
+    /// Takes that back.
+    void own() noexcept;
 
     /// Gives up the file without removing it, for a child that goes on without its parent's
     /// statics: closes this process's copy of the descriptor, if it still is that file.

@@ -146,6 +146,39 @@ TEST_CASE("what is kept of a cycle comes back as it was, slot by slot, zones inc
     CHECK(passed.kept.size() == wanted.size());
 }
 
+TEST_CASE("only what is called as it is kept is an earlier master's") {
+    for (const auto& [name, ours] : std::map<std::string, bool>{{"ringfort", true},
+                                                                {"ringfort-0", true},
+                                                                {"ringfort-255", true},
+                                                                {"ringfort.socket", false},
+                                                                {"ringfort-echo.socket", false},
+                                                                {"ringfort-", false},
+                                                                {"ringfort-1x", false},
+                                                                {"web", false}}) {
+        CAPTURE(name);
+        std::vector<PassedFd> fds;
+        fds.push_back({.name = name, .fd = listening(Address::parse("127.0.0.1:0").value())});
+        const auto passed = cycle::accept_passed(std::move(fds), {});
+        REQUIRE(passed.stock.groups.size() == 1);
+        CHECK(passed.stock.groups[0].listeners[0]->foreign() != ours);
+        CHECK(passed.kept.empty() != ours);
+    }
+}
+
+TEST_CASE("what the service manager has opened is its own: not kept, known to an orphan or not") {
+    Fd socket = listening(Address::parse("127.0.0.1:0").value());
+    const Address at = Address::of_socket(socket.get()).value();
+    cycle::Stock known;
+    known.add(cycle::Listener::adopt(socket.duplicate().value(), at).value(), false);
+    std::vector<PassedFd> fds;
+    fds.push_back({.name = "web.socket", .fd = std::move(socket)});
+    CHECK(cycle::accept_passed(std::move(fds), known).stock.groups.empty());
+    CHECK(known.groups[0].first().foreign());
+    config::Settings settings;
+    settings.listeners.push_back(testing::listener(at.text()));
+    CHECK(cycle::to_be_kept(*build(settings, std::move(known))).empty());
+}
+
 TEST_CASE("what is known already, or of no use, is not taken") {
     const Fd socket = listening(Address::parse("127.0.0.1:0").value());
     const auto copy = [&] { return socket.duplicate().value(); };

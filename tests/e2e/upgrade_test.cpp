@@ -2,6 +2,7 @@
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/types.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <catch2/catch_test_macros.hpp>
@@ -12,6 +13,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <vector>
 
 #include "apps.h"
@@ -157,6 +159,57 @@ TEST_CASE("the files of unix sockets stay through an upgrade, but for those no l
     CHECK(std::filesystem::exists(kept));
     CHECK_FALSE(std::filesystem::exists(dropped));
     Connection::to(Endpoint::parse("unix:" + kept)).echo("here");
+}
+
+TEST_CASE("a pid file and a control socket that move in an upgrade leave nothing behind") {
+    Upgradable app{echo_app()};
+    app.start();
+    const std::string old_pid_file = *app.config.pid_file;
+    const std::string old_control = *app.config.control;
+    app.config.pid_file = app.dir.file("moved.pid");
+    app.config.control = app.dir.file("moved.sock");
+    app.server->write_config(app.config.text());
+    CHECK(run({app.original, "ctl", "upgrade", "--socket", old_control}, "", later()).code == 0);
+    app.masters.push_back(app.holder());
+    REQUIRE(app.server->wait(later()));
+    CHECK(is_running(app.masters[0]));
+    CHECK_FALSE(std::filesystem::exists(old_pid_file));
+    CHECK_FALSE(std::filesystem::exists(old_control));
+    CHECK(has(app.ctl("status").output, "generation 2 serves"));
+}
+
+TEST_CASE("a successor that dies over what it is left changes nothing") {
+    Upgradable app{echo_app()};
+    const std::string path = app.dir.file("echo.sock");
+    app.config.listeners = {{}, {.address = "unix:" + path}};
+    app.start();
+    int died = 0;
+    for (int i = 0; i < 40 && died < 5; ++i) {
+        auto answer = std::async(std::launch::async, [&] { return app.ctl("upgrade"); });
+        // Its workers are ready one after the other: somewhen behind that it is to be killed.
+        pid_t successor = 0;
+        while (successor == 0 &&
+               answer.wait_for(std::chrono::seconds{0}) != std::future_status::ready)
+            for (const pid_t child : children_of(app.server->master()))
+                if (children_of(child).size() == 2) successor = child;
+        if (successor != 0) {
+            std::this_thread::sleep_for(std::chrono::microseconds{500 * i});
+            ::kill(successor, SIGKILL);
+        }
+        const Finished upgraded = answer.get();
+        INFO(upgraded.text());
+        if (upgraded.code == 0) {  // too late: it was on its own by then, and is dead
+            static_cast<void>(app.server->wait(later()));
+            ::unlink(path.c_str());
+            ::unlink(app.config.control->c_str());
+            ::unlink(app.config.pid_file->c_str());
+            return;
+        }
+        ++died;
+        app.serves_as_before();
+        Connection::to(Endpoint::parse("unix:" + path)).echo("as before");
+    }
+    CHECK(died > 0);
 }
 
 TEST_CASE("the signal USR2 upgrades, too") {
@@ -346,24 +399,30 @@ TEST_CASE("an upgrade that is ready just as its time is over is done, or undone"
 
 TEST_CASE("a log that is rotated during an upgrade is opened again by the successor") {
     Upgradable app{echo_app()};
+    app.config.workers = 12;  // so that one of them is stopped before it is ready
     app.config.log_target = app.dir.file("log");
-    const std::string real = app.dir.file("real");
-    std::filesystem::copy_file(app.original, real);
     app.start();
-    app.install_script("sleep 0.5; exec " + real + " \"$@\"");
-    auto answer = std::async(std::launch::async, [&] { return app.ctl("upgrade"); });
-    const auto told = [&](const char* what) {
-        return eventually(later(), [&] { return has(read_file(*app.config.log_target), what); });
-    };
-    REQUIRE(told("upgrade: the new master is process"));
-    for (const char* name : {"log.1", "log.2"}) {
-        std::filesystem::rename(*app.config.log_target, app.dir.file(name));
-        CHECK(app.ctl("reopen").code == 0);
+    pid_t master = app.server->master();
+    for (int attempt = 0; attempt < 50; ++attempt) {
+        std::future<Finished> answer;
+        const pid_t successor = upgrade_and_stop_a_worker(app, master, answer);
+        // It has workers: so it has opened the log.
+        std::filesystem::rename(*app.config.log_target, app.dir.file("log.1"));
+        const bool early =
+            answer.wait_for(std::chrono::milliseconds{200}) != std::future_status::ready;
+        if (early) CHECK(app.ctl("reopen").code == 0);
+        for (const pid_t worker : children_of(successor)) ::kill(worker, SIGCONT);
+        REQUIRE(answer.get().code == 0);
+        app.masters.push_back(master = successor);
+        if (!early) {
+            CHECK(app.ctl("reopen").code == 0);
+            continue;
+        }
+        CHECK(eventually(
+            later(), [&] { return has(read_file(*app.config.log_target), "ready: generation"); }));
+        return;
     }
-    REQUIRE(answer.get().code == 0);
-    app.masters.push_back(app.holder());
-    CHECK(told("ready: generation 2"));
-    REQUIRE(app.server->wait(later()));
+    FAIL("no worker was stopped in time");
 }
 
 TEST_CASE("a stop during an upgrade ends both") {

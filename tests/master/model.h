@@ -162,7 +162,8 @@ public:
             }
             later(time, delay, ringfort::master::event::SuccessorReady{}, successor_);
             if (!random_.percent(weather_.successor_hangs))
-                later(time, delay + more, ringfort::master::event::SuccessorTookOver{}, successor_);
+                later(time, delay + more / 5, ringfort::master::event::SuccessorTookOver{},
+                      successor_);
             if (random_.percent(10)) later(time, delay + random_.between(0, 500), exit, successor_);
         }
     }

@@ -39,6 +39,7 @@ public:
         must(refusals_ == 0, "a reload was neither begun nor refused");
         must(upgrades_asked_ == 0, "an upgrade was neither begun nor refused");
         must(upgrades_failed_ == 0, "a failed upgrade was not told");
+        must(hand_overs_ == 0, "nothing was handed over to a successor that serves");
         check_state();
         if (std::holds_alternative<event::Tick>(event)) {
             const auto deadline = policy_.next_deadline();
@@ -113,7 +114,8 @@ private:
         return found->second;
     }
     [[nodiscard]] bool upgrading() const {
-        return upgrade_ == Upgrade::starting || upgrade_ == Upgrade::ending;
+        return upgrade_ == Upgrade::starting || upgrade_ == Upgrade::ending ||
+               upgrade_ == Upgrade::leaving;
     }
     [[nodiscard]] bool has_successor() const {
         return upgrade_ != Upgrade::no && upgrade_ != Upgrade::done;
@@ -176,22 +178,24 @@ private:
         must(current_.has_value(), "a successor of nothing");
         upgrade_ = Upgrade::leaving;
         upgrade_due_ = time_ + generations_.at(*current_).timing.kill_timeout;
+        ++hand_overs_;
+    }
+    void heard(const event::SuccessorTookOver&) {
+        if (exited_ || upgrade_ != Upgrade::leaving) return;
+        upgrade_ = Upgrade::done;
         asked_to_stop_ = true;
         ++upgrades_;
         stop();
     }
-    void heard(const event::SuccessorTookOver&) {
-        if (upgrade_ == Upgrade::leaving) upgrade_ = Upgrade::done;
-    }
     void heard(const event::SuccessorGivesUp&) {
-        if (exited_ || !upgrading()) return;
+        if (exited_ || !upgrading() || upgrade_ == Upgrade::leaving) return;
         upgrade_ = Upgrade::failed;
         ++upgrades_failed_;
     }
     void heard(const event::SuccessorExited&) {
         if (exited_ || !has_successor()) return;
         if (upgrading()) ++upgrades_failed_;
-        upgrade_ = upgrade_ == Upgrade::leaving ? Upgrade::done : Upgrade::no;
+        upgrade_ = Upgrade::no;
     }
     void heard(const event::TakenOver&) { taking_over_ = false; }
     void heard(const event::Reopen&) { reopens_ += exited_ ? 0 : 1; }
@@ -204,9 +208,7 @@ private:
         at_once_ = true;
         stop();
     }
-    void heard(const event::Tick&) {
-        if (upgrade_ == Upgrade::leaving && time_ >= upgrade_due_) upgrade_ = Upgrade::done;
-    }
+    void heard(const event::Tick&) {}
 
     void stop() {
         stopping_ = true;
@@ -265,10 +267,12 @@ private:
         if (upgrade_ == Upgrade::starting) upgrade_ = Upgrade::ending;
     }
     void asked(const action::KillSuccessor&) {
-        must(upgrade_ == Upgrade::ending || upgrade_ == Upgrade::failed,
+        must(upgrade_ == Upgrade::ending || upgrade_ == Upgrade::failed ||
+                 (upgrade_ == Upgrade::leaving && time_ >= upgrade_due_),
              "a kill of a successor that was not asked to end");
         must(!std::exchange(successor_killed_, true), "a successor is killed twice");
     }
+    void asked(const action::HandOver&) { --hand_overs_; }
     void asked(const action::FailUpgrade&) { --upgrades_failed_; }
     void asked(const action::Spawn& one) {
         must(!stopping_, "a spawn while stopping");
@@ -421,8 +425,7 @@ private:
     void check_state() {
         must(policy_.stopping() == stopping_, "the policy and the observer differ about stopping");
         must(!stopping_ || upgrade_ != Upgrade::starting, "a stop leaves a successor starting");
-        must(policy_.superseded() == (upgrade_ == Upgrade::leaving || upgrade_ == Upgrade::done),
-             "who serves is not clear");
+        must(policy_.superseded() == (upgrade_ == Upgrade::done), "who serves is not clear");
         if (!stopping_) {
             must(policy_.current_generation() == current_, "the current generation is another");
             const bool full = generations_.size() >= ringfort::limits::max_generations;
@@ -528,6 +531,7 @@ private:
     bool taking_over_ = false;
     int upgrades_asked_ = 0;
     int upgrades_failed_ = 0;
+    int hand_overs_ = 0;
     std::uint64_t upgrades_ = 0;
     std::uint64_t commits_ = 0;
 };

@@ -23,78 +23,39 @@ TEST_CASE("an upgrade starts a successor, and drains once that is ready") {
     CHECK(story(event::Upgrade{}) == "start a successor");
     CHECK(story.policy().busy());
     CHECK_FALSE(story.policy().superseded());
-    CHECK(story(event::SuccessorReady{}) == "drain 1/0 within 5000, drain 1/1 within 5000");
+    CHECK(story(event::SuccessorReady{}) == "hand over");
+    CHECK_FALSE(story.policy().superseded());
+    CHECK(story.policy().serving() == 2);
+    CHECK(story(event::SuccessorTookOver{}) == "drain 1/0 within 5000, drain 1/1 within 5000");
     CHECK(story.policy().superseded());
     CHECK(story.policy().stopping());
     CHECK(story.exited(1, 0) == "part 1/1 1/0");
-    CHECK(story.exited(1, 1) == "release 1");
-    CHECK(story(event::SuccessorTookOver{}) == "exit 0");
+    CHECK(story(event::SuccessorExited{}) == "");  // it was on its own by then
+    CHECK(story.exited(1, 1) == "release 1, exit 0");
 }
 
-TEST_CASE("a successor that all was left to is waited for, but not for ever") {
+TEST_CASE("a successor that dies over what is handed over is an upgrade that failed") {
     Story story;
     story.serve();
     (void)story(event::Upgrade{});
     (void)story(event::SuccessorReady{});
-    CHECK(story.exited(1) == "release 1");
-    SECTION("it has not said that it took over") {
+    SECTION("at once") {
+        CHECK(story(event::SuccessorExited{}) == "fail the upgrade");
+    }
+    SECTION("when it does not take it") {
         CHECK(story.sleep() == Story::timing.kill_timeout.count());
-        CHECK(story.after(Story::timing.kill_timeout.count()) == "exit 0");
-    }
-    SECTION("it has died") {
-        CHECK(story(event::SuccessorExited{}) == "exit 0");
-    }
-    CHECK(story.policy().superseded());
-}
-
-TEST_CASE("a successor that gives up is an upgrade that failed, and finishes its connections") {
-    Story story;
-    story.serve();
-    (void)story(event::Upgrade{});
-    (void)story(event::Reload{});
-    CHECK(story(event::SuccessorGivesUp{}) == "fail the upgrade, build");
-    (void)story.built(2);
-    CHECK(story.ready(2) == "commit 2, drain 1/0 within 5000");
-    (void)story.exited(1);
-    CHECK(story(event::Upgrade{}) == "refuse the upgrade");  // it is still there
-    const auto patience = Story::timing.drain_timeout + Story::timing.kill_timeout;
-    SECTION("it ends") {
-        CHECK(story(event::SuccessorExited{}) == "");
-        CHECK(story.sleep() == -1);
-        CHECK(story(event::Upgrade{}) == "start a successor");
-    }
-    SECTION("it stays") {
-        CHECK(story.sleep() == patience.count());
-        CHECK(story.after(patience.count()) == "kill the successor");
-        CHECK(story.sleep() == -1);
-        CHECK(story(event::SuccessorExited{}) == "");
-    }
-    SECTION("this master is to end") {
-        CHECK(story(event::Drain{}) == "end the successor, drain 2/0 within 5000");
-        CHECK(story.exited(2) == "release 2");
         CHECK(story.after(Story::timing.kill_timeout.count()) == "kill the successor");
-        CHECK(story(event::SuccessorExited{}) == "exit 0");
+        CHECK(story(event::SuccessorExited{}) == "fail the upgrade");
     }
-}
-
-TEST_CASE("what an inherited generation has accepted is finished when it is given up") {
-    Story story;
-    story.inherit();
-    (void)story.built(1, 2);
-    (void)story.ready(1, 0);
-    CHECK(story.exited(1, 1) == "abandon 1 (worker exited), drain 1/0 within 5000");
-    CHECK(story.policy().stopping());
-    CHECK(story.exited(1, 0) == "release 1, exit 1");
-}
-
-TEST_CASE("until all is taken over, nothing else begins") {
-    Story story;
-    story.inherit();
-    story.serve();
-    CHECK(story.policy().busy());
-    CHECK(story(event::Reload{}) == "");
-    CHECK(story(event::Upgrade{}) == "refuse the upgrade");
-    CHECK(story(event::TakenOver{}) == "build");
+    SECTION("while this master stops") {
+        CHECK(story(event::Drain{}) == "drain 1/0 within 5000");
+        CHECK(story.exited(1) == "release 1");
+        CHECK(story(event::SuccessorExited{}) == "fail the upgrade, exit 0");
+        return;
+    }
+    CHECK(story.sleep() == -1);
+    CHECK(story.policy().serving() == 1);
+    CHECK(story(event::Upgrade{}) == "start a successor");
 }
 
 TEST_CASE("a successor that exits is an upgrade that failed: nothing has changed") {
@@ -170,6 +131,7 @@ TEST_CASE("a master that was succeeded ends at once when it is told to") {
     story.serve();
     (void)story(event::Upgrade{});
     (void)story(event::SuccessorReady{});
+    (void)story(event::SuccessorTookOver{});
     CHECK(story(event::SuccessorExited{}) == "");
     CHECK(story(event::Drain{}) == "terminate 1/0");
     CHECK(story.exited(1) == "release 1, exit 0");
@@ -182,5 +144,6 @@ TEST_CASE("a worker that dies during an upgrade is respawned") {
     CHECK(story.exited(1) == "postpone 1/0 by 100 (failure 1)");
     CHECK(story.after(100) == "spawn 1/0");
     CHECK(story.ready(1) == "");
-    CHECK(story(event::SuccessorReady{}) == "drain 1/0 within 5000");
+    CHECK(story(event::SuccessorReady{}) == "hand over");
+    CHECK(story(event::SuccessorTookOver{}) == "drain 1/0 within 5000");
 }

@@ -74,6 +74,7 @@ struct ActionText {
     std::string operator()(const action::Refuse&) const { return "refuse"; }
     std::string operator()(const action::AbortBuild&) const { return "abort the build"; }
     std::string operator()(const action::StartSuccessor&) const { return "start a successor"; }
+    std::string operator()(const action::HandOver&) const { return "hand over"; }
     std::string operator()(const action::EndSuccessor&) const { return "end the successor"; }
     std::string operator()(const action::KillSuccessor&) const { return "kill the successor"; }
     std::string operator()(const action::FailUpgrade&) const { return "fail the upgrade"; }
