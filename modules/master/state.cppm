@@ -27,6 +27,9 @@ import :roster;
 // Not exported: the master's own state, shared by the files that implement it.
 namespace ringfort::master {
 
+/// Names the descriptor of the channel to the master that started this process.
+inline constexpr const char* predecessor_variable = "RINGFORT_PREDECESSOR";
+
 /// What the master keeps of a generation while it has workers.
 struct Generation {
     std::unique_ptr<cycle::Cycle> cycle;
@@ -51,10 +54,10 @@ struct Successor {
     bool gives_up = false;  ///< it has said so
 };
 
-/// The loop (loop.cpp), the building of cycles (build.cpp, reload.cpp), the upgrade (upgrade.cpp),
-/// what a service manager keeps (keep.cpp), the control socket (orders.cpp) and the carrying out of
-/// the policy's actions (actions.cpp, listeners.cpp). One thread; blocks only in ppoll(2), and in
-/// the building of its first cycle.
+/// The loop (loop.cpp), the building of cycles (build.cpp, reload.cpp), upgrades (upgrade.cpp,
+/// inherit.cpp), what a service manager keeps (keep.cpp), the control socket (orders.cpp) and the
+/// carrying out of the policy's actions (actions.cpp, listeners.cpp). One thread; blocks only in
+/// ppoll(2), and in the building of its first cycle.
 class Master {
 public:
     explicit Master(const Application& application) : application_{application} {}
@@ -101,7 +104,7 @@ private:
     void keep_descriptors(const cycle::Cycle& cycle);
     void leave_files();
 
-    // upgrade.cpp
+    // inherit.cpp
     Result<void> inherit(const config::Settings& settings);
     Result<void> inherit_from_predecessor();
     void succeed();
@@ -110,6 +113,8 @@ private:
     void serve_predecessor();
     void lose_predecessor(const Error& error);
     void on_predecessor_message(const channel::Message& message);
+
+    // upgrade.cpp
     Result<void> start_successor();
     Result<void> offer_estate();
     void serve_successor();
