@@ -295,6 +295,17 @@ TEST_CASE("one that waits gets its turn although others never pause") {
     for (std::uint32_t row = 0; row < greedy; ++row) CHECK(shared->longest_ns[row] < 2'000'000'000);
 }
 
+TEST_CASE("a waiter that is given up lets go of the lock") {
+    const Shared shared;
+    const Lock lock = shared.lock(0);
+    {
+        LockWaiter waiter{lock};
+        waiter.attempt().value();
+        REQUIRE_FALSE(lock.try_lock());
+    }
+    REQUIRE(lock.try_lock());
+}
+
 TEST_CASE("a newcomer stands back while somebody has lost patience") {
     const Shared shared;
     const Lock holder = shared.lock(0);
