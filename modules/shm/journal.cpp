@@ -52,18 +52,24 @@ void Transaction::write(Offset offset, std::span<const std::byte> source) noexce
     std::atomic_signal_fence(std::memory_order_seq_cst);
 }
 
+void Transaction::refuse() noexcept {
+    (count_ == limits::journal_entries ? full_ : broken_) = true;
+}
+
 void Transaction::end_open() noexcept {
-    if (broken_) return static_cast<void>(give_up());
+    if (failed()) return static_cast<void>(give_up());
     roll_back(*geometry_);
     open_ = false;
     guard_.unlock();
 }
 
+// What a transaction finds after its journal was full may come of that alone.
 Result<void> Transaction::give_up() noexcept {
-    quarantine(*geometry_);
+    if (!full_) quarantine(*geometry_);
     roll_back(*geometry_);
     open_ = false;
     guard_.unlock();
+    if (full_) return Error{"change a pool: too many words", std::errc::no_buffer_space};
     return Error{"change a pool: it is corrupted", std::errc::bad_message};
 }
 

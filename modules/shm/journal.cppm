@@ -31,8 +31,9 @@ concept Words = std::is_trivially_copyable_v<T> && std::is_standard_layout_v<T> 
 /// as zeros, changes nothing, and the transaction cannot be committed any more (EBADMSG). So loops
 /// over what is in a pool have to be bounded, and nothing else.
 ///
-/// Changes at most `limits::journal_entries` words; the allocator's own are some 40 for a call.
-/// Moves, never copies. The Pool outlives it.
+/// Changes at most `limits::journal_entries` words; the allocator's own are some 40 for a call. One
+/// that would change more changes no further word, and cannot be committed (ENOBUFS). Moves, never
+/// copies. The Pool outlives it.
 class Transaction {
 public:
     inline Transaction(Transaction&& other) noexcept
@@ -41,6 +42,7 @@ public:
           count_{std::exchange(other.count_, 0)},
           open_{std::exchange(other.open_, false)},
           broken_{other.broken_},
+          full_{other.full_},
           freed_{other.freed_} {}
     Transaction& operator=(Transaction&&) = delete;
     /// Rolls back what was not committed.
@@ -72,10 +74,8 @@ public:
     inline void set(Word& word, Word value) noexcept {
         const Offset offset = offset_of(word);
         if (offset - geometry_->roots >= geometry_->end - geometry_->roots ||
-            count_ == limits::journal_entries) [[unlikely]] {
-            broken_ = true;
-            return;
-        }
+            count_ == limits::journal_entries) [[unlikely]]
+            return refuse();
 #ifndef RINGFORT_SHM_UNJOURNALED
         Journal& journal = geometry_->journal();
         JournalEntry& entry = journal.entries[count_];
@@ -88,10 +88,11 @@ public:
     /// Sets a word of a block that this transaction has allocated, which needs no journal: rolled
     /// back, the block is nobody's.
     inline void init(Word& word, Word value) noexcept {
-        if (!inside(offset_of(word), sizeof word)) [[unlikely]]
+        if (!inside(offset_of(word), sizeof word)) [[unlikely]] {
             broken_ = true;
-        else
-            put(word, value);
+            return;
+        }
+        put(word, value);
     }
     /// Copies bytes into a block that this transaction has allocated; as for `init`.
     void write(Offset offset, std::span<const std::byte> source) noexcept;
@@ -121,13 +122,15 @@ public:
     /// Marks the pool as corrupted, when the caller has found something that cannot be: the
     /// transaction goes on, reading zeros where it is led astray, and cannot be committed.
     inline void fail() noexcept { broken_ = true; }
-    /// Reports whether something was found that cannot be.
-    [[nodiscard]] inline bool failed() const noexcept { return broken_; }
+    /// Reports whether it cannot be committed any more.
+    [[nodiscard]] inline bool failed() const noexcept { return broken_ || full_; }
 
-    /// Makes the changes final and lets go of the lock. Error: EBADMSG if something corrupted was
-    /// found: everything is rolled back, and the pool is quarantined.
+    /// Makes the changes final and lets go of the lock: the end, after which nothing else is
+    /// called. Errors, after which everything is rolled back: EBADMSG if something corrupted was
+    /// found, and the pool is quarantined; ENOBUFS if it has changed too many words.
     [[nodiscard]] inline Result<void> commit() noexcept {
-        if (broken_) [[unlikely]]
+        ensure(open_, "a transaction that is committed twice");
+        if (failed()) [[unlikely]]
             return give_up();
         // The one store at which it happens.
         if (count_ != 0) put(geometry_->journal().count, 0);
@@ -159,6 +162,7 @@ private:
         broken_ = true;
         return const_cast<T&>(reinterpret_cast<const T&>(nothing));
     }
+    void refuse() noexcept;
     void end_open() noexcept;
     Result<void> give_up() noexcept;
 
@@ -167,6 +171,7 @@ private:
     std::uint32_t count_ = 0;
     bool open_ = true;
     bool broken_ = false;
+    bool full_ = false;
     bool freed_ = false;
 };
 

@@ -105,7 +105,6 @@ private:
         return Ref{cell_->word}.compare_exchange_strong(expected, id_, std::memory_order_acquire,
                                                         std::memory_order_relaxed);
     }
-    /// For Guard alone.
     inline void unlock() const noexcept {
         step();
         std::uint32_t expected = id_;
@@ -123,10 +122,6 @@ private:
     std::uint32_t id_;
     int woken_;  // how many of those who sleep are woken at the end
 };
-
-inline void Guard::unlock() noexcept {
-    if (lock_ != nullptr) std::exchange(lock_, nullptr)->unlock();
-}
 
 /// Waits for a lock without deciding how: `Lock::lock_for` sleeps in futex(2), a loop awaits its
 /// ring.
@@ -148,12 +143,16 @@ public:
     static constexpr Milliseconds bound = limits::lock_check_ms;
 
     inline explicit LockWaiter(const Lock& lock) noexcept : lock_{lock} {}
+    LockWaiter(const LockWaiter&) = delete;
+    LockWaiter& operator=(const LockWaiter&) = delete;
+    /// Lets go of a lock that was taken and not asked for.
+    ~LockWaiter() { taken(); }
 
     /// Takes the lock if it is free or its owner dead; otherwise notes in the word that somebody
     /// waits. Errors: as for `Lock::lock_for`, but ETIMEDOUT.
     [[nodiscard]] Result<void> attempt();
     /// Returns the guard once, after an attempt that took the lock.
-    [[nodiscard]] std::optional<Guard> taken() noexcept;
+    std::optional<Guard> taken() noexcept;
     /// Returns what the word was after an attempt that did not: as long as it is that, wait.
     [[nodiscard]] std::uint32_t expected() const noexcept { return expected_; }
     /// Notes that the wait ended by a wake-up or by its bound, and not because the word was
@@ -178,6 +177,10 @@ private:
 }  // namespace ringfort::shm
 
 namespace ringfort::shm {
+
+inline void Guard::unlock() noexcept {
+    if (lock_ != nullptr) std::exchange(lock_, nullptr)->unlock();
+}
 
 // Wakes up to so many of those who wait for a word; returns how many there were.
 long wake(std::uint32_t* word, int processes) noexcept;

@@ -164,6 +164,36 @@ TEST_CASE("a transaction that allocates after it has freed aborts") {
     }));
 }
 
+TEST_CASE("a transaction that is committed twice aborts") {
+    Zone zone = zone_for(4);
+    const Pool pool = Pool::format(zone, 3).value();
+    REQUIRE(aborts([&] {
+        Transaction transaction = pool.begin().value();
+        transaction.commit().value();
+        static_cast<void>(transaction.commit());
+    }));
+}
+
+TEST_CASE("a transaction of too many words changes none, and the pool stays sound") {
+    Zone zone = zone_for(4);
+    const Pool pool = Pool::format(zone, 3).value();
+    const Offset block = transact(pool, [](Transaction& transaction) -> Result<Offset> {
+                             const Offset made = transaction.allocate(8);
+                             transaction.init(transaction.at<Word>(made), 0);
+                             return made;
+                         }).value();
+    for (const std::size_t words : {limits::journal_entries, limits::journal_entries + 1}) {
+        Transaction transaction = pool.begin().value();
+        for (std::size_t n = 1; n <= words; ++n) transaction.set(transaction.at<Word>(block), n);
+        const Result<void> done = transaction.commit();
+        REQUIRE(done.has_value() == (words == limits::journal_entries));
+        if (!done) REQUIRE(done.error().is(std::errc::no_buffer_space));
+        Transaction next = pool.begin().value();
+        REQUIRE(get(next.at<Word>(block)) == limits::journal_entries);
+    }
+    pool.check().value();
+}
+
 TEST_CASE("an offset that leads nowhere reads as zeros, and the pool is quarantined at the end") {
     for (const Offset wrong :
          {Offset{0}, Offset{8}, Offset{300}, 100 * page, ~Offset{0}, ~Offset{7}, Offset{1} << 63}) {
