@@ -23,6 +23,9 @@ module ringfort.shm;
 namespace ringfort::shm {
 namespace {
 
+// What the map is for.
+constexpr Word connections_schema = 0x312f'6e6e'6f63'7220;  // " rconn/1"
+
 constexpr Owner everybody{~0U, ~0U};
 
 // An owner, or everybody, and the key.
@@ -56,12 +59,18 @@ Result<void> check(std::string_view key) {
 
 Result<ConnectionLimiter> ConnectionLimiter::create(const Pool& pool, std::uint32_t number,
                                                     MapOptions options) {
-    RF_LET(const Map map, Map::create(pool, number, options));
+    RF_LET(const Map map, Map::create(pool, number, options, connections_schema));
     return ConnectionLimiter{map};
 }
 
 Result<ConnectionLimiter> ConnectionLimiter::open(const Pool& pool, std::uint32_t number) {
-    RF_LET(const Map map, Map::open(pool, number));
+    RF_LET(const Map map, Map::open(pool, number, connections_schema));
+    return ConnectionLimiter{map};
+}
+
+Result<ConnectionLimiter> ConnectionLimiter::open_or_create(const Pool& pool, std::uint32_t number,
+                                                            MapOptions options) {
+    RF_LET(const Map map, Map::open_or_create(pool, number, options, connections_schema));
     return ConnectionLimiter{map};
 }
 
@@ -88,8 +97,14 @@ Result<bool> ConnectionLimiter::acquire(Transaction& transaction, std::string_vi
     const CountKey own{map_.pool().self(), key};
     const std::uint64_t own_held = read(map_, transaction, own);
     RF_TRY(map_.put(transaction, all, bytes_of(held + 1)));
-    RF_TRY(map_.put(transaction, own, bytes_of(own_held + 1)));
-    return true;
+    const Result<void> counted = map_.put(transaction, own, bytes_of(own_held + 1));
+    if (counted) return true;
+    // The caller may commit the rest of its transaction.
+    if (held == 0)
+        map_.erase(transaction, all);
+    else
+        RF_TRY(map_.put(transaction, all, bytes_of(held)));
+    return counted.error();
 }
 
 Result<void> ConnectionLimiter::release(Transaction& transaction, std::string_view key) const {
@@ -115,7 +130,7 @@ Result<void> ConnectionLimiter::give_back(Transaction& transaction, Owner owner,
         transaction.fail();
         return {};
     }
-    // What is overwritten allocates nothing; what is erased comes last.
+    // What is overwritten allocates nothing.
     if (held != amount) RF_TRY(map_.put(transaction, all, bytes_of(held - amount)));
     if (own_held != amount) RF_TRY(map_.put(transaction, own, bytes_of(own_held - amount)));
     if (own_held == amount) map_.erase(transaction, own);

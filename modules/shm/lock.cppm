@@ -75,6 +75,10 @@ public:
     /// Takes the lock if the owner of `row`, dead, holds it. For the master, at the burial.
     [[nodiscard]] std::optional<Guard> take_from_dead(std::uint32_t row) const noexcept;
 
+    /// Reports whether a guard holds this lock, as the owner that looks.
+    [[nodiscard]] inline bool holds(const Guard& guard) const noexcept {
+        return guard.lock_ != nullptr && guard.lock_->cell_ == cell_ && guard.lock_->id_ == id_;
+    }
     /// Returns the word that is waited on, for the futex.
     [[nodiscard]] std::uint32_t* word() const noexcept { return &cell_->word; }
     /// Return the counts in the cell.

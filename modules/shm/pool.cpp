@@ -126,14 +126,17 @@ Result<void> Pool::recover() const {
 }
 
 Result<Offset> Pool::root(std::uint32_t number, Word tag) const {
+    return transact(*this,
+                    [&](Transaction& transaction) { return root(transaction, number, tag); });
+}
+
+// The transaction is what holds the lock.
+Result<Offset> Pool::root(Transaction&, std::uint32_t number, Word tag) const {
     if (number >= limits::pool_roots) return Error{"look up a root", std::errc::invalid_argument};
-    RF_LET(Transaction transaction, begin());
     const Root& root = geometry_.root(number);
-    const Word found_tag = get(root.tag);
     const Offset block = get(root.offset);
-    RF_TRY(transaction.commit());
     if (block == 0) return Offset{0};
-    if (found_tag != tag) return Error{"look up a root: its tag", std::errc::protocol_error};
+    if (get(root.tag) != tag) return Error{"look up a root: its tag", std::errc::protocol_error};
     return block;
 }
 

@@ -59,15 +59,13 @@ public:
         Result<Guard> guard = lock_.lock();
         if (!guard) [[unlikely]]
             return guard.error();
-        return begin(*std::move(guard));
+        return start(*std::move(guard));
     }
-    /// Begins a transaction with the lock taken already, by a `LockWaiter` on `lock()`, say.
+    /// Begins a transaction with the lock taken already, by a `LockWaiter` on `lock()`, say. Aborts
+    /// for a guard of another lock, or one that has let go. Errors: as above.
     [[nodiscard]] inline Result<Transaction> begin(Guard guard) const {
-        if (get(geometry_.journal().count) != 0 || get(geometry_.header().quarantined) != 0)
-            [[unlikely]] {
-            if (Result<void> sound = recover(); !sound) return sound.error();
-        }
-        return Transaction{geometry_, std::move(guard)};
+        ensure(lock_.holds(guard), "a transaction with the guard of another lock");
+        return start(std::move(guard));
     }
 
     /// Returns the lock that transactions hold.
@@ -82,6 +80,9 @@ public:
     /// Returns the block that structure number `number` begins with, 0 if there is none. Errors:
     /// EINVAL for a number not below `limits::pool_roots`; EPROTO if what is there has another tag.
     [[nodiscard]] Result<Offset> root(std::uint32_t number, Word tag) const;
+    /// As above, within a transaction: who makes the structure in the same one is the only one.
+    [[nodiscard]] Result<Offset> root(Transaction& transaction, std::uint32_t number,
+                                      Word tag) const;
     /// Notes, as part of a transaction, where structure `number` begins. A number that there is not
     /// aborts.
     void set_root(Transaction& transaction, std::uint32_t number, Word tag, Offset block) const;
@@ -107,6 +108,13 @@ private:
           lock_{geometry.lock(), Owners{geometry.owners(), geometry.rows}, self} {}
 
     [[nodiscard]] static Result<Geometry> geometry_of(Zone& zone);
+    [[nodiscard]] inline Result<Transaction> start(Guard guard) const {
+        if (Journal::count_of(get(geometry_.journal().state)) != 0 ||
+            get(geometry_.header().quarantined) != 0) [[unlikely]] {
+            if (Result<void> sound = recover(); !sound) return sound.error();
+        }
+        return Transaction{geometry_, std::move(guard)};
+    }
     [[nodiscard]] Result<void> recover() const;
 
     Geometry geometry_;
@@ -125,6 +133,30 @@ auto transact(const Pool& pool, Work work) -> decltype(work(std::declval<Transac
     if (!result && !transaction->failed()) return result.error();
     if (Result<void> done = transaction->commit(); !done) return done.error();
     return result;
+}
+
+}  // namespace ringfort::shm
+
+namespace ringfort::shm {
+
+// Whether a structure is to be there.
+enum class Obtain : std::uint8_t { make, open, either };
+
+// Looks for structure `number` and, unless it is there, makes it, in one transaction: so of those
+// who make one at the same time one does. `make` takes the transaction and sets the root, `open`
+// takes besides where the structure begins.
+template <class T, class Make, class Open>
+Result<T> obtain(const Pool& pool, std::uint32_t number, Word tag, Obtain how, Make make,
+                 Open open) {
+    return transact(pool, [&](Transaction& transaction) -> Result<T> {
+        const Result<Offset> at = pool.root(transaction, number, tag);
+        if (!at) return at.error();
+        if (*at == 0 && how == Obtain::open)
+            return Error{"open a structure: none", std::errc::no_such_file_or_directory};
+        if (*at != 0 && how == Obtain::make)
+            return Error{"make a structure: there is one", std::errc::file_exists};
+        return *at == 0 ? make(transaction) : open(transaction, *at);
+    });
 }
 
 }  // namespace ringfort::shm

@@ -45,7 +45,7 @@ void Slab::format(const Geometry& geometry) noexcept {
 Word Slab::take_run(Word pages) noexcept {
     Word found = find_run(pages);
     if (found == 0) {
-        reclaim();
+        reclaim(pages);
         found = find_run(pages);
     }
     if (found == 0) return 0;

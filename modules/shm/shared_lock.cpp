@@ -42,31 +42,37 @@ std::uint64_t SharedLock::bytes_for(const Pool& pool) noexcept {
     return sizeof(Cell) + std::uint64_t{pool.geometry_.rows} * line;
 }
 
+Result<SharedLock> SharedLock::obtain(const Pool& pool, std::uint32_t number, Obtain how) {
+    const std::uint64_t bytes = bytes_for(pool);
+    return shm::obtain<SharedLock>(
+        pool, number, shared_tag, how,
+        [&](Transaction& transaction) -> Result<SharedLock> {
+            const Offset at = transaction.allocate(bytes);
+            if (at == 0) return Error{"make a shared lock", std::errc::not_enough_memory};
+            for (std::uint64_t word = 0; word < bytes; word += sizeof(Word))
+                transaction.init(transaction.at<Word>(at + word), 0);
+            transaction.init(pool.geometry_.at<Cell>(at).rows, pool.geometry_.rows);
+            pool.set_root(transaction, number, shared_tag, at);
+            return SharedLock{pool, at};
+        },
+        [&](Transaction& transaction, Offset at) -> Result<SharedLock> {
+            if (at % sizeof(Word) != 0 || transaction.bytes(at, bytes).empty() ||
+                get(pool.geometry_.at<Cell>(at).rows) != pool.geometry_.rows)
+                transaction.fail();
+            return SharedLock{pool, at};
+        });
+}
+
 Result<SharedLock> SharedLock::create(const Pool& pool, std::uint32_t number) {
-    RF_LET(const Offset present, pool.root(number, shared_tag));
-    if (present != 0) return Error{"make a shared lock", std::errc::file_exists};
-    return transact(pool, [&](Transaction& transaction) -> Result<SharedLock> {
-        const std::uint64_t bytes = bytes_for(pool);
-        const Offset at = transaction.allocate(bytes);
-        if (at == 0) return Error{"make a shared lock", std::errc::not_enough_memory};
-        for (std::uint64_t word = 0; word < bytes; word += sizeof(Word))
-            transaction.init(transaction.at<Word>(at + word), 0);
-        transaction.init(pool.geometry_.at<Cell>(at).rows, pool.geometry_.rows);
-        pool.set_root(transaction, number, shared_tag, at);
-        return SharedLock{pool, at};
-    });
+    return obtain(pool, number, Obtain::make);
 }
 
 Result<SharedLock> SharedLock::open(const Pool& pool, std::uint32_t number) {
-    RF_LET(const Offset at, pool.root(number, shared_tag));
-    if (at == 0) return Error{"open a shared lock", std::errc::no_such_file_or_directory};
-    RF_TRY(transact(pool, [&](Transaction& transaction) -> Result<void> {
-        if (at % sizeof(Word) != 0 || transaction.bytes(at, bytes_for(pool)).empty() ||
-            get(pool.geometry_.at<Cell>(at).rows) != pool.geometry_.rows)
-            transaction.fail();
-        return {};
-    }));
-    return SharedLock{pool, at};
+    return obtain(pool, number, Obtain::open);
+}
+
+Result<SharedLock> SharedLock::open_or_create(const Pool& pool, std::uint32_t number) {
+    return obtain(pool, number, Obtain::either);
 }
 
 SharedLock::Cell& SharedLock::cell() const noexcept {

@@ -48,6 +48,9 @@ public:
     /// Opens the lock that is structure `number`. Errors: ENOENT if there is none; EPROTO if it is
     /// something else; EBADMSG if it is corrupted; those of `Pool::begin`.
     [[nodiscard]] static Result<SharedLock> open(const Pool& pool, std::uint32_t number);
+    /// Opens the lock that is structure `number`, or makes it if there is none, as
+    /// `Map::open_or_create`.
+    [[nodiscard]] static Result<SharedLock> open_or_create(const Pool& pool, std::uint32_t number);
 
     /// Takes the lock for writing; blocks for up to `wait`. A guard that says `recovered` means
     /// that a writer died: what the lock protects is to be put right first. Errors: ETIMEDOUT;
@@ -65,6 +68,8 @@ private:
 
     SharedLock(const Pool& pool, Offset at) noexcept;
 
+    [[nodiscard]] static Result<SharedLock> obtain(const Pool& pool, std::uint32_t number,
+                                                   Obtain how);
     [[nodiscard]] static std::uint64_t bytes_for(const Pool& pool) noexcept;
     [[nodiscard]] Cell& cell() const noexcept;
     [[nodiscard]] Word& readers(std::uint32_t row) const noexcept;

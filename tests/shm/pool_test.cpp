@@ -14,6 +14,7 @@
 #include <span>
 #include <system_error>
 #include <utility>
+#include <vector>
 
 import ringfort.base;
 import ringfort.shm;
@@ -153,15 +154,83 @@ TEST_CASE("a successor of the keeper recovers what that one had begun") {
     next.check().value();
 }
 
-TEST_CASE("a transaction that allocates after it has freed aborts") {
+TEST_CASE(
+    "what a transaction gives back it never gets, and has not given back if it is rolled back") {
     Zone zone = zone_for(4);
     const Pool pool = Pool::format(zone, 3).value();
-    REQUIRE(aborts([&] {
+    const Offset block = transact(pool, [](Transaction& transaction) -> Result<Offset> {
+                             return transaction.allocate(2'048);
+                         }).value();
+    for (const bool committed : {false, true}) {
         Transaction transaction = pool.begin().value();
-        const Offset block = transaction.allocate(32);
+        REQUIRE(transaction.size_of(block) == 2'048);
         transaction.release(block);
-        static_cast<void>(transaction.allocate(32));
+        REQUIRE(transaction.size_of(block) == 0);
+        for (int n = 0; n < 7; ++n) {
+            const Offset made = transaction.allocate(2'048);
+            REQUIRE(made != 0);
+            REQUIRE(made != block);
+        }
+        REQUIRE(transaction.allocate(2'048) == 0);
+        if (committed) transaction.commit().value();
+    }
+    Transaction transaction = pool.begin().value();
+    REQUIRE(transaction.size_of(block) == 0);
+    REQUIRE(transaction.allocate(2'048) == block);
+    transaction.commit().value();
+    pool.check().value();
+}
+
+TEST_CASE("a transaction gives back a number of blocks, and fails alone of more") {
+    Zone zone = zone_for(40);
+    const Pool pool = Pool::format(zone, 3).value();
+    // Each a page between pages that are taken: nothing costs more to give back.
+    std::vector<Offset> blocks;
+    {
+        Transaction transaction = pool.begin().value();
+        for (std::size_t n = 0; n <= 2 * limits::transaction_frees; ++n)
+            blocks.push_back(transaction.allocate(page));
+        transaction.commit().value();
+    }
+    for (const std::size_t count : {limits::transaction_frees + 1, limits::transaction_frees}) {
+        Transaction transaction = pool.begin().value();
+        for (std::size_t n = 0; n < count; ++n) transaction.free(blocks[2 * n]).value();
+        const Result<void> done = transaction.commit();
+        REQUIRE(done.has_value() == (count == limits::transaction_frees));
+        if (!done) REQUIRE(done.error().is(std::errc::no_buffer_space));
+        pool.check().value();
+    }
+    REQUIRE_FALSE(pool.quarantined());
+}
+
+TEST_CASE("a transaction does not begin with the guard of another lock") {
+    Zone zone = zone_for(4);
+    const Pool pool = Pool::format(zone, 3).value();
+    Zone other_zone = zone_for(4);
+    const Pool other = Pool::format(other_zone, 3).value();
+    REQUIRE(pool.begin(pool.lock().lock().value()));
+    REQUIRE(aborts([&] { static_cast<void>(pool.begin(other.lock().lock().value())); }));
+    REQUIRE(aborts([&] {
+        Guard guard = pool.lock().lock().value();
+        guard.unlock();
+        static_cast<void>(pool.begin(std::move(guard)));
     }));
+}
+
+TEST_CASE("a count of a journal that no transaction wrote brings back nothing of earlier ones") {
+    for (const Word count : {Word{1}, Word{2}, Word{9}}) {
+        Zone zone = zone_for(4);
+        const Pool pool = Pool::format(zone, 3).value();
+        for (Word n = 1; n < 20; ++n) {
+            Transaction transaction = pool.begin().value();
+            pool.set_root(transaction, 0, tag, n);
+            transaction.commit().value();
+        }
+        auto& state = reinterpret_cast<Word*>(zone.payload().data())[256 / sizeof(Word)];
+        state |= count;
+        REQUIRE(pool.begin().error().is(std::errc::bad_message));
+        REQUIRE(pool.quarantined());
+    }
 }
 
 TEST_CASE("a transaction that is committed twice aborts") {
@@ -241,8 +310,8 @@ TEST_CASE("a journal that no transaction wrote quarantines the pool and leads no
     constexpr std::size_t journal = 256 / sizeof(Word);
     for (const auto& [count, offset] :
          {std::pair{Word{1}, Word{0}}, std::pair{Word{1}, Word{128}}, std::pair{Word{1}, Word{264}},
-          std::pair{Word{1}, ~Word{7}}, std::pair{~Word{0}, Word{0}}, std::pair{Word{257}, Word{0}},
-          std::pair{Word{1}, Word{8'001}}}) {
+          std::pair{Word{1}, ~Word{7}}, std::pair{~Word{0}, Word{0}},
+          std::pair{Word{limits::journal_entries + 1}, Word{0}}, std::pair{Word{1}, Word{8'001}}}) {
         Zone zone = zone_for(4);
         const Pool pool = Pool::format(zone, 3).value();
         auto* words = reinterpret_cast<Word*>(zone.payload().data());

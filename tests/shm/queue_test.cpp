@@ -131,24 +131,3 @@ TEST_CASE("each message is taken once, whoever takes it") {
         REQUIRE(status == 0);
     }
 }
-
-TEST_CASE("a transaction that has taken a message puts none in") {
-    const Place here = place();
-    const Queue queue = Queue::create(here.pool, 0, Bytes{64}).value();
-    queue.push(bytes_of(std::uint64_t{1})).value();
-    const pid_t child = ::fork();
-    REQUIRE(child >= 0);
-    if (child == 0) {
-        ::signal(SIGABRT, SIG_DFL);
-        const rlimit no_core{0, 0};
-        ::setrlimit(RLIMIT_CORE, &no_core);
-        ::close(STDERR_FILENO);
-        Transaction transaction = here.pool.begin().value();
-        static_cast<void>(queue.pop(transaction));
-        static_cast<void>(queue.push(transaction, bytes_of(std::uint64_t{2})));
-        ::_exit(0);
-    }
-    int status = 0;
-    REQUIRE(::waitpid(child, &status, 0) == child);
-    REQUIRE(WIFSIGNALED(status));
-}
