@@ -25,6 +25,8 @@ namespace {
 
 constexpr std::uint64_t page = 4'096;
 constexpr Word tag = 0x7465'7374;
+// The journal lies behind the header and the lock: a count, then pairs of offset and old word.
+constexpr std::size_t first_of_journal = 256 / sizeof(Word);
 
 Zone zone_for(std::uint64_t pages, std::uint32_t rows = 3) {
     return Zone::create("pool", "pool/1", Pool::zone_size(rows, Bytes{pages * page})).value();
@@ -122,7 +124,10 @@ TEST_CASE("what a killed worker had begun is rolled back when it is buried, and 
     }
     REQUIRE(::waitpid(child, nullptr, 0) == child);
     const Instant begin = now();
+    const Word* journal = reinterpret_cast<const Word*>(zone.payload().data()) + first_of_journal;
+    REQUIRE(*journal > 0);
     REQUIRE(keeper.bury(1).value());
+    REQUIRE(*journal == 0);  // not left to whoever comes next
     REQUIRE(keeper.root(0, tag).value() == 0);
     REQUIRE(now() - begin < Milliseconds{100});
     REQUIRE_FALSE(keeper.bury(1).value());
@@ -237,8 +242,6 @@ TEST_CASE("a misaligned offset and a block that ends behind the pool lead nowher
 }
 
 TEST_CASE("a journal that no transaction wrote quarantines the pool and leads nowhere") {
-    // The journal lies behind the header and the lock: count, then pairs of offset and old word.
-    constexpr std::size_t journal = 256 / sizeof(Word);
     for (const auto& [count, offset] :
          {std::pair{Word{1}, Word{0}}, std::pair{Word{1}, Word{128}}, std::pair{Word{1}, Word{264}},
           std::pair{Word{1}, ~Word{7}}, std::pair{~Word{0}, Word{0}}, std::pair{Word{257}, Word{0}},
@@ -246,9 +249,9 @@ TEST_CASE("a journal that no transaction wrote quarantines the pool and leads no
         Zone zone = zone_for(4);
         const Pool pool = Pool::format(zone, 3).value();
         auto* words = reinterpret_cast<Word*>(zone.payload().data());
-        words[journal] = count;
-        words[journal + 8] = offset;
-        words[journal + 9] = ~Word{0};
+        words[first_of_journal] = count;
+        words[first_of_journal + 8] = offset;
+        words[first_of_journal + 9] = ~Word{0};
         const Word magic = words[0];
         REQUIRE(pool.begin().error().is(std::errc::bad_message));
         REQUIRE(pool.quarantined());
