@@ -182,10 +182,11 @@ concept MapValue = std::same_as<T, std::string> || std::is_trivially_copyable_v<
 /// Returns the bytes of a key or a value.
 template <class T>
 [[nodiscard]] ByteView bytes_of(const T& value) noexcept {
-    if constexpr (std::convertible_to<const T&, std::string_view>)
+    if constexpr (std::convertible_to<const T&, std::string_view>) {
         return std::as_bytes(std::span{std::string_view{value}});
-    else
+    } else {
         return std::as_bytes(std::span{&value, 1});
+    }
 }
 
 /// Makes a value of its bytes; none of bytes that are not those of a `T`.

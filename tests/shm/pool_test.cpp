@@ -26,6 +26,9 @@ namespace {
 
 constexpr std::uint64_t page = 4'096;
 constexpr Word tag = 0x7465'7374;
+// The journal lies behind the header and the lock: how many (the low 16 bits),
+// then pairs of offset and old word.
+constexpr std::size_t first_of_journal = 256 / sizeof(Word);
 
 Zone zone_for(std::uint64_t pages, std::uint32_t rows = 3) {
     return Zone::create("pool", "pool/1", Pool::zone_size(rows, Bytes{pages * page})).value();
@@ -123,7 +126,10 @@ TEST_CASE("what a killed worker had begun is rolled back when it is buried, and 
     }
     REQUIRE(::waitpid(child, nullptr, 0) == child);
     const Instant begin = now();
+    const Word* journal = reinterpret_cast<const Word*>(zone.payload().data()) + first_of_journal;
+    REQUIRE((*journal & 0xffff) > 0);
     REQUIRE(keeper.bury(1).value());
+    REQUIRE((*journal & 0xffff) == 0);  // not left to whoever comes next
     REQUIRE(keeper.root(0, tag).value() == 0);
     REQUIRE(now() - begin < Milliseconds{100});
     REQUIRE_FALSE(keeper.bury(1).value());
@@ -226,7 +232,7 @@ TEST_CASE("a count of a journal that no transaction wrote brings back nothing of
             pool.set_root(transaction, 0, tag, n);
             transaction.commit().value();
         }
-        auto& state = reinterpret_cast<Word*>(zone.payload().data())[256 / sizeof(Word)];
+        auto& state = reinterpret_cast<Word*>(zone.payload().data())[first_of_journal];
         state |= count;
         REQUIRE(pool.begin().error().is(std::errc::bad_message));
         REQUIRE(pool.quarantined());
@@ -306,8 +312,6 @@ TEST_CASE("a misaligned offset and a block that ends behind the pool lead nowher
 }
 
 TEST_CASE("a journal that no transaction wrote quarantines the pool and leads nowhere") {
-    // The journal lies behind the header and the lock: count, then pairs of offset and old word.
-    constexpr std::size_t journal = 256 / sizeof(Word);
     for (const auto& [count, offset] :
          {std::pair{Word{1}, Word{0}}, std::pair{Word{1}, Word{128}}, std::pair{Word{1}, Word{264}},
           std::pair{Word{1}, ~Word{7}}, std::pair{~Word{0}, Word{0}},
@@ -315,9 +319,9 @@ TEST_CASE("a journal that no transaction wrote quarantines the pool and leads no
         Zone zone = zone_for(4);
         const Pool pool = Pool::format(zone, 3).value();
         auto* words = reinterpret_cast<Word*>(zone.payload().data());
-        words[journal] = count;
-        words[journal + 8] = offset;
-        words[journal + 9] = ~Word{0};
+        words[first_of_journal] = count;
+        words[first_of_journal + 8] = offset;
+        words[first_of_journal + 9] = ~Word{0};
         const Word magic = words[0];
         REQUIRE(pool.begin().error().is(std::errc::bad_message));
         REQUIRE(pool.quarantined());

@@ -131,3 +131,20 @@ TEST_CASE("each message is taken once, whoever takes it") {
         REQUIRE(status == 0);
     }
 }
+
+TEST_CASE("a message that is taken by a transaction that is rolled back is still there") {
+    const Place here = place();
+    const Queue queue = Queue::create(here.pool, 0, Bytes{64}).value();
+    queue.push(bytes_of(std::string{"one"})).value();
+    for (int n = 0; n < 2; ++n) {
+        Transaction transaction = here.pool.begin().value();
+        REQUIRE(queue.pop(transaction));
+        REQUIRE_FALSE(queue.pop(transaction));
+    }
+    {
+        Transaction transaction = here.pool.begin().value();
+        queue.push(transaction, bytes_of(std::string{"two"})).value();
+    }
+    REQUIRE(pop(queue) == "one");
+    REQUIRE_FALSE(pop(queue));
+}
