@@ -21,7 +21,8 @@ struct SharedLock::Cell {
     std::uint32_t left;  // changes when readers leave while a writer waits for it
     std::uint32_t reserved;
     Word rows;
-    Word unused[3];
+    Word dirty;  // not 0: a writer died, and nobody has put right what it left
+    Word unused[2];
 };
 
 namespace {
@@ -102,11 +103,19 @@ bool SharedLock::reading(std::uint32_t row) const noexcept {
            pool_.owners().alive({row, static_cast<std::uint32_t>(word >> 32)});
 }
 
-Result<Guard> SharedLock::lock(Milliseconds limit) const {
+void WriteGuard::repaired() noexcept {
+    if (dirty_ != nullptr) put(*dirty_, 0);
+}
+
+Result<WriteGuard> SharedLock::lock(Milliseconds limit) const {
     if (own_count() != 0)
         return Error{"take a shared lock", std::errc::resource_deadlock_would_occur};
     const Instant end = now() + limit;
-    RF_LET(Guard guard, writer_.lock_for(limit));
+    RF_LET(Guard taken, writer_.lock_for(limit));
+    // Noted in the cell, since this one may die or give up as well before anything is repaired.
+    // Killed before it is noted, it is itself a writer that died.
+    if (taken.recovered()) put(cell().dirty, 1);
+    WriteGuard guard{std::move(taken), cell().dirty};
     // Against the fence of readers: either they see that there is a writer, or it sees them.
     std::atomic_thread_fence(std::memory_order_seq_cst);
     for (std::uint32_t row = 0; row < pool_.geometry_.rows; ++row) {
@@ -156,7 +165,7 @@ Result<ReadGuard> SharedLock::lock_shared(Milliseconds limit) const {
         set_own_count(count + 1);
         return ReadGuard{this};
     }
-    if (enter()) return ReadGuard{this};
+    if (enter()) return admitted();
     const Instant begin = now();
     bool impatient = false;
     for (;;) {
@@ -184,7 +193,14 @@ Result<ReadGuard> SharedLock::lock_shared(Milliseconds limit) const {
         if (enter()) break;
     }
     if (impatient) let_writers_on();
-    return ReadGuard{this};
+    return admitted();
+}
+
+// Whoever comes in while there is no writer sees what the last one has noted before it let go.
+Result<ReadGuard> SharedLock::admitted() const {
+    if (get(cell().dirty) == 0) return ReadGuard{this};
+    leave();
+    return Error{"take a shared lock: a writer died", std::errc::owner_dead};
 }
 
 void ReadGuard::unlock() noexcept {
