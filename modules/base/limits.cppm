@@ -159,6 +159,7 @@ inline constexpr std::uint32_t max_map_buckets = 1U << 28;
 inline constexpr std::size_t max_map_entry = 1U << 20;  ///< bytes of key and value
 inline constexpr std::uint32_t map_sweep_buckets = 64;  ///< looked at by one transaction
 inline constexpr std::uint32_t map_sweep_entries = 4;   ///< removed by one transaction
+inline constexpr std::uint32_t rate_sweeps = 16;        ///< transactions, for room for a bucket
 inline constexpr std::size_t max_limited_key = 256;     ///< bytes, of a connection limiter
 inline constexpr std::uint32_t seq_attempts = 64;       ///< without a lock
 inline constexpr std::uint32_t lock_spins = 100;        ///< before a process sleeps

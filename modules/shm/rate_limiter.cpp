@@ -69,7 +69,16 @@ Result<RateVerdict> RateLimiter::take(std::string_view key, Rate rate, Instant n
     };
     Result<RateVerdict> verdict = once();
     if (verdict || !verdict.error().is(std::errc::not_enough_memory)) return verdict;
-    RF_LET(const std::uint64_t expired, expire(now));
+    // Some of the map, so that a pool that stays full costs each key a bounded time.
+    std::uint32_t expired = 0;
+    for (std::uint32_t swept = 0, n = 0;
+         expired == 0 && n < limits::rate_sweeps && swept < map_.buckets();
+         ++n, swept += limits::map_sweep_buckets) {
+        RF_TRY(transact(map_.pool(), [&](Transaction& transaction) -> Result<void> {
+            expired = map_.expire(transaction, now);
+            return {};
+        }));
+    }
     return expired == 0 ? verdict : once();
 }
 

@@ -44,8 +44,9 @@ public:
     /// Takes `tokens` out of a key's bucket if there are as many; otherwise takes none. More than
     /// `rate.burst` there never are: `retry_after` is then the largest there is. Errors: EINVAL for
     /// a rate of nothing, of more than a token in a nanosecond, or whose bucket takes longer than
-    /// 100 years to fill; ENOMEM if the pool has no room for the key even without buckets that are
-    /// full again; those of `Pool::begin`.
+    /// 100 years to fill; ENOMEM if the pool has no room for the key, and none of the buckets
+    /// looked at, up to `limits::rate_sweeps` times `limits::map_sweep_buckets`, is full again;
+    /// those of `Pool::begin`.
     [[nodiscard]] Result<RateVerdict> take(std::string_view key, Rate rate, Instant now,
                                            std::uint64_t tokens = 1) const;
     /// As above, within a larger transaction: ENOMEM then means that `expire` might help.
