@@ -59,14 +59,15 @@ public:
     [[nodiscard]] inline Result<Guard> lock() const { return lock_for(limits::lock_wait_ms); }
 
     /// Takes the lock; blocks for up to `wait`. Errors: ETIMEDOUT, for instance because its owner
-    /// is stopped; EDEADLK if the caller holds it already; EBADMSG for a word that no owner wrote.
+    /// is stopped; EDEADLK if the caller holds it already; EOWNERDEAD if the caller has been buried
+    /// and somebody has the lock; EBADMSG for a word that no owner wrote.
     [[nodiscard]] inline Result<Guard> lock_for(Milliseconds wait) const {
         if (take_free()) [[likely]]
             return Guard{this, false};
         return lock_slowly(wait);
     }
 
-    /// Takes the lock if it is free; never blocks, and recovers nothing.
+    /// Takes the lock if it is free and nobody waits for it; never blocks, and recovers nothing.
     [[nodiscard]] inline std::optional<Guard> try_lock() const noexcept {
         if (!take_free()) return std::nullopt;
         return Guard{this, false};
@@ -88,6 +89,7 @@ public:
 private:
     friend class Guard;
     friend class LockWaiter;
+    friend class Pool;
     friend class SharedLock;
     using Ref = std::atomic_ref<std::uint32_t>;
 
@@ -117,6 +119,9 @@ private:
             unlock_slowly();
     }
     void unlock_slowly() const noexcept;
+    void take_down_bar() const noexcept;
+    // Frees a lock whose word no owner wrote.
+    void repair() const noexcept;
     [[nodiscard]] Result<Guard> lock_slowly(Milliseconds wait) const;
     [[nodiscard]] bool dead(std::uint32_t word) const noexcept;
     [[nodiscard]] bool possible(std::uint32_t word) const noexcept;
@@ -149,8 +154,9 @@ public:
     inline explicit LockWaiter(const Lock& lock) noexcept : lock_{lock} {}
     LockWaiter(const LockWaiter&) = delete;
     LockWaiter& operator=(const LockWaiter&) = delete;
-    /// Lets go of a lock that was taken and not asked for.
-    ~LockWaiter() { taken(); }
+    /// Lets go of a lock that was taken and not asked for, and does not keep newcomers out any
+    /// more.
+    ~LockWaiter();
 
     /// Takes the lock if it is free or its owner dead; otherwise notes in the word that somebody
     /// waits. Errors: as for `Lock::lock_for`, but ETIMEDOUT.
