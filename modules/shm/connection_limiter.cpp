@@ -142,7 +142,9 @@ Result<std::uint64_t> ConnectionLimiter::heal() const {
     std::uint64_t given_back = 0;
     for (std::uint32_t bucket = 0; bucket < map_.buckets(); ++bucket) {
         for (;;) {
-            RF_LET(const std::uint64_t some, heal_bucket(bucket));
+            RF_LET(const std::uint64_t some, transact(map_.pool(), [&](Transaction& transaction) {
+                       return heal_bucket(transaction, bucket);
+                   }));
             if (some == 0) break;
             given_back += some;
         }
@@ -150,33 +152,47 @@ Result<std::uint64_t> ConnectionLimiter::heal() const {
     return given_back;
 }
 
-Result<std::uint64_t> ConnectionLimiter::heal_bucket(std::uint32_t bucket) const {
+Result<bool> ConnectionLimiter::heal_some(std::uint32_t& cursor) const {
+    RF_LET(std::optional<Transaction> transaction, map_.pool().try_begin());
+    if (!transaction) return false;
+    std::uint32_t bucket = cursor;
+    for (std::uint32_t n = 0; n < limits::map_sweep_buckets && bucket < map_.buckets(); ++n) {
+        RF_LET(const std::uint64_t some, heal_bucket(*transaction, bucket));
+        if (some != 0) break;  // a transaction has no room for more, and the bucket may hold more
+        ++bucket;
+    }
+    RF_TRY(transaction->commit());
+    cursor = bucket;
+    return bucket >= map_.buckets();
+}
+
+// A few of what is held in a bucket; 0: nothing any more.
+Result<std::uint64_t> ConnectionLimiter::heal_bucket(Transaction& transaction,
+                                                     std::uint32_t bucket) const {
     struct Held {
         Owner owner;
         std::string key;
         std::uint64_t amount;
     };
-    return transact(map_.pool(), [&](Transaction& transaction) -> Result<std::uint64_t> {
-        const Owners owners = map_.pool().owners();
-        std::vector<Held> dead;
-        map_.visit(transaction, bucket, {}, [&](ByteView key, ByteView value) {
-            if (dead.size() == limits::map_sweep_entries || key.size() < sizeof(Owner)) return;
-            const Owner owner = value_of<Owner>(key.first(sizeof(Owner))).value_or(everybody);
-            if (owner == everybody || owners.alive(owner)) return;
-            const ByteView rest = key.subspan(sizeof(Owner));
-            if (rest.size() > limits::max_limited_key) return transaction.fail();
-            dead.push_back({owner, value_of<std::string>(rest).value_or(""),
-                            value_of<Word>(value).value_or(0)});
-        });
-        std::uint64_t given_back = 0;
-        for (const Held& held : dead) {
-            if (held.amount == 0) transaction.fail();  // it would not have been kept
-            if (transaction.failed()) break;
-            if (!give_back(transaction, held.owner, held.key, held.amount)) transaction.fail();
-            given_back += held.amount;
-        }
-        return given_back;
+    const Owners owners = map_.pool().owners();
+    std::vector<Held> dead;
+    map_.visit(transaction, bucket, {}, [&](ByteView key, ByteView value) {
+        if (dead.size() == limits::map_sweep_entries || key.size() < sizeof(Owner)) return;
+        const Owner owner = value_of<Owner>(key.first(sizeof(Owner))).value_or(everybody);
+        if (owner == everybody || owners.alive(owner)) return;
+        const ByteView rest = key.subspan(sizeof(Owner));
+        if (rest.size() > limits::max_limited_key) return transaction.fail();
+        dead.push_back(
+            {owner, value_of<std::string>(rest).value_or(""), value_of<Word>(value).value_or(0)});
     });
+    std::uint64_t given_back = 0;
+    for (const Held& held : dead) {
+        if (held.amount == 0) transaction.fail();  // it would not have been kept
+        if (transaction.failed()) break;
+        if (!give_back(transaction, held.owner, held.key, held.amount)) transaction.fail();
+        given_back += held.amount;
+    }
+    return given_back;
 }
 
 }  // namespace ringfort::shm

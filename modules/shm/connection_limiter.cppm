@@ -48,12 +48,18 @@ public:
     /// successor, goes on with what is left. Errors: those of `Pool::begin`.
     [[nodiscard]] Result<std::uint64_t> heal() const;
 
+    /// Does a part of what `heal` does, in one transaction, and never blocks: for a master that has
+    /// other work. Begins with bucket `cursor`, 0 at first, and moves it on. Returns whether it has
+    /// come through; if not, call it again, later. Errors: those of `Pool::begin`.
+    [[nodiscard]] Result<bool> heal_some(std::uint32_t& cursor) const;
+
 private:
     explicit ConnectionLimiter(const Map& map) noexcept : map_{map} {}
 
     [[nodiscard]] Result<void> give_back(Transaction& transaction, Owner owner,
                                          std::string_view key, std::uint64_t amount) const;
-    [[nodiscard]] Result<std::uint64_t> heal_bucket(std::uint32_t bucket) const;
+    [[nodiscard]] Result<std::uint64_t> heal_bucket(Transaction& transaction,
+                                                    std::uint32_t bucket) const;
 
     Map map_;
 };

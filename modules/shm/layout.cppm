@@ -16,15 +16,21 @@ namespace ringfort::shm {
 
 inline constexpr std::size_t page_bytes = 4'096;
 
-// In front of a pool, written once; all but the flag follows from the number of rows and the size.
+// The last rows of the table of owners are keepers': two, for one may take over from the other.
+inline constexpr std::uint32_t keeper_rows = 2;
+static_assert(limits::max_counter_rows + keeper_rows <= Owners::max_rows);
+
+// In front of a pool, written once; all but the flag follows from the number of rows and the size,
+// and from how this version of the layer lays out a pool.
 struct PoolHeader {
     Word magic;
     Word layout_version;
     Word bytes;  // of the payload
-    Word rows;   // of the table of owners, the keeper's included
+    Word rows;   // of the table of owners, the keepers' included
     Word pages;
     Word checksum;
-    std::array<Word, 9> reserved;  // zero
+    std::array<Word, 6> offsets;   // of the owners and of what follows: see `Geometry`
+    std::array<Word, 3> reserved;  // zero
     Word quarantined;              // not 0: something in the pool was found corrupted
 };
 static_assert(sizeof(PoolHeader) == zone_alignment);

@@ -173,11 +173,11 @@ private:
 
 /// What can be a key of a `MapOf`: text, or something whose bytes say all of its value.
 template <class T>
-concept MapKey = std::same_as<T, std::string> ||
-                 (std::is_trivially_copyable_v<T> && std::has_unique_object_representations_v<T>);
+concept MapKey =
+    std::same_as<T, std::string> || (Storable<T> && std::has_unique_object_representations_v<T>);
 /// What can be a value of a `MapOf`.
 template <class T>
-concept MapValue = std::same_as<T, std::string> || std::is_trivially_copyable_v<T>;
+concept MapValue = std::same_as<T, std::string> || Storable<T>;
 
 /// Returns the bytes of a key or a value.
 template <class T>

@@ -57,8 +57,7 @@ private:
 /// without a journal.
 ///
 /// A view: valid as long as the pool it was made or opened with. Cheap to copy.
-template <class T>
-    requires std::is_trivially_copyable_v<T>
+template <Storable T>
 class SeqValue {
 public:
     /// Makes a value as structure `number`. Errors: EEXIST if there is one already; EINVAL for a
@@ -89,7 +88,7 @@ public:
     /// Changes the value. Writers wait for each other. Errors: those of `Pool::begin`.
     [[nodiscard]] Result<void> store(const T& value) const { return words_.store(words_of(value)); }
     /// Reads the value. Waits for writers only after `limits::seq_attempts` of them have come
-    /// between. Errors: those of `Pool::begin`, then.
+    /// between. Errors: those of `Pool::begin`, then: otherwise it reads on in a quarantined pool.
     [[nodiscard]] Result<T> load() const noexcept {
         std::array<Word, count> words;
         if (Result<Word> done = words_.load(words); !done) return done.error();

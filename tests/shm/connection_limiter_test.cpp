@@ -160,3 +160,26 @@ TEST_CASE("a count that there is no room for changes nothing, whatever else is c
         here.pool.check().value();
     }
 }
+
+TEST_CASE("what the dead held is given back in parts that wait for nobody") {
+    Place here = place(1 << 18);
+    const ConnectionLimiter limiter =
+        ConnectionLimiter::create(here.pool, 0, {.buckets = 256}).value();
+    const Pool dying = Pool::attach(here.zone, here.pool.admit(1, {}).value()).value();
+    const ConnectionLimiter own = ConnectionLimiter::open(dying, 0).value();
+    for (int n = 0; n < 100; ++n) REQUIRE(own.acquire("key " + std::to_string(n), 9).value());
+    REQUIRE(limiter.acquire("key 7", 9).value());
+    static_cast<void>(here.pool.bury(1).value());
+    std::uint32_t cursor = 0;
+    {
+        const Guard held = here.pool.lock().lock().value();
+        REQUIRE_FALSE(limiter.heal_some(cursor).value());
+        REQUIRE(cursor == 0);
+    }
+    std::uint32_t calls = 1;
+    while (!limiter.heal_some(cursor).value()) ++calls;
+    REQUIRE(calls >= 256 / limits::map_sweep_buckets);
+    for (int n = 0; n < 100; ++n)
+        REQUIRE(limiter.count("key " + std::to_string(n)).value() == (n == 7 ? 1 : 0));
+    REQUIRE(limiter.heal().value() == 0);
+}

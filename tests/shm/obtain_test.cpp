@@ -33,6 +33,10 @@ using Texts = MapOf<std::string, std::string>;
 using Small = MapOf<std::string, std::uint32_t>;
 using Large = MapOf<std::string, std::uint64_t>;
 
+enum class Mood : std::uint8_t { good };
+static_assert(MapKey<std::uint32_t> && MapValue<double> && MapKey<std::string>);
+static_assert(!MapKey<int*> && !MapValue<const char*> && !MapValue<bool> && !MapValue<Mood>);
+
 template <class T>
 bool foreign(const Result<T>& result) {
     return !result && result.error().is(std::errc::protocol_error);

@@ -141,25 +141,6 @@ TEST_CASE("what a killed worker had begun is rolled back when it is buried, and 
     REQUIRE(keeper.admit(1, {5, 2}));
 }
 
-TEST_CASE("a successor of the keeper recovers what that one had begun") {
-    Zone zone = zone_for(4);
-    const Pool keeper = Pool::format(zone, 3).value();
-    const Pool worker = Pool::attach(zone, keeper.admit(0, {5, 1}).value()).value();
-    const pid_t child = ::fork();
-    REQUIRE(child >= 0);
-    if (child == 0) {
-        Transaction transaction = keeper.begin().value();
-        keeper.set_root(transaction, 0, tag, transaction.allocate(100));
-        ::kill(::getpid(), SIGKILL);
-    }
-    REQUIRE(::waitpid(child, nullptr, 0) == child);
-    const Pool next = Pool::keep(zone).value();
-    REQUIRE(next.self() != keeper.self());
-    REQUIRE(worker.owners().alive(worker.self()));
-    REQUIRE(worker.root(0, tag).value() == 0);
-    next.check().value();
-}
-
 TEST_CASE(
     "what a transaction gives back it never gets, and has not given back if it is rolled back") {
     Zone zone = zone_for(4);
@@ -291,9 +272,11 @@ TEST_CASE("an offset that leads nowhere reads as zeros, and the pool is quaranti
         REQUIRE(pool.quarantined());
         REQUIRE(pool.begin().error().is(std::errc::bad_message));
         REQUIRE(pool.check().error().is(std::errc::bad_message));
-        REQUIRE(Pool::keep(zone).error().is(std::errc::bad_message));
-        REQUIRE(Pool::format(zone, 3));
+        REQUIRE(Pool::attach(zone, pool.self()).error().is(std::errc::bad_message));
+        REQUIRE(Pool::format(zone, 3).error().is(std::errc::file_exists));
+        pool.rebuild().value();
         REQUIRE_FALSE(pool.quarantined());
+        pool.check().value();
     }
 }
 
@@ -301,7 +284,7 @@ TEST_CASE("a misaligned offset and a block that ends behind the pool lead nowher
     Zone zone = zone_for(1);
     const Pool pool = Pool::format(zone, 3).value();
     for (const std::uint64_t within : {4UL, page - 8}) {
-        REQUIRE(Pool::format(zone, 3));
+        pool.rebuild().value();
         Transaction transaction = pool.begin().value();
         const Offset block = transaction.allocate(page);
         static_cast<void>(transaction.at<Pair>(block + page - 16));
@@ -345,13 +328,13 @@ TEST_CASE("zones too small, and rows out of range, make no pool") {
 
 TEST_CASE("any change of any byte of a pool's header is refused") {
     Zone zone = zone_for(4);
-    REQUIRE(Pool::format(zone, 3));
+    const Pool pool = Pool::format(zone, 3).value();
     for (std::byte& byte : zone.payload().first(128)) {
         for (int bit = 0; bit < 8; ++bit) {
             byte ^= std::byte{1} << bit;
-            REQUIRE_FALSE(Pool::keep(zone));
+            REQUIRE_FALSE(Pool::attach(zone, pool.self()));
             byte ^= std::byte{1} << bit;
         }
     }
-    REQUIRE(Pool::keep(zone));
+    REQUIRE(Pool::attach(zone, pool.self()));
 }
