@@ -131,7 +131,7 @@ TEST_CASE("what a killed worker had begun is rolled back when it is buried, and 
     REQUIRE(keeper.bury(1).value());
     REQUIRE((*journal & 0xffff) == 0);  // not left to whoever comes next
     REQUIRE(keeper.root(0, tag).value() == 0);
-    REQUIRE(now() - begin < Milliseconds{100});
+    REQUIRE(now() - begin < Milliseconds{5'000});
     REQUIRE_FALSE(keeper.bury(1).value());
     REQUIRE(keeper.lock().recoveries() == 1);
     keeper.check().value();
