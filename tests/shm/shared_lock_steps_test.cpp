@@ -37,7 +37,7 @@ TEST_CASE("a shared lock whose holder is killed at any store is to be had by oth
     for (const bool by_waiter : {false, true}) {
         const std::string after =
             steps::kill_everywhere(stage,
-                                   [](Pool& pool) {
+                                   [&stage](Pool& pool) {
                                        const SharedLock lock = SharedLock::open(pool, 0).value();
                                        for (int n = 0; n < 2; ++n) {
                                            {
