@@ -19,30 +19,39 @@ constexpr Word cache_tag = 0x3168'6361'6366'7220;  // " rfcach1"
 
 }  // namespace
 
+Result<Cache> Cache::obtain(const Pool& pool, std::uint32_t number, CacheOptions options,
+                            Obtain how) {
+    const Word seed = how == Obtain::open ? 0 : random_word();
+    return shm::obtain<Cache>(
+        pool, number, cache_tag, how,
+        [&](Transaction& transaction) -> Result<Cache> {
+            RF_LET(const Map map, Map::make(pool, transaction, options.buckets, seed, cache_tag));
+            const Offset at = transaction.allocate(sizeof(Header));
+            if (at == 0) return Error{"make a cache", std::errc::not_enough_memory};
+            Header& made = transaction.at<Header>(at);
+            transaction.init(made.map, map.header_);
+            transaction.init(made.budget, options.budget.count);
+            for (Word* word : {&made.used, &made.newest, &made.oldest, &made.forgotten})
+                transaction.init(*word, 0);
+            pool.set_root(transaction, number, cache_tag, at);
+            return Cache{map, at};
+        },
+        [&](Transaction& transaction, Offset at) -> Result<Cache> {
+            const Offset map = shm::get(transaction.at<Header>(at).map);
+            return Cache{Map::found(pool, transaction, map), at};
+        });
+}
+
 Result<Cache> Cache::create(const Pool& pool, std::uint32_t number, CacheOptions options) {
-    RF_LET(const Offset present, pool.root(number, cache_tag));
-    if (present != 0) return Error{"make a cache", std::errc::file_exists};
-    const Word seed = random_word();
-    return transact(pool, [&](Transaction& transaction) -> Result<Cache> {
-        RF_LET(const Map map, Map::make(pool, transaction, options.buckets, seed));
-        const Offset at = transaction.allocate(sizeof(Header));
-        if (at == 0) return Error{"make a cache", std::errc::not_enough_memory};
-        Header& made = transaction.at<Header>(at);
-        transaction.init(made.map, map.header_);
-        transaction.init(made.budget, options.budget.count);
-        for (Word* word : {&made.used, &made.newest, &made.oldest, &made.forgotten})
-            transaction.init(*word, 0);
-        pool.set_root(transaction, number, cache_tag, at);
-        return Cache{map, at};
-    });
+    return obtain(pool, number, options, Obtain::make);
 }
 
 Result<Cache> Cache::open(const Pool& pool, std::uint32_t number) {
-    RF_LET(const Offset at, pool.root(number, cache_tag));
-    if (at == 0) return Error{"open a cache", std::errc::no_such_file_or_directory};
-    return transact(pool, [&](Transaction& transaction) -> Result<Cache> {
-        return Cache{Map::found(pool, transaction, shm::get(transaction.at<Header>(at).map)), at};
-    });
+    return obtain(pool, number, {}, Obtain::open);
+}
+
+Result<Cache> Cache::open_or_create(const Pool& pool, std::uint32_t number, CacheOptions options) {
+    return obtain(pool, number, options, Obtain::either);
 }
 
 Cache::Header& Cache::header(Transaction& transaction) const noexcept {

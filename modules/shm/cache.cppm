@@ -37,6 +37,10 @@ public:
     /// Opens the cache that is structure `number`. Errors: ENOENT if there is none; EPROTO if it is
     /// something else; EBADMSG if it is corrupted; those of `Pool::begin`.
     [[nodiscard]] static Result<Cache> open(const Pool& pool, std::uint32_t number);
+    /// Opens the cache that is structure `number`, or makes it if there is none, as
+    /// `Map::open_or_create`. One that is there keeps its budget.
+    [[nodiscard]] static Result<Cache> open_or_create(const Pool& pool, std::uint32_t number,
+                                                      CacheOptions options = {});
 
     /// Returns a copy of the value of a key, unless it is not there or has expired at `now`; it is
     /// the last then to be forgotten. Errors: those of `Pool::begin`; EBADMSG.
@@ -95,7 +99,10 @@ private:
     };
     enum class Put : std::uint8_t { done, again };
 
-    Cache(Map map, Offset header) noexcept : map_{map}, header_{header} {}
+    Cache(const Map& map, Offset header) noexcept : map_{map}, header_{header} {}
+
+    [[nodiscard]] static Result<Cache> obtain(const Pool& pool, std::uint32_t number,
+                                              CacheOptions options, Obtain how);
 
     [[nodiscard]] Header& header(Transaction& transaction) const noexcept;
     void link(Transaction& transaction, Offset at) const noexcept;

@@ -23,6 +23,9 @@ module ringfort.shm;
 namespace ringfort::shm {
 namespace {
 
+// What the map is for.
+constexpr Word connections_schema = 0x312f'6e6e'6f63'7220;  // " rconn/1"
+
 constexpr Owner everybody{~0U, ~0U};
 
 // An owner, or everybody, and the key.
@@ -56,12 +59,18 @@ Result<void> check(std::string_view key) {
 
 Result<ConnectionLimiter> ConnectionLimiter::create(const Pool& pool, std::uint32_t number,
                                                     MapOptions options) {
-    RF_LET(const Map map, Map::create(pool, number, options));
+    RF_LET(const Map map, Map::create(pool, number, options, connections_schema));
     return ConnectionLimiter{map};
 }
 
 Result<ConnectionLimiter> ConnectionLimiter::open(const Pool& pool, std::uint32_t number) {
-    RF_LET(const Map map, Map::open(pool, number));
+    RF_LET(const Map map, Map::open(pool, number, connections_schema));
+    return ConnectionLimiter{map};
+}
+
+Result<ConnectionLimiter> ConnectionLimiter::open_or_create(const Pool& pool, std::uint32_t number,
+                                                            MapOptions options) {
+    RF_LET(const Map map, Map::open_or_create(pool, number, options, connections_schema));
     return ConnectionLimiter{map};
 }
 
@@ -88,8 +97,14 @@ Result<bool> ConnectionLimiter::acquire(Transaction& transaction, std::string_vi
     const CountKey own{map_.pool().self(), key};
     const std::uint64_t own_held = read(map_, transaction, own);
     RF_TRY(map_.put(transaction, all, bytes_of(held + 1)));
-    RF_TRY(map_.put(transaction, own, bytes_of(own_held + 1)));
-    return true;
+    const Result<void> counted = map_.put(transaction, own, bytes_of(own_held + 1));
+    if (counted) return true;
+    // The caller may commit the rest of its transaction.
+    if (held == 0)
+        map_.erase(transaction, all);
+    else
+        RF_TRY(map_.put(transaction, all, bytes_of(held)));
+    return counted.error();
 }
 
 Result<void> ConnectionLimiter::release(Transaction& transaction, std::string_view key) const {
@@ -115,7 +130,7 @@ Result<void> ConnectionLimiter::give_back(Transaction& transaction, Owner owner,
         transaction.fail();
         return {};
     }
-    // What is overwritten allocates nothing; what is erased comes last.
+    // What is overwritten allocates nothing.
     if (held != amount) RF_TRY(map_.put(transaction, all, bytes_of(held - amount)));
     if (own_held != amount) RF_TRY(map_.put(transaction, own, bytes_of(own_held - amount)));
     if (own_held == amount) map_.erase(transaction, own);
@@ -127,7 +142,9 @@ Result<std::uint64_t> ConnectionLimiter::heal() const {
     std::uint64_t given_back = 0;
     for (std::uint32_t bucket = 0; bucket < map_.buckets(); ++bucket) {
         for (;;) {
-            RF_LET(const std::uint64_t some, heal_bucket(bucket));
+            RF_LET(const std::uint64_t some, transact(map_.pool(), [&](Transaction& transaction) {
+                       return heal_bucket(transaction, bucket);
+                   }));
             if (some == 0) break;
             given_back += some;
         }
@@ -135,33 +152,47 @@ Result<std::uint64_t> ConnectionLimiter::heal() const {
     return given_back;
 }
 
-Result<std::uint64_t> ConnectionLimiter::heal_bucket(std::uint32_t bucket) const {
+Result<bool> ConnectionLimiter::heal_some(std::uint32_t& cursor) const {
+    RF_LET(std::optional<Transaction> transaction, map_.pool().try_begin());
+    if (!transaction) return false;
+    std::uint32_t bucket = cursor;
+    for (std::uint32_t n = 0; n < limits::map_sweep_buckets && bucket < map_.buckets(); ++n) {
+        RF_LET(const std::uint64_t some, heal_bucket(*transaction, bucket));
+        if (some != 0) break;  // a transaction has no room for more, and the bucket may hold more
+        ++bucket;
+    }
+    RF_TRY(transaction->commit());
+    cursor = bucket;
+    return bucket >= map_.buckets();
+}
+
+// A few of what is held in a bucket; 0: nothing any more.
+Result<std::uint64_t> ConnectionLimiter::heal_bucket(Transaction& transaction,
+                                                     std::uint32_t bucket) const {
     struct Held {
         Owner owner;
         std::string key;
         std::uint64_t amount;
     };
-    return transact(map_.pool(), [&](Transaction& transaction) -> Result<std::uint64_t> {
-        const Owners owners = map_.pool().owners();
-        std::vector<Held> dead;
-        map_.visit(transaction, bucket, {}, [&](ByteView key, ByteView value) {
-            if (dead.size() == limits::map_sweep_entries || key.size() < sizeof(Owner)) return;
-            const Owner owner = value_of<Owner>(key.first(sizeof(Owner))).value_or(everybody);
-            if (owner == everybody || owners.alive(owner)) return;
-            const ByteView rest = key.subspan(sizeof(Owner));
-            if (rest.size() > limits::max_limited_key) return transaction.fail();
-            dead.push_back({owner, value_of<std::string>(rest).value_or(""),
-                            value_of<Word>(value).value_or(0)});
-        });
-        std::uint64_t given_back = 0;
-        for (const Held& held : dead) {
-            if (held.amount == 0) transaction.fail();  // it would not have been kept
-            if (transaction.failed()) break;
-            if (!give_back(transaction, held.owner, held.key, held.amount)) transaction.fail();
-            given_back += held.amount;
-        }
-        return given_back;
+    const Owners owners = map_.pool().owners();
+    std::vector<Held> dead;
+    map_.visit(transaction, bucket, {}, [&](ByteView key, ByteView value) {
+        if (dead.size() == limits::map_sweep_entries || key.size() < sizeof(Owner)) return;
+        const Owner owner = value_of<Owner>(key.first(sizeof(Owner))).value_or(everybody);
+        if (owner == everybody || owners.alive(owner)) return;
+        const ByteView rest = key.subspan(sizeof(Owner));
+        if (rest.size() > limits::max_limited_key) return transaction.fail();
+        dead.push_back(
+            {owner, value_of<std::string>(rest).value_or(""), value_of<Word>(value).value_or(0)});
     });
+    std::uint64_t given_back = 0;
+    for (const Held& held : dead) {
+        if (held.amount == 0) transaction.fail();  // it would not have been kept
+        if (transaction.failed()) break;
+        if (!give_back(transaction, held.owner, held.key, held.amount)) transaction.fail();
+        given_back += held.amount;
+    }
+    return given_back;
 }
 
 }  // namespace ringfort::shm

@@ -19,10 +19,13 @@ export namespace ringfort::shm {
 class ConnectionLimiter {
 public:
     /// Makes a limiter as structure `number`, for about `options.buckets` keys and workers that
-    /// hold them, or opens one. Errors: those of `Map::create` and `Map::open`.
+    /// hold them, opens one, or whichever it takes. Errors: those of the same functions of `Map`.
     [[nodiscard]] static Result<ConnectionLimiter> create(const Pool& pool, std::uint32_t number,
                                                           MapOptions options = {});
     [[nodiscard]] static Result<ConnectionLimiter> open(const Pool& pool, std::uint32_t number);
+    [[nodiscard]] static Result<ConnectionLimiter> open_or_create(const Pool& pool,
+                                                                  std::uint32_t number,
+                                                                  MapOptions options = {});
 
     /// Counts one more for a key, held by the calling owner, unless `limit` are held already;
     /// returns whether it did. Errors: EINVAL for a key over `limits::max_limited_key` bytes;
@@ -45,12 +48,18 @@ public:
     /// successor, goes on with what is left. Errors: those of `Pool::begin`.
     [[nodiscard]] Result<std::uint64_t> heal() const;
 
+    /// Does a part of what `heal` does, in one transaction, and never blocks: for a master that has
+    /// other work. Begins with bucket `cursor`, 0 at first, and moves it on. Returns whether it has
+    /// come through; if not, call it again, later. Errors: those of `Pool::begin`.
+    [[nodiscard]] Result<bool> heal_some(std::uint32_t& cursor) const;
+
 private:
-    explicit ConnectionLimiter(Map map) noexcept : map_{map} {}
+    explicit ConnectionLimiter(const Map& map) noexcept : map_{map} {}
 
     [[nodiscard]] Result<void> give_back(Transaction& transaction, Owner owner,
                                          std::string_view key, std::uint64_t amount) const;
-    [[nodiscard]] Result<std::uint64_t> heal_bucket(std::uint32_t bucket) const;
+    [[nodiscard]] Result<std::uint64_t> heal_bucket(Transaction& transaction,
+                                                    std::uint32_t bucket) const;
 
     Map map_;
 };

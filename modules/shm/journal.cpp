@@ -6,18 +6,24 @@ module;
 #include <cstring>
 #include <span>
 #include <system_error>
+
+#include "ringfort/try.h"
 module ringfort.shm;
 
 namespace ringfort::shm {
 
 bool roll_back(const Geometry& geometry) noexcept {
     Journal& journal = geometry.journal();
-    const Word count = get(journal.count);
+    const Word state = get(journal.state);
+    const Word count = Journal::count_of(state);
+    const Word number = Journal::number_of(state);
     bool sound = count <= journal.entries.size();
     for (Word left = std::min<Word>(count, journal.entries.size()); left > 0; --left) {
         const JournalEntry& entry = journal.entries[left - 1];
-        const Offset offset = get(entry.offset);
-        if (offset < geometry.roots || offset > geometry.end - sizeof(Word) ||
+        const Word where = get(entry.where);
+        const Offset offset = where & Journal::offsets;
+        if ((where ^ number << Journal::where_shift) > Journal::offsets ||
+            offset < geometry.roots || offset > geometry.end - sizeof(Word) ||
             offset % sizeof(Word) != 0)
             sound = false;
         else
@@ -25,7 +31,7 @@ bool roll_back(const Geometry& geometry) noexcept {
     }
     // Before the journal is emptied: killed here, the pool must not pass for sound.
     if (!sound) quarantine(geometry);
-    put(journal.count, 0);
+    put(journal.state, Journal::empty_after(number));
     return sound;
 }
 
@@ -52,18 +58,65 @@ void Transaction::write(Offset offset, std::span<const std::byte> source) noexce
     std::atomic_signal_fence(std::memory_order_seq_cst);
 }
 
+Word Transaction::before(const Word& word) const noexcept {
+    const Word where = number_ << Journal::where_shift | offset_of(word);
+    const Journal& journal = geometry_->journal();
+    for (std::uint32_t n = 0; n < count_; ++n)
+        if (get(journal.entries[n].where) == where) return get(journal.entries[n].old);
+    return get(word);
+}
+
+bool Transaction::freed(Offset block) const noexcept {
+    return std::find(freed_.begin(), freed_.begin() + frees_, block) != freed_.begin() + frees_;
+}
+
+Offset Transaction::allocate(std::uint64_t size) noexcept {
+    return Slab{*this}.allocate(size);
+}
+
+Result<void> Transaction::free(Offset block) noexcept {
+    if (freed(block))
+        return Error{"free a block: it is free", std::errc::no_such_device_or_address};
+    RF_TRY(Slab{*this}.freeable(block));
+    if (frees_ == freed_.size())
+        full_ = true;
+    else
+        freed_[frees_++] = block;
+    return {};
+}
+
+// Just before the end, when nothing is allocated any more: what this transaction has written is in
+// blocks that were free before it, and what it gives back is as it was until it has happened.
+void Transaction::free_all() noexcept {
+    for (std::uint32_t n = 0; n < frees_ && !failed(); ++n) Slab{*this}.free(freed_[n]);
+}
+
+void Transaction::release(Offset block) noexcept {
+    if (!free(block)) fail();
+}
+
+std::uint64_t Transaction::size_of(Offset block) noexcept {
+    return freed(block) ? 0 : Slab{*this}.size_of(block);
+}
+
+void Transaction::refuse() noexcept {
+    (count_ == limits::journal_entries ? full_ : broken_) = true;
+}
+
 void Transaction::end_open() noexcept {
-    if (broken_) return static_cast<void>(give_up());
+    if (failed()) return static_cast<void>(give_up());
     roll_back(*geometry_);
     open_ = false;
     guard_.unlock();
 }
 
+// What a transaction finds after its journal was full may come of that alone.
 Result<void> Transaction::give_up() noexcept {
-    quarantine(*geometry_);
+    if (!full_) quarantine(*geometry_);
     roll_back(*geometry_);
     open_ = false;
     guard_.unlock();
+    if (full_) return Error{"change a pool: too many words", std::errc::no_buffer_space};
     return Error{"change a pool: it is corrupted", std::errc::bad_message};
 }
 

@@ -31,17 +31,23 @@ concept Words = std::is_trivially_copyable_v<T> && std::is_standard_layout_v<T> 
 /// as zeros, changes nothing, and the transaction cannot be committed any more (EBADMSG). So loops
 /// over what is in a pool have to be bounded, and nothing else.
 ///
-/// Changes at most `limits::journal_entries` words; the allocator's own are some 40 for a call.
-/// Moves, never copies. The Pool outlives it.
+/// Changes at most `limits::journal_entries` words; the allocator's own are up to 110 for the first
+/// allocation, 30 for each further one, and 22 for a block that is given back. One that would
+/// change more changes no further word, and cannot be committed (ENOBUFS). Moves, never copies. The
+/// Pool outlives it.
 class Transaction {
 public:
     inline Transaction(Transaction&& other) noexcept
         : geometry_{other.geometry_},
           guard_{std::move(other.guard_)},
+          number_{other.number_},
           count_{std::exchange(other.count_, 0)},
+          frees_{std::exchange(other.frees_, 0)},
           open_{std::exchange(other.open_, false)},
           broken_{other.broken_},
-          freed_{other.freed_} {}
+          full_{other.full_} {
+        for (std::uint32_t n = 0; n < frees_; ++n) freed_[n] = other.freed_[n];
+    }
     Transaction& operator=(Transaction&&) = delete;
     /// Rolls back what was not committed.
     inline ~Transaction() {
@@ -72,36 +78,40 @@ public:
     inline void set(Word& word, Word value) noexcept {
         const Offset offset = offset_of(word);
         if (offset - geometry_->roots >= geometry_->end - geometry_->roots ||
-            count_ == limits::journal_entries) [[unlikely]] {
-            broken_ = true;
-            return;
-        }
+            count_ == limits::journal_entries) [[unlikely]]
+            return refuse();
 #ifndef RINGFORT_SHM_UNJOURNALED
         Journal& journal = geometry_->journal();
         JournalEntry& entry = journal.entries[count_];
-        put(entry.offset, offset);
+        put(entry.where, number_ << Journal::where_shift | offset);
         put(entry.old, get(word));
-        put(journal.count, ++count_);
+        put(journal.state, number_ << Journal::number_shift | ++count_);
 #endif
         put(word, value);
     }
+    /// Returns what a word was when the transaction began, and is again if it is rolled back.
+    [[nodiscard]] Word before(const Word& word) const noexcept;
     /// Sets a word of a block that this transaction has allocated, which needs no journal: rolled
     /// back, the block is nobody's.
     inline void init(Word& word, Word value) noexcept {
-        if (!inside(offset_of(word), sizeof word)) [[unlikely]]
+        if (!inside(offset_of(word), sizeof word)) [[unlikely]] {
             broken_ = true;
-        else
-            put(word, value);
+            return;
+        }
+        put(word, value);
     }
     /// Copies bytes into a block that this transaction has allocated; as for `init`.
     void write(Offset offset, std::span<const std::byte> source) noexcept;
 
     /// Takes a block of at least `size` bytes, aligned to 16, with arbitrary contents; bounded in
-    /// time. Returns 0 if there is none, which is counted, or for a size of 0. Aborts after `free`.
+    /// time. Returns 0 if there is none, which is counted, or for a size of 0. Never a block that
+    /// this transaction has given back.
     [[nodiscard]] Offset allocate(std::uint64_t size) noexcept;
-    /// Gives a block back; bounded in time. Errors, which change nothing: EFAULT for what lies
-    /// outside of the pool's pages, EINVAL for what is not the beginning of a block, ENXIO for a
-    /// block that is free already. Allocate before you free: see `allocate`.
+    /// Gives a block back, when the transaction is committed: until then it stays as it is, for it
+    /// is wanted again if the transaction is rolled back. Bounded in time; up to
+    /// `limits::transaction_frees` in a transaction, which cannot be committed otherwise (ENOBUFS).
+    /// Errors, which change nothing: EFAULT for what lies outside of the pool's pages, EINVAL for
+    /// what is not the beginning of a block, ENXIO for a block that is free already.
     [[nodiscard]] Result<void> free(Offset block) noexcept;
     /// Gives back a block that a structure refers to: what `free` would call an error is
     /// corruption.
@@ -109,28 +119,22 @@ public:
     /// Returns how many bytes a block has, at least those asked for; 0 if it is none.
     [[nodiscard]] std::uint64_t size_of(Offset block) noexcept;
 
-    /// For structures that give up and reuse bytes within a block of theirs, as a ring does: notes
-    /// that bytes have been given up, and that bytes are about to be overwritten with `init` and
-    /// `write`. Aborts if the latter follows the former: rolled back, the bytes would be wanted
-    /// again.
-    inline void retire() noexcept { freed_ = true; }
-    inline void reuse() const noexcept {
-        ensure(!freed_, "a transaction that writes after it has freed");
-    }
-
     /// Marks the pool as corrupted, when the caller has found something that cannot be: the
     /// transaction goes on, reading zeros where it is led astray, and cannot be committed.
     inline void fail() noexcept { broken_ = true; }
-    /// Reports whether something was found that cannot be.
-    [[nodiscard]] inline bool failed() const noexcept { return broken_; }
+    /// Reports whether it cannot be committed any more.
+    [[nodiscard]] inline bool failed() const noexcept { return broken_ || full_; }
 
-    /// Makes the changes final and lets go of the lock. Error: EBADMSG if something corrupted was
-    /// found: everything is rolled back, and the pool is quarantined.
+    /// Makes the changes final and lets go of the lock: the end, after which nothing else is
+    /// called. Errors, after which everything is rolled back: EBADMSG if something corrupted was
+    /// found, and the pool is quarantined; ENOBUFS if it has changed too many words.
     [[nodiscard]] inline Result<void> commit() noexcept {
-        if (broken_) [[unlikely]]
+        ensure(open_, "a transaction that is committed twice");
+        if (frees_ != 0) free_all();
+        if (failed()) [[unlikely]]
             return give_up();
         // The one store at which it happens.
-        if (count_ != 0) put(geometry_->journal().count, 0);
+        if (count_ != 0) put(geometry_->journal().state, Journal::empty_after(number_));
         open_ = false;
         guard_.unlock();
         return {};
@@ -144,7 +148,9 @@ private:
     alignas(16) static constexpr std::array<std::byte, 512> nothing{};
 
     inline Transaction(const Geometry& geometry, Guard guard) noexcept
-        : geometry_{&geometry}, guard_{std::move(guard)} {}
+        : geometry_{&geometry},
+          guard_{std::move(guard)},
+          number_{Journal::number_of(get(geometry.journal().state))} {}
 
     [[nodiscard]] inline bool inside(Offset offset, std::uint64_t size) const noexcept {
         return offset >= geometry_->first_page && offset <= geometry_->end &&
@@ -159,15 +165,21 @@ private:
         broken_ = true;
         return const_cast<T&>(reinterpret_cast<const T&>(nothing));
     }
+    [[nodiscard]] bool freed(Offset block) const noexcept;
+    void free_all() noexcept;
+    void refuse() noexcept;
     void end_open() noexcept;
     Result<void> give_up() noexcept;
 
     const Geometry* geometry_;
     Guard guard_;
+    Word number_;
     std::uint32_t count_ = 0;
+    std::uint32_t frees_ = 0;
     bool open_ = true;
     bool broken_ = false;
-    bool freed_ = false;
+    bool full_ = false;
+    std::array<Offset, limits::transaction_frees> freed_;  // the first `frees_`
 };
 
 }  // namespace ringfort::shm

@@ -16,30 +16,54 @@ namespace ringfort::shm {
 
 inline constexpr std::size_t page_bytes = 4'096;
 
-// In front of a pool, written once; all but the flag follows from the number of rows and the size.
+// The last rows of the table of owners are keepers': two, for one may take over from the other.
+inline constexpr std::uint32_t keeper_rows = 2;
+static_assert(limits::max_counter_rows + keeper_rows <= Owners::max_rows);
+
+// In front of a pool, written once; all but the flag follows from the number of rows and the size,
+// and from how this version of the layer lays out a pool.
 struct PoolHeader {
     Word magic;
     Word layout_version;
     Word bytes;  // of the payload
-    Word rows;   // of the table of owners, the keeper's included
+    Word rows;   // of the table of owners, the keepers' included
     Word pages;
     Word checksum;
-    std::array<Word, 9> reserved;  // zero
+    std::array<Word, 6> offsets;   // of the owners and of what follows: see `Geometry`
+    std::array<Word, 3> reserved;  // zero
     Word quarantined;              // not 0: something in the pool was found corrupted
 };
 static_assert(sizeof(PoolHeader) == zone_alignment);
 
+// A word before its change: whose transaction, the low bits of its number, and where.
 struct JournalEntry {
-    Offset offset;
+    Word where;  // number << 40 | offset
     Word old;
 };
 
-// The undo log. The entries before `count` are what the holder of the lock has changed so far.
+// The undo log: the first `count` entries are what the holder of the lock has changed so far. Those
+// behind them are of earlier transactions, which have other numbers: if the count is corrupted,
+// they are not taken for entries of this one.
 struct Journal {
-    Word count;
+    Word state;  // number << 16 | count
     std::array<Word, 7> reserved;
     std::array<JournalEntry, limits::journal_entries> entries;
+
+    static constexpr int number_shift = 16;
+    static constexpr int where_shift = 40;
+    static constexpr Word offsets = (Word{1} << where_shift) - 1;
+
+    [[nodiscard]] static Word count_of(Word state) noexcept {
+        return state & ((Word{1} << number_shift) - 1);
+    }
+    [[nodiscard]] static Word number_of(Word state) noexcept { return state >> number_shift; }
+    // Emptied, it has the number of the transaction that comes next.
+    [[nodiscard]] static Word empty_after(Word number) noexcept {
+        return (number + 1) << number_shift;
+    }
 };
+static_assert(limits::journal_entries < Word{1} << Journal::number_shift);
+static_assert(limits::max_zone_size.count <= Journal::offsets);
 
 // A place from which what is kept in the pool can be found again after attaching.
 struct Root {
@@ -71,7 +95,8 @@ struct SlabHead {
     Word large_used;  // pages in blocks of whole pages
     Word large_requests;
     Word large_failures;
-    std::array<Word, 2> reserved;
+    std::array<Word, limits::kept_pages> kept;  // page + 1 of empty pages of blocks; 0: none
+    std::array<Word, 6> reserved;
     std::array<Word, run_lists> runs;  // page + 1 of the first; 0: none
     std::array<ClassHead, block_sizes.size()> classes;
 };

@@ -7,6 +7,7 @@ module;
 #include <atomic>
 #include <cerrno>
 #include <chrono>
+#include <climits>
 #include <compare>
 #include <cstdint>
 #include <ctime>
@@ -66,24 +67,48 @@ void Lock::unlock_slowly() const noexcept {
     if ((word & waiters) == 0) return;
     // With nobody asleep, who put up the bar has gone or died; one that is just coming back looks
     // at the word anew.
-    if (wake(&cell_->word, woken_) == 0 && (word & impatient) != 0)
-        Ref{cell_->word}.fetch_and(~impatient, std::memory_order_relaxed);
+    if (wake(&cell_->word, woken_) == 0 && (word & impatient) != 0) take_down_bar();
+}
+
+// Somebody may have gone to sleep before the bar since it was looked whether anybody sleeps: nobody
+// would wake it.
+void Lock::take_down_bar() const noexcept {
+    step();
+    const std::uint32_t word = Ref{cell_->word}.fetch_and(~impatient, std::memory_order_relaxed);
+    if ((word & waiters) != 0 && (word & holder) == 0) wake(&cell_->word, woken_);
+}
+
+void Lock::repair() const noexcept {
+    std::uint32_t word = Ref{cell_->word}.load(std::memory_order_relaxed);
+    while (!possible(word)) {
+        step();
+        if (!Ref{cell_->word}.compare_exchange_weak(word, 0, std::memory_order_relaxed)) continue;
+        wake(&cell_->word, INT_MAX);
+        return;
+    }
 }
 
 Result<Guard> Lock::lock_slowly(Milliseconds limit) const {
     LockWaiter waiter{*this};
     for (std::uint32_t spin = 0; spin < limits::lock_spins; ++spin) {
         pause();
-        if (Ref{cell_->word}.load(std::memory_order_relaxed) == 0 && take_free())
-            return Guard{this, false};
+        if (Ref{cell_->word}.load(std::memory_order_relaxed) != 0 || !take_free()) continue;
+        count_up(cell_->waits);
+        return Guard{this, false};
     }
     const Instant end = now() + limit;
     for (;;) {
         RF_TRY(waiter.attempt());
         if (std::optional<Guard> guard = waiter.taken()) return std::move(*guard);
         const auto left = end - now();
-        if (left <= Instant::duration::zero())
+        if (left <= Instant::duration::zero()) {
+            // It has waited for as long as it was to, and may take a lock that is free before those
+            // who come after it: they may have died who barred it.
+            waiter.woken();
+            RF_TRY(waiter.attempt());
+            if (std::optional<Guard> guard = waiter.taken()) return std::move(*guard);
             return Error{"wait for a lock", std::errc::timed_out};
+        }
         if (wait(&cell_->word, waiter.expected(), std::min<Instant::duration>(left, waiter.bound)))
             waiter.woken();
     }
@@ -124,9 +149,11 @@ Result<void> LockWaiter::attempt() {
         const std::uint32_t id = word & Lock::holder;
         if (!lock_.possible(word)) return Error{"take a lock: its word", std::errc::bad_message};
         if (id == lock_.id_) return Error{"take a lock", std::errc::resource_deadlock_would_occur};
+        if (lock_.dead(lock_.id_)) return Error{"take a lock: its owner", std::errc::owner_dead};
         const bool may_take = id == 0 && ((word & Lock::impatient) == 0 || entitled_);
         if (may_take || (id != 0 && lock_.dead(word))) {
             if (!exchange(word, taken_word(word))) continue;
+            impatient_ = false;
             state_ = id == 0 ? State::taken : State::recovered;
             if (id != 0) count_up(lock_.cell_->recoveries);
             count_up(lock_.cell_->waits);
@@ -142,6 +169,12 @@ Result<void> LockWaiter::attempt() {
         entitled_ = false;
         return {};
     }
+}
+
+// A bar that is left standing would keep others waiting for nobody.
+LockWaiter::~LockWaiter() {
+    taken();
+    if (impatient_) lock_.take_down_bar();
 }
 
 std::optional<Guard> LockWaiter::taken() noexcept {

@@ -59,14 +59,15 @@ public:
     [[nodiscard]] inline Result<Guard> lock() const { return lock_for(limits::lock_wait_ms); }
 
     /// Takes the lock; blocks for up to `wait`. Errors: ETIMEDOUT, for instance because its owner
-    /// is stopped; EDEADLK if the caller holds it already; EBADMSG for a word that no owner wrote.
+    /// is stopped; EDEADLK if the caller holds it already; EOWNERDEAD if the caller has been buried
+    /// and somebody has the lock; EBADMSG for a word that no owner wrote.
     [[nodiscard]] inline Result<Guard> lock_for(Milliseconds wait) const {
         if (take_free()) [[likely]]
             return Guard{this, false};
         return lock_slowly(wait);
     }
 
-    /// Takes the lock if it is free; never blocks, and recovers nothing.
+    /// Takes the lock if it is free and nobody waits for it; never blocks, and recovers nothing.
     [[nodiscard]] inline std::optional<Guard> try_lock() const noexcept {
         if (!take_free()) return std::nullopt;
         return Guard{this, false};
@@ -75,6 +76,10 @@ public:
     /// Takes the lock if the owner of `row`, dead, holds it. For the master, at the burial.
     [[nodiscard]] std::optional<Guard> take_from_dead(std::uint32_t row) const noexcept;
 
+    /// Reports whether a guard holds this lock, as the owner that looks.
+    [[nodiscard]] inline bool holds(const Guard& guard) const noexcept {
+        return guard.lock_ != nullptr && guard.lock_->cell_ == cell_ && guard.lock_->id_ == id_;
+    }
     /// Returns the word that is waited on, for the futex.
     [[nodiscard]] std::uint32_t* word() const noexcept { return &cell_->word; }
     /// Return the counts in the cell.
@@ -84,6 +89,7 @@ public:
 private:
     friend class Guard;
     friend class LockWaiter;
+    friend class Pool;
     friend class SharedLock;
     using Ref = std::atomic_ref<std::uint32_t>;
 
@@ -105,7 +111,6 @@ private:
         return Ref{cell_->word}.compare_exchange_strong(expected, id_, std::memory_order_acquire,
                                                         std::memory_order_relaxed);
     }
-    /// For Guard alone.
     inline void unlock() const noexcept {
         step();
         std::uint32_t expected = id_;
@@ -114,6 +119,9 @@ private:
             unlock_slowly();
     }
     void unlock_slowly() const noexcept;
+    void take_down_bar() const noexcept;
+    // Frees a lock whose word no owner wrote.
+    void repair() const noexcept;
     [[nodiscard]] Result<Guard> lock_slowly(Milliseconds wait) const;
     [[nodiscard]] bool dead(std::uint32_t word) const noexcept;
     [[nodiscard]] bool possible(std::uint32_t word) const noexcept;
@@ -123,10 +131,6 @@ private:
     std::uint32_t id_;
     int woken_;  // how many of those who sleep are woken at the end
 };
-
-inline void Guard::unlock() noexcept {
-    if (lock_ != nullptr) std::exchange(lock_, nullptr)->unlock();
-}
 
 /// Waits for a lock without deciding how: `Lock::lock_for` sleeps in futex(2), a loop awaits its
 /// ring.
@@ -148,12 +152,17 @@ public:
     static constexpr Milliseconds bound = limits::lock_check_ms;
 
     inline explicit LockWaiter(const Lock& lock) noexcept : lock_{lock} {}
+    LockWaiter(const LockWaiter&) = delete;
+    LockWaiter& operator=(const LockWaiter&) = delete;
+    /// Lets go of a lock that was taken and not asked for, and does not keep newcomers out any
+    /// more.
+    ~LockWaiter();
 
     /// Takes the lock if it is free or its owner dead; otherwise notes in the word that somebody
     /// waits. Errors: as for `Lock::lock_for`, but ETIMEDOUT.
     [[nodiscard]] Result<void> attempt();
     /// Returns the guard once, after an attempt that took the lock.
-    [[nodiscard]] std::optional<Guard> taken() noexcept;
+    std::optional<Guard> taken() noexcept;
     /// Returns what the word was after an attempt that did not: as long as it is that, wait.
     [[nodiscard]] std::uint32_t expected() const noexcept { return expected_; }
     /// Notes that the wait ended by a wake-up or by its bound, and not because the word was
@@ -178,6 +187,10 @@ private:
 }  // namespace ringfort::shm
 
 namespace ringfort::shm {
+
+inline void Guard::unlock() noexcept {
+    if (lock_ != nullptr) std::exchange(lock_, nullptr)->unlock();
+}
 
 // Wakes up to so many of those who wait for a word; returns how many there were.
 long wake(std::uint32_t* word, int processes) noexcept;

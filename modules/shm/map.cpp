@@ -90,19 +90,38 @@ Word random_word() noexcept {
     return word;
 }
 
-Result<Map> Map::create(const Pool& pool, std::uint32_t number, MapOptions options) {
-    RF_LET(const Offset present, pool.root(number, map_tag));
-    if (present != 0) return Error{"make a map", std::errc::file_exists};
-    const Word seed = random_word();
-    return transact(pool, [&](Transaction& transaction) -> Result<Map> {
-        RF_LET(const Map made, make(pool, transaction, options.buckets, seed));
-        pool.set_root(transaction, number, map_tag, made.header_);
-        return made;
-    });
+Result<Map> Map::obtain(const Pool& pool, std::uint32_t number, std::uint32_t buckets, Word schema,
+                        Obtain how) {
+    const Word seed = how == Obtain::open ? 0 : random_word();
+    return shm::obtain<Map>(
+        pool, number, map_tag, how,
+        [&](Transaction& transaction) -> Result<Map> {
+            RF_LET(const Map made, make(pool, transaction, buckets, seed, schema));
+            pool.set_root(transaction, number, map_tag, made.header_);
+            return made;
+        },
+        [&](Transaction& transaction, Offset at) -> Result<Map> {
+            if (get(transaction.at<Header>(at).schema) != schema)
+                return Error{"open a map: its entries", std::errc::protocol_error};
+            return found(pool, transaction, at);
+        });
 }
 
-Result<Map> Map::make(const Pool& pool, Transaction& transaction, std::uint32_t wanted,
-                      Word seed) noexcept {
+Result<Map> Map::create(const Pool& pool, std::uint32_t number, MapOptions options, Word schema) {
+    return obtain(pool, number, options.buckets, schema, Obtain::make);
+}
+
+Result<Map> Map::open(const Pool& pool, std::uint32_t number, Word schema) {
+    return obtain(pool, number, 1, schema, Obtain::open);
+}
+
+Result<Map> Map::open_or_create(const Pool& pool, std::uint32_t number, MapOptions options,
+                                Word schema) {
+    return obtain(pool, number, options.buckets, schema, Obtain::either);
+}
+
+Result<Map> Map::make(const Pool& pool, Transaction& transaction, std::uint32_t wanted, Word seed,
+                      Word schema) noexcept {
     if (wanted == 0 || wanted > limits::max_map_buckets)
         return Error{"make a map: buckets", std::errc::invalid_argument};
     const std::uint32_t buckets = std::bit_ceil(wanted);
@@ -117,15 +136,8 @@ Result<Map> Map::make(const Pool& pool, Transaction& transaction, std::uint32_t 
     transaction.init(made.seed, seed);
     transaction.init(made.size, 0);
     transaction.init(made.swept, 0);
+    transaction.init(made.schema, schema);
     return Map{pool, at, table, buckets, seed};
-}
-
-Result<Map> Map::open(const Pool& pool, std::uint32_t number) {
-    RF_LET(const Offset at, pool.root(number, map_tag));
-    if (at == 0) return Error{"open a map", std::errc::no_such_file_or_directory};
-    return transact(pool, [&](Transaction& transaction) -> Result<Map> {
-        return found(pool, transaction, at);
-    });
 }
 
 Map Map::found(const Pool& pool, Transaction& transaction, Offset at) noexcept {

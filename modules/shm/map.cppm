@@ -43,14 +43,21 @@ struct MapOptions {
 /// A view: valid as long as the pool it was made or opened with. Cheap to copy.
 class Map {
 public:
-    /// Makes an empty map as structure `number` of the pool. Errors: EEXIST if there is one
-    /// already; EINVAL for a number not below `limits::pool_roots`, or for no buckets or too many;
-    /// ENOMEM; those of `Pool::begin`.
+    /// Makes an empty map as structure `number` of the pool. `schema` says what its entries are,
+    /// by a number that the caller chooses. Errors: EEXIST if there is one already; EPROTO if
+    /// something else is; EINVAL for a number not below `limits::pool_roots`, or for no buckets or
+    /// too many; ENOMEM; those of `Pool::begin`.
     [[nodiscard]] static Result<Map> create(const Pool& pool, std::uint32_t number,
-                                            MapOptions options = {});
+                                            MapOptions options = {}, Word schema = 0);
     /// Opens the map that is structure `number`. Errors: ENOENT if there is none; EPROTO if it is
-    /// something else; EBADMSG if it is corrupted; those of `Pool::begin`.
-    [[nodiscard]] static Result<Map> open(const Pool& pool, std::uint32_t number);
+    /// something else, or was made with another schema; EBADMSG if it is corrupted; those of
+    /// `Pool::begin`.
+    [[nodiscard]] static Result<Map> open(const Pool& pool, std::uint32_t number, Word schema = 0);
+    /// Opens the map that is structure `number`, or makes it if there is none: for several
+    /// processes that do the same, one of which makes it. Errors: those of `create` but EEXIST;
+    /// EBADMSG.
+    [[nodiscard]] static Result<Map> open_or_create(const Pool& pool, std::uint32_t number,
+                                                    MapOptions options = {}, Word schema = 0);
 
     /// Finds the value of a key, unless it has expired at `now`. The bytes are the pool's: valid
     /// until the transaction ends or changes the entry.
@@ -64,8 +71,8 @@ public:
     /// to `limits::max_map_entry` bytes; nothing has changed then.
     [[nodiscard]] Result<void> put(Transaction& transaction, ByteView key, ByteView value,
                                    Instant expires = never) const noexcept;
-    /// Removes a key; returns whether it was there, expired or not. As `Transaction::free`: nothing
-    /// can be allocated after it.
+    /// Removes a key; returns whether it was there, expired or not. What its entry took is there
+    /// for others when the transaction is committed; see `Transaction::free`.
     bool erase(Transaction& transaction, ByteView key) const noexcept;
     /// Goes through the next `limits::map_sweep_buckets` buckets and removes what has expired at
     /// `now`, but at most `limits::map_sweep_entries`; returns how many it has removed. As `erase`.
@@ -88,7 +95,7 @@ public:
         if (left == 0) transaction.fail();
     }
     /// Returns the pool the map is in.
-    [[nodiscard]] const Pool& pool() const noexcept { return *pool_; }
+    [[nodiscard]] const Pool& pool() const noexcept { return pool_; }
 
 private:
     friend class Cache;
@@ -98,7 +105,8 @@ private:
         Word buckets;
         Word seed;
         Word size;
-        Word swept;  // the bucket that `expire` goes on with
+        Word swept;   // the bucket that `expire` goes on with
+        Word schema;  // what its entries are
     };
     // An entry in a block: this, the key, the value, each of the latter aligned to a word.
     struct Node {
@@ -130,11 +138,13 @@ private:
     // The same within a transaction, for structures of which a map is a part: at which block it
     // begins.
     [[nodiscard]] static Result<Map> make(const Pool& pool, Transaction& transaction,
-                                          std::uint32_t buckets, Word seed) noexcept;
+                                          std::uint32_t buckets, Word seed, Word schema) noexcept;
+    [[nodiscard]] static Result<Map> obtain(const Pool& pool, std::uint32_t number,
+                                            std::uint32_t buckets, Word schema, Obtain how);
     [[nodiscard]] static Map found(const Pool& pool, Transaction& transaction, Offset at) noexcept;
 
     Map(const Pool& pool, Offset header, Offset table, std::uint32_t buckets, Word seed) noexcept
-        : pool_{&pool}, header_{header}, table_{table}, buckets_{buckets}, seed_{seed} {}
+        : pool_{pool}, header_{header}, table_{table}, buckets_{buckets}, seed_{seed} {}
 
     [[nodiscard]] Header& header(Transaction& transaction) const noexcept;
     [[nodiscard]] Word& bucket(Transaction& transaction, std::uint64_t number) const noexcept;
@@ -149,7 +159,7 @@ private:
     Offset add(Transaction& transaction, ByteView key, ByteView value, Word hash, Word expires,
                Offset next) const noexcept;
 
-    const Pool* pool_;
+    Pool pool_;
     // Copies, validated once.
     Offset header_;
     Offset table_;
@@ -163,19 +173,20 @@ private:
 
 /// What can be a key of a `MapOf`: text, or something whose bytes say all of its value.
 template <class T>
-concept MapKey = std::same_as<T, std::string> ||
-                 (std::is_trivially_copyable_v<T> && std::has_unique_object_representations_v<T>);
+concept MapKey =
+    std::same_as<T, std::string> || (Storable<T> && std::has_unique_object_representations_v<T>);
 /// What can be a value of a `MapOf`.
 template <class T>
-concept MapValue = std::same_as<T, std::string> || std::is_trivially_copyable_v<T>;
+concept MapValue = std::same_as<T, std::string> || Storable<T>;
 
 /// Returns the bytes of a key or a value.
 template <class T>
 [[nodiscard]] ByteView bytes_of(const T& value) noexcept {
-    if constexpr (std::convertible_to<const T&, std::string_view>)
+    if constexpr (std::convertible_to<const T&, std::string_view>) {
         return std::as_bytes(std::span{std::string_view{value}});
-    else
+    } else {
         return std::as_bytes(std::span{&value, 1});
+    }
 }
 
 /// Makes a value of its bytes; none of bytes that are not those of a `T`.
@@ -191,7 +202,9 @@ template <MapValue T>
     }
 }
 
-/// A `Map` of typed keys and values, each of whose operations is a transaction of its own.
+/// A `Map` of typed keys and values, each of whose operations is a transaction of its own. The
+/// sizes of both are noted with the map: one whose values have grown since, in a new version of a
+/// server, is another map (EPROTO), and is not misread.
 template <MapKey Key, MapValue Value>
 class MapOf {
 public:
@@ -200,31 +213,30 @@ public:
     /// What a value is passed as.
     using ValueView = std::conditional_t<std::same_as<Value, std::string>, std::string_view, Value>;
 
-    /// See `Map::create`.
+    /// See the functions of the same name in `Map`.
     [[nodiscard]] static Result<MapOf> create(const Pool& pool, std::uint32_t number,
                                               MapOptions options = {}) {
-        Result<Map> map = Map::create(pool, number, options);
-        if (!map) return map.error();
-        return MapOf{*map};
+        return typed(Map::create(pool, number, options, schema));
     }
-    /// See `Map::open`.
     [[nodiscard]] static Result<MapOf> open(const Pool& pool, std::uint32_t number) {
-        Result<Map> map = Map::open(pool, number);
-        if (!map) return map.error();
-        return MapOf{*map};
+        return typed(Map::open(pool, number, schema));
+    }
+    [[nodiscard]] static Result<MapOf> open_or_create(const Pool& pool, std::uint32_t number,
+                                                      MapOptions options = {}) {
+        return typed(Map::open_or_create(pool, number, options, schema));
     }
 
     /// Returns a copy of a key's value, if it is there and has not expired. Errors: those of
-    /// `Pool::begin`; EBADMSG for a corrupted pool.
+    /// `Pool::begin`; EBADMSG for a corrupted pool; EPROTO for a value of another size than
+    /// `Value`'s, which `untyped` has put.
     [[nodiscard]] Result<std::optional<Value>> get(KeyView key, Instant now = {}) const {
         Result<Transaction> transaction = map_.pool().begin();
         if (!transaction) return transaction.error();
         std::optional<Value> value;
-        if (const auto found = map_.find(*transaction, bytes_of(key), now)) {
-            value = value_of<Value>(*found);
-            if (!value) transaction->fail();
-        }
+        const std::optional<ByteView> found = map_.find(*transaction, bytes_of(key), now);
+        if (found) value = value_of<Value>(*found);
         if (Result<void> done = transaction->commit(); !done) return done.error();
+        if (found && !value) return Error{"read a map: its value", std::errc::protocol_error};
         return value;
     }
     /// Sets the value of a key. Errors: those of `get`; ENOMEM.
@@ -253,7 +265,16 @@ public:
     [[nodiscard]] const Map& untyped() const noexcept { return map_; }
 
 private:
-    explicit MapOf(Map map) noexcept : map_{map} {}
+    template <class T>
+    static constexpr Word size_of = std::same_as<T, std::string> ? 0 : sizeof(T);
+    static_assert(size_of<Key> < 1U << 31 && size_of<Value> <= ~0U);
+    static constexpr Word schema = Word{1} << 63 | size_of<Key> << 32 | size_of<Value>;
+
+    explicit MapOf(const Map& map) noexcept : map_{map} {}
+    [[nodiscard]] static Result<MapOf> typed(const Result<Map>& map) {
+        if (!map) return map.error();
+        return MapOf{*map};
+    }
 
     Map map_;
 };

@@ -17,7 +17,7 @@ namespace ringfort::shm {
 namespace {
 
 constexpr Word magic = 0x6c6f'6f70'5f66'7220;  // " rf_pool"
-constexpr Word layout_version = 1;
+constexpr Word layout_version = 2;
 
 // FNV-1a over the words that follow from rows and size.
 Word checksum(PoolHeader header) {
@@ -37,6 +37,8 @@ PoolHeader header_of(const Geometry& geometry) {
     header.bytes = geometry.bytes;
     header.rows = geometry.rows;
     header.pages = geometry.pages;
+    header.offsets = {Geometry::owners_at,  geometry.roots,      geometry.slab,
+                      geometry.descriptors, geometry.first_page, geometry.end};
     header.checksum = checksum(header);
     return header;
 }
@@ -46,7 +48,7 @@ PoolHeader header_of(const Geometry& geometry) {
 Bytes Pool::zone_size(std::uint32_t rows, Bytes content) noexcept {
     const std::uint64_t pages =
         std::max<std::uint64_t>(1, (content.count + page_bytes - 1) / page_bytes);
-    const Geometry books = Geometry::of(nullptr, 0, rows + 1);
+    const Geometry books = Geometry::of(nullptr, 0, rows + keeper_rows);
     return Bytes{Zone::header_bytes + books.descriptors + 2 * zone_alignment +
                  pages * (page_bytes + sizeof(Descriptor))};
 }
@@ -55,13 +57,18 @@ Result<Pool> Pool::format(Zone& zone, std::uint32_t rows) {
     if (rows == 0 || rows > limits::max_counter_rows)
         return Error{"lay out a pool", std::errc::invalid_argument};
     const std::span<std::byte> payload = zone.payload();
-    const Geometry geometry = Geometry::of(payload.data(), payload.size(), rows + 1);
+    const Geometry geometry = Geometry::of(payload.data(), payload.size(), rows + keeper_rows);
     if (geometry.pages == 0) return Error{"lay out a pool", std::errc::no_space_on_device};
+    // Others may be in it, and its table says who has been.
+    if (get(geometry.header().magic) == magic)
+        return Error{"lay out a pool: there is one", std::errc::file_exists};
     // The blocks keep what is in them; the books are zeros.
     std::fill_n(payload.begin(), geometry.first_page, std::byte{0});
     Slab::format(geometry);
-    const PoolHeader header = header_of(geometry);
+    PoolHeader header = header_of(geometry);
+    header.magic = 0;
     std::memcpy(payload.data(), &header, sizeof header);
+    put(geometry.header().magic, magic);  // at last: killed before, it is no pool
     const Owners owners{geometry.owners(), geometry.rows};
     RF_LET(const Owner keeper, owners.admit(rows, {}));
     return Pool{geometry, keeper};
@@ -76,12 +83,12 @@ Result<Geometry> Pool::geometry_of(Zone& zone) {
     if (found.magic != magic) return Error{"attach a pool: magic", std::errc::bad_message};
     if (found.layout_version != layout_version)
         return Error{"attach a pool: layout version", std::errc::protocol_error};
-    if (found.rows < 2 || found.rows > limits::max_counter_rows + 1)
+    if (found.rows <= keeper_rows || found.rows > limits::max_counter_rows + keeper_rows)
         return Error{"attach a pool: rows", std::errc::bad_message};
     const Geometry geometry =
         Geometry::of(payload.data(), payload.size(), static_cast<std::uint32_t>(found.rows));
-    if (found.quarantined != 0) return Error{"attach a pool: quarantined", std::errc::bad_message};
-    const PoolHeader expected = header_of(geometry);
+    PoolHeader expected = header_of(geometry);
+    expected.quarantined = found.quarantined;
     if (geometry.pages == 0 || std::memcmp(&found, &expected, sizeof found) != 0)
         return Error{"attach a pool: header", std::errc::bad_message};
     return geometry;
@@ -89,20 +96,36 @@ Result<Geometry> Pool::geometry_of(Zone& zone) {
 
 Result<Pool> Pool::attach(Zone& zone, Owner self) {
     RF_LET(const Geometry geometry, geometry_of(zone));
+    if (get(geometry.header().quarantined) != 0)
+        return Error{"attach a pool: quarantined", std::errc::bad_message};
     if (!Owners{geometry.owners(), geometry.rows}.alive(self))
         return Error{"attach a pool: its owner", std::errc::owner_dead};
     return Pool{geometry, self};
 }
 
-Result<Pool> Pool::keep(Zone& zone) {
+Result<Pool> Pool::attach_keeper(Zone& zone, bool alone) {
     RF_LET(const Geometry geometry, geometry_of(zone));
     const Owners owners{geometry.owners(), geometry.rows};
-    const std::uint32_t row = geometry.rows - 1;
-    owners.bury(row);
-    RF_LET(const Owner keeper, owners.admit(row, {}));
-    Pool pool{geometry, keeper};
-    RF_TRY(pool.bury(row));
+    const std::uint32_t first = geometry.rows - keeper_rows;
+    for (std::uint32_t row = first; alone && row < geometry.rows; ++row) owners.bury(row);
+    std::uint32_t own = first;
+    while (own < geometry.rows && owners.living(own)) ++own;
+    if (own == geometry.rows)
+        return Error{"keep a pool: two do", std::errc::device_or_resource_busy};
+    RF_LET(const Owner keeper, owners.admit(own, {}));
+    const Pool pool{geometry, keeper};
+    // What is found corrupted then is quarantined, and can be rebuilt.
+    for (std::uint32_t row = first; row < geometry.rows; ++row)
+        static_cast<void>(pool.recover_from(row));
     return pool;
+}
+
+Result<Pool> Pool::keep(Zone& zone) {
+    return attach_keeper(zone, true);
+}
+
+Result<Pool> Pool::join(Zone& zone) {
+    return attach_keeper(zone, false);
 }
 
 Result<Owner> Pool::admit(std::uint32_t row, OwnerName name) const {
@@ -111,12 +134,51 @@ Result<Owner> Pool::admit(std::uint32_t row, OwnerName name) const {
 }
 
 Result<bool> Pool::bury(std::uint32_t row) const {
-    // The keeper's own row is buried by the next keeper, which lives in it by now.
-    if (row != self_.row) owners().bury(row);
+    if (row >= rows()) return Error{"bury an owner: row", std::errc::invalid_argument};
+    owners().bury(row);
+    return recover_from(row);
+}
+
+Result<bool> Pool::bury_keeper() const {
+    if (self_.row < rows()) return Error{"bury a keeper", std::errc::operation_not_permitted};
+    static_assert(keeper_rows == 2);
+    const std::uint32_t other = self_.row == rows() ? rows() + 1 : rows();
+    owners().bury(other);
+    return recover_from(other);
+}
+
+Result<bool> Pool::recover_from(std::uint32_t row) const {
     std::optional<Guard> guard = lock_.take_from_dead(row);
     if (!guard) return false;
     RF_TRY(recover());
     return true;
+}
+
+Result<void> Pool::rebuild() const {
+    if (self_.row < rows()) return Error{"rebuild a pool", std::errc::operation_not_permitted};
+    lock_.repair();
+    RF_LET(const Guard guard, lock_.lock());
+    quarantine(geometry_);
+    put(geometry_.journal().state,
+        Journal::empty_after(Journal::number_of(get(geometry_.journal().state))));
+    for (Offset at = geometry_.roots; at < geometry_.first_page; at += sizeof(Word))
+        put(geometry_.at<Word>(at), 0);
+    Slab::format(geometry_);
+    put(geometry_.header().quarantined, 0);
+    return {};
+}
+
+Result<std::optional<Transaction>> Pool::try_begin() const {
+    std::optional<Guard> guard = lock_.try_lock();
+    if (!guard) return std::optional<Transaction>{};
+    RF_LET(Transaction transaction, start(*std::move(guard)));
+    return std::optional<Transaction>{std::move(transaction)};
+}
+
+// With a word that no owner wrote nobody gets the lock any more, whoever asks.
+Error Pool::refused(Error error) const noexcept {
+    if (error.is(std::errc::bad_message)) quarantine(geometry_);
+    return error;
 }
 
 Result<void> Pool::recover() const {
@@ -126,14 +188,17 @@ Result<void> Pool::recover() const {
 }
 
 Result<Offset> Pool::root(std::uint32_t number, Word tag) const {
+    return transact(*this,
+                    [&](Transaction& transaction) { return root(transaction, number, tag); });
+}
+
+// The transaction is what holds the lock.
+Result<Offset> Pool::root(Transaction&, std::uint32_t number, Word tag) const {
     if (number >= limits::pool_roots) return Error{"look up a root", std::errc::invalid_argument};
-    RF_LET(Transaction transaction, begin());
     const Root& root = geometry_.root(number);
-    const Word found_tag = get(root.tag);
     const Offset block = get(root.offset);
-    RF_TRY(transaction.commit());
     if (block == 0) return Offset{0};
-    if (found_tag != tag) return Error{"look up a root: its tag", std::errc::protocol_error};
+    if (get(root.tag) != tag) return Error{"look up a root: its tag", std::errc::protocol_error};
     return block;
 }
 

@@ -26,39 +26,46 @@ namespace {
 constexpr Word queue_tag = 0x312f'6575'7166'7220;  // " rfque/1"
 
 constexpr std::uint64_t space_of(std::uint64_t message) {
-    return sizeof(Word) + (message + sizeof(Word) - 1) / sizeof(Word) * sizeof(Word);
+    return sizeof(Word) + aligned_to_words(message);
 }
 
 }  // namespace
 
+Result<Queue> Queue::obtain(const Pool& pool, std::uint32_t number, Bytes capacity, Obtain how) {
+    return shm::obtain<Queue>(
+        pool, number, queue_tag, how,
+        [&](Transaction& transaction) -> Result<Queue> {
+            if (capacity.count == 0 || capacity > limits::max_zone_size)
+                return Error{"make a queue: capacity", std::errc::invalid_argument};
+            const std::uint64_t bytes = aligned_to_words(capacity.count);
+            const Offset at = transaction.allocate(sizeof(Header) + bytes);
+            if (at == 0) return Error{"make a queue", std::errc::not_enough_memory};
+            Header& made = transaction.at<Header>(at);
+            transaction.init(made.capacity, bytes);
+            transaction.init(made.head, 0);
+            transaction.init(made.tail, 0);
+            pool.set_root(transaction, number, queue_tag, at);
+            return Queue{pool, at, bytes};
+        },
+        [&](Transaction& transaction, Offset at) -> Result<Queue> {
+            const Word found = get(transaction.at<Header>(at).capacity);
+            if (found == 0 || found % sizeof(Word) != 0 ||
+                transaction.bytes(at + sizeof(Header), found).empty())
+                transaction.fail();
+            return Queue{pool, at, found};
+        });
+}
+
 Result<Queue> Queue::create(const Pool& pool, std::uint32_t number, Bytes capacity) {
-    if (capacity.count == 0 || capacity > limits::max_zone_size)
-        return Error{"make a queue: capacity", std::errc::invalid_argument};
-    const std::uint64_t bytes = space_of(capacity.count) - sizeof(Word);
-    RF_LET(const Offset present, pool.root(number, queue_tag));
-    if (present != 0) return Error{"make a queue", std::errc::file_exists};
-    return transact(pool, [&](Transaction& transaction) -> Result<Queue> {
-        const Offset at = transaction.allocate(sizeof(Header) + bytes);
-        if (at == 0) return Error{"make a queue", std::errc::not_enough_memory};
-        Header& made = transaction.at<Header>(at);
-        transaction.init(made.capacity, bytes);
-        transaction.init(made.head, 0);
-        transaction.init(made.tail, 0);
-        pool.set_root(transaction, number, queue_tag, at);
-        return Queue{pool, at, bytes};
-    });
+    return obtain(pool, number, capacity, Obtain::make);
 }
 
 Result<Queue> Queue::open(const Pool& pool, std::uint32_t number) {
-    RF_LET(const Offset at, pool.root(number, queue_tag));
-    if (at == 0) return Error{"open a queue", std::errc::no_such_file_or_directory};
-    return transact(pool, [&](Transaction& transaction) -> Result<Queue> {
-        const Word capacity = get(transaction.at<Header>(at).capacity);
-        if (capacity == 0 || capacity % sizeof(Word) != 0 ||
-            transaction.bytes(at + sizeof(Header), capacity).empty())
-            transaction.fail();
-        return Queue{pool, at, capacity};
-    });
+    return obtain(pool, number, {}, Obtain::open);
+}
+
+Result<Queue> Queue::open_or_create(const Pool& pool, std::uint32_t number, Bytes capacity) {
+    return obtain(pool, number, capacity, Obtain::either);
 }
 
 Queue::Header& Queue::header(Transaction& transaction) const noexcept {
@@ -69,23 +76,27 @@ Offset Queue::at(std::uint64_t position) const noexcept {
     return header_ + sizeof(Header) + position % capacity_;
 }
 
-std::uint64_t Queue::taken(Transaction& transaction) const noexcept {
-    const Header& found = header(transaction);
-    const std::uint64_t bytes = get(found.tail) - get(found.head);
-    if (bytes <= capacity_ && get(found.tail) % sizeof(Word) == 0 && bytes % sizeof(Word) == 0)
-        return bytes;
+std::uint64_t Queue::between(Transaction& transaction, Word head, Word tail) const noexcept {
+    const std::uint64_t bytes = tail - head;
+    if (bytes <= capacity_ && tail % sizeof(Word) == 0 && bytes % sizeof(Word) == 0) return bytes;
     transaction.fail();
     return 0;
 }
 
+std::uint64_t Queue::taken(Transaction& transaction) const noexcept {
+    const Header& found = header(transaction);
+    return between(transaction, get(found.head), get(found.tail));
+}
+
+// Messages that this transaction has taken stay where they are: rolled back, they are wanted again.
 Result<void> Queue::push(Transaction& transaction, ByteView message) const noexcept {
-    transaction.reuse();
     if (message.size() > capacity_ || space_of(message.size()) > capacity_)
         return Error{"put into a queue", std::errc::message_size};
     const std::uint64_t space = space_of(message.size());
-    if (capacity_ - taken(transaction) < space)
-        return Error{"put into a queue", std::errc::no_buffer_space};
     Header& found = header(transaction);
+    const Word head = transaction.before(found.head);
+    if (capacity_ - between(transaction, head, get(found.tail)) < space)
+        return Error{"put into a queue", std::errc::no_buffer_space};
     const std::uint64_t tail = get(found.tail);
     // Behind the tail nobody reads, so only the tail needs the journal.
     transaction.init(transaction.at<Word>(at(tail)), message.size());
@@ -115,23 +126,22 @@ std::optional<std::vector<std::byte>> Queue::pop(Transaction& transaction) const
     std::vector<std::byte> message{front.begin(), front.end()};
     message.insert(message.end(), back.begin(), back.end());
     transaction.set(found.head, head + space_of(size));
-    transaction.retire();
     return message;
 }
 
 Result<void> Queue::push(ByteView message) const {
-    return transact(*pool_, [&](Transaction& transaction) { return push(transaction, message); });
+    return transact(pool_, [&](Transaction& transaction) { return push(transaction, message); });
 }
 
 Result<std::optional<std::vector<std::byte>>> Queue::pop() const {
-    return transact(*pool_,
+    return transact(pool_,
                     [&](Transaction& transaction) -> Result<std::optional<std::vector<std::byte>>> {
                         return pop(transaction);
                     });
 }
 
 Result<Bytes> Queue::used() const {
-    return transact(*pool_, [&](Transaction& transaction) -> Result<Bytes> {
+    return transact(pool_, [&](Transaction& transaction) -> Result<Bytes> {
         return Bytes{taken(transaction)};
     });
 }

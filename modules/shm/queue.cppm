@@ -24,12 +24,17 @@ class Queue {
 public:
     /// Makes an empty queue as structure `number`, for `capacity` bytes of messages; each takes its
     /// length, rounded up to 8, and 8 more. Errors: EEXIST if there is one already; EINVAL for a
-    /// number not below `limits::pool_roots` or a capacity of 0; ENOMEM; those of `Pool::begin`.
+    /// number not below `limits::pool_roots`, or a capacity of 0 or over `limits::max_zone_size`;
+    /// ENOMEM; those of `Pool::begin`.
     [[nodiscard]] static Result<Queue> create(const Pool& pool, std::uint32_t number,
                                               Bytes capacity);
     /// Opens the queue that is structure `number`. Errors: ENOENT if there is none; EPROTO if it is
     /// something else; EBADMSG if it is corrupted; those of `Pool::begin`.
     [[nodiscard]] static Result<Queue> open(const Pool& pool, std::uint32_t number);
+    /// Opens the queue that is structure `number`, or makes it if there is none, as
+    /// `Map::open_or_create`. One that is there keeps its capacity.
+    [[nodiscard]] static Result<Queue> open_or_create(const Pool& pool, std::uint32_t number,
+                                                      Bytes capacity);
 
     /// Puts a message at the end. Errors: ENOBUFS if there is no room; EMSGSIZE if there never will
     /// be; those of `Pool::begin`.
@@ -37,8 +42,8 @@ public:
     /// Takes the message at the front, if there is one. Errors: those of `Pool::begin`.
     [[nodiscard]] Result<std::optional<std::vector<std::byte>>> pop() const;
 
-    /// As the functions above, within a larger transaction: one that has taken a message puts none
-    /// in, since that would overwrite it.
+    /// As the functions above, within a larger transaction: the room of messages that it has taken
+    /// is none until it is committed.
     [[nodiscard]] Result<void> push(Transaction& transaction, ByteView message) const noexcept;
     [[nodiscard]] std::optional<std::vector<std::byte>> pop(Transaction& transaction) const;
 
@@ -51,13 +56,18 @@ private:
     struct Header;
 
     Queue(const Pool& pool, Offset header, std::uint64_t capacity) noexcept
-        : pool_{&pool}, header_{header}, capacity_{capacity} {}
+        : pool_{pool}, header_{header}, capacity_{capacity} {}
+
+    [[nodiscard]] static Result<Queue> obtain(const Pool& pool, std::uint32_t number,
+                                              Bytes capacity, Obtain how);
 
     [[nodiscard]] Header& header(Transaction& transaction) const noexcept;
     [[nodiscard]] Offset at(std::uint64_t position) const noexcept;
+    [[nodiscard]] std::uint64_t between(Transaction& transaction, Word head,
+                                        Word tail) const noexcept;
     [[nodiscard]] std::uint64_t taken(Transaction& transaction) const noexcept;
 
-    const Pool* pool_;
+    Pool pool_;
     Offset header_;
     std::uint64_t capacity_;
 };

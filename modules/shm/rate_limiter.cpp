@@ -16,6 +16,9 @@ module ringfort.shm;
 namespace ringfort::shm {
 namespace {
 
+// What the map is for.
+constexpr Word rate_schema = 0x312f'6574'6172'7220;  // " rrate/1"
+
 using std::chrono::nanoseconds;
 
 constexpr std::int64_t longest_ns = 100LL * 366 * 86'400 * 1'000'000'000;
@@ -42,12 +45,18 @@ Result<Pace> pace_of(Rate rate) {
 
 Result<RateLimiter> RateLimiter::create(const Pool& pool, std::uint32_t number,
                                         MapOptions options) {
-    RF_LET(const Map map, Map::create(pool, number, options));
+    RF_LET(const Map map, Map::create(pool, number, options, rate_schema));
     return RateLimiter{map};
 }
 
 Result<RateLimiter> RateLimiter::open(const Pool& pool, std::uint32_t number) {
-    RF_LET(const Map map, Map::open(pool, number));
+    RF_LET(const Map map, Map::open(pool, number, rate_schema));
+    return RateLimiter{map};
+}
+
+Result<RateLimiter> RateLimiter::open_or_create(const Pool& pool, std::uint32_t number,
+                                                MapOptions options) {
+    RF_LET(const Map map, Map::open_or_create(pool, number, options, rate_schema));
     return RateLimiter{map};
 }
 
@@ -60,7 +69,16 @@ Result<RateVerdict> RateLimiter::take(std::string_view key, Rate rate, Instant n
     };
     Result<RateVerdict> verdict = once();
     if (verdict || !verdict.error().is(std::errc::not_enough_memory)) return verdict;
-    RF_LET(const std::uint64_t expired, expire(now));
+    // Some of the map, so that a pool that stays full costs each key a bounded time.
+    std::uint32_t expired = 0;
+    for (std::uint32_t swept = 0, n = 0;
+         expired == 0 && n < limits::rate_sweeps && swept < map_.buckets();
+         ++n, swept += limits::map_sweep_buckets) {
+        RF_TRY(transact(map_.pool(), [&](Transaction& transaction) -> Result<void> {
+            expired = map_.expire(transaction, now);
+            return {};
+        }));
+    }
     return expired == 0 ? verdict : once();
 }
 

@@ -33,17 +33,20 @@ struct RateVerdict {
 /// A view, as `Map`: valid as long as the pool it was made or opened with. Cheap to copy.
 class RateLimiter {
 public:
-    /// Makes a limiter as structure `number`, for about `options.buckets` keys at a time, or opens
-    /// one. Errors: those of `Map::create` and `Map::open`.
+    /// Makes a limiter as structure `number`, for about `options.buckets` keys at a time, opens
+    /// one, or whichever it takes. Errors: those of the same functions of `Map`.
     [[nodiscard]] static Result<RateLimiter> create(const Pool& pool, std::uint32_t number,
                                                     MapOptions options = {});
     [[nodiscard]] static Result<RateLimiter> open(const Pool& pool, std::uint32_t number);
+    [[nodiscard]] static Result<RateLimiter> open_or_create(const Pool& pool, std::uint32_t number,
+                                                            MapOptions options = {});
 
     /// Takes `tokens` out of a key's bucket if there are as many; otherwise takes none. More than
     /// `rate.burst` there never are: `retry_after` is then the largest there is. Errors: EINVAL for
     /// a rate of nothing, of more than a token in a nanosecond, or whose bucket takes longer than
-    /// 100 years to fill; ENOMEM if the pool has no room for the key even without buckets that are
-    /// full again; those of `Pool::begin`.
+    /// 100 years to fill; ENOMEM if the pool has no room for the key, and none of the buckets
+    /// looked at, up to `limits::rate_sweeps` times `limits::map_sweep_buckets`, is full again;
+    /// those of `Pool::begin`.
     [[nodiscard]] Result<RateVerdict> take(std::string_view key, Rate rate, Instant now,
                                            std::uint64_t tokens = 1) const;
     /// As above, within a larger transaction: ENOMEM then means that `expire` might help.
@@ -57,7 +60,7 @@ public:
     [[nodiscard]] Result<std::uint64_t> size() const;
 
 private:
-    explicit RateLimiter(Map map) noexcept : map_{map} {}
+    explicit RateLimiter(const Map& map) noexcept : map_{map} {}
 
     Map map_;
 };

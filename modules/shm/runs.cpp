@@ -11,7 +11,7 @@ namespace {
 
 // The list for a run of so many pages.
 constexpr std::size_t list_of(Word pages) {
-    if (pages < 4) return static_cast<std::size_t>(pages - 1);
+    if (pages < 4) return pages == 0 ? 0 : static_cast<std::size_t>(pages - 1);
     const auto power = static_cast<std::size_t>(std::bit_width(pages) - 1);
     return 3 + (power - 2) * 4 + (pages >> (power - 2) & 3);
 }
@@ -45,7 +45,7 @@ void Slab::format(const Geometry& geometry) noexcept {
 Word Slab::take_run(Word pages) noexcept {
     Word found = find_run(pages);
     if (found == 0) {
-        reclaim();
+        reclaim(pages);
         found = find_run(pages);
     }
     if (found == 0) return 0;

@@ -19,41 +19,51 @@ std::uint64_t bytes_for(std::size_t words, std::size_t first) {
 
 }  // namespace
 
+Result<SeqWords> SeqWords::obtain(const Pool& pool, std::uint32_t number,
+                                  std::span<const Word> initial, std::size_t words, Obtain how) {
+    return shm::obtain<SeqWords>(
+        pool, number, seq_tag, how,
+        [&](Transaction& transaction) -> Result<SeqWords> {
+            const Offset at = transaction.allocate(bytes_for(words, first_copy));
+            if (at == 0) return Error{"make a value", std::errc::not_enough_memory};
+            const SeqWords made{pool, at, words};
+            transaction.init(made.word(0), 0);
+            transaction.init(made.word(1), words);
+            for (std::size_t n = 0; n < words; ++n)
+                transaction.init(made.copy_word(0, n), initial[n]);
+            pool.set_root(transaction, number, seq_tag, at);
+            return made;
+        },
+        [&](Transaction& transaction, Offset at) -> Result<SeqWords> {
+            const SeqWords found{pool, at, words};
+            if (at % sizeof(Word) != 0 ||
+                transaction.bytes(at, bytes_for(words, first_copy)).empty()) {
+                transaction.fail();
+                return found;
+            }
+            if (get(found.word(1)) != words)
+                return Error{"open a value: its size", std::errc::protocol_error};
+            return found;
+        });
+}
+
 Result<SeqWords> SeqWords::create(const Pool& pool, std::uint32_t number,
                                   std::span<const Word> initial) {
-    RF_LET(const Offset present, pool.root(number, seq_tag));
-    if (present != 0) return Error{"make a value", std::errc::file_exists};
-    return transact(pool, [&](Transaction& transaction) -> Result<SeqWords> {
-        const Offset at = transaction.allocate(bytes_for(initial.size(), first_copy));
-        if (at == 0) return Error{"make a value", std::errc::not_enough_memory};
-        const SeqWords made{pool, at, initial.size()};
-        transaction.init(made.word(0), 0);
-        transaction.init(made.word(1), initial.size());
-        for (std::size_t n = 0; n < initial.size(); ++n)
-            transaction.init(made.copy_word(0, n), initial[n]);
-        pool.set_root(transaction, number, seq_tag, at);
-        return made;
-    });
+    return obtain(pool, number, initial, initial.size(), Obtain::make);
 }
 
 Result<SeqWords> SeqWords::open(const Pool& pool, std::uint32_t number, std::size_t words) {
-    RF_LET(const Offset at, pool.root(number, seq_tag));
-    if (at == 0) return Error{"open a value", std::errc::no_such_file_or_directory};
-    return transact(pool, [&](Transaction& transaction) -> Result<SeqWords> {
-        const SeqWords found{pool, at, words};
-        if (at % sizeof(Word) != 0 || transaction.bytes(at, bytes_for(words, first_copy)).empty()) {
-            transaction.fail();
-            return found;
-        }
-        if (get(found.word(1)) != words)
-            return Error{"open a value: its size", std::errc::protocol_error};
-        return found;
-    });
+    return obtain(pool, number, {}, words, Obtain::open);
+}
+
+Result<SeqWords> SeqWords::open_or_create(const Pool& pool, std::uint32_t number,
+                                          std::span<const Word> initial) {
+    return obtain(pool, number, initial, initial.size(), Obtain::either);
 }
 
 // The offset was checked when the value was made or opened.
 Word& SeqWords::word(std::size_t number) const noexcept {
-    return pool_->geometry_.at<Word>(at_ + number * sizeof(Word));
+    return pool_.geometry_.at<Word>(at_ + number * sizeof(Word));
 }
 
 Word SeqWords::version() const noexcept {
@@ -61,7 +71,8 @@ Word SeqWords::version() const noexcept {
 }
 
 Result<void> SeqWords::store(std::span<const Word> value) const {
-    RF_LET(Transaction transaction, pool_->begin());
+    ensure(value.size() == words_, "a value of another size than it was made with");
+    RF_LET(Transaction transaction, pool_.begin());
     const Word next = get(word(0)) + 1;
     // A reader that sees a word of the next but one version sees this one, at least, when it looks
     // at the version again, and does not believe what it has read: the version was stored before,
@@ -78,13 +89,14 @@ void SeqWords::read(Word version, std::span<Word> value) const noexcept {
 }
 
 Result<Word> SeqWords::load(std::span<Word> value) const noexcept {
+    ensure(value.size() == words_, "a value of another size than it was made with");
     for (std::uint32_t attempt = 0; attempt < limits::seq_attempts; ++attempt) {
         const Word before = version();
         read(before, value);
         std::atomic_thread_fence(std::memory_order_acquire);
         if (get(word(0)) == before) return before;
     }
-    RF_LET(Transaction transaction, pool_->begin());
+    RF_LET(Transaction transaction, pool_.begin());
     const Word held = version();
     read(held, value);
     RF_TRY(transaction.commit());

@@ -23,13 +23,19 @@ public:
                                                  std::span<const Word> initial);
     [[nodiscard]] static Result<SeqWords> open(const Pool& pool, std::uint32_t number,
                                                std::size_t words);
+    [[nodiscard]] static Result<SeqWords> open_or_create(const Pool& pool, std::uint32_t number,
+                                                         std::span<const Word> initial);
     [[nodiscard]] Result<void> store(std::span<const Word> value) const;
     [[nodiscard]] Result<Word> load(std::span<Word> value) const noexcept;
     [[nodiscard]] Word version() const noexcept;
 
 private:
     SeqWords(const Pool& pool, Offset at, std::size_t words) noexcept
-        : pool_{&pool}, at_{at}, words_{words} {}
+        : pool_{pool}, at_{at}, words_{words} {}
+
+    [[nodiscard]] static Result<SeqWords> obtain(const Pool& pool, std::uint32_t number,
+                                                 std::span<const Word> initial, std::size_t words,
+                                                 Obtain how);
 
     [[nodiscard]] Word& word(std::size_t number) const noexcept;
     [[nodiscard]] Word& copy_word(Word version, std::size_t number) const noexcept {
@@ -39,7 +45,7 @@ private:
 
     static constexpr std::size_t first_copy = 8;  // a cache line behind the version
 
-    const Pool* pool_;
+    Pool pool_;
     Offset at_;
     std::size_t words_;
 };
@@ -51,8 +57,7 @@ private:
 /// without a journal.
 ///
 /// A view: valid as long as the pool it was made or opened with. Cheap to copy.
-template <class T>
-    requires std::is_trivially_copyable_v<T>
+template <Storable T>
 class SeqValue {
 public:
     /// Makes a value as structure `number`. Errors: EEXIST if there is one already; EINVAL for a
@@ -71,10 +76,19 @@ public:
         return SeqValue{*words};
     }
 
+    /// Opens the value that is structure `number`, or makes it if there is none, as
+    /// `Map::open_or_create`. Errors: those of `create` but EEXIST; EPROTO; EBADMSG.
+    [[nodiscard]] static Result<SeqValue> open_or_create(const Pool& pool, std::uint32_t number,
+                                                         const T& initial) {
+        Result<SeqWords> words = SeqWords::open_or_create(pool, number, words_of(initial));
+        if (!words) return words.error();
+        return SeqValue{*words};
+    }
+
     /// Changes the value. Writers wait for each other. Errors: those of `Pool::begin`.
     [[nodiscard]] Result<void> store(const T& value) const { return words_.store(words_of(value)); }
     /// Reads the value. Waits for writers only after `limits::seq_attempts` of them have come
-    /// between. Errors: those of `Pool::begin`, then.
+    /// between. Errors: those of `Pool::begin`, then: otherwise it reads on in a quarantined pool.
     [[nodiscard]] Result<T> load() const noexcept {
         std::array<Word, count> words;
         if (Result<Word> done = words_.load(words); !done) return done.error();
@@ -88,7 +102,7 @@ public:
 private:
     static constexpr std::size_t count = (sizeof(T) + sizeof(Word) - 1) / sizeof(Word);
 
-    explicit SeqValue(SeqWords words) noexcept : words_{words} {}
+    explicit SeqValue(const SeqWords& words) noexcept : words_{words} {}
     static std::array<Word, count> words_of(const T& value) noexcept {
         std::array<Word, count> words{};
         std::memcpy(words.data(), &value, sizeof(T));

@@ -21,7 +21,8 @@ struct SharedLock::Cell {
     std::uint32_t left;  // changes when readers leave while a writer waits for it
     std::uint32_t reserved;
     Word rows;
-    Word unused[3];
+    Word dirty;  // not 0: a writer died, and nobody has put right what it left
+    Word unused[2];
 };
 
 namespace {
@@ -42,31 +43,37 @@ std::uint64_t SharedLock::bytes_for(const Pool& pool) noexcept {
     return sizeof(Cell) + std::uint64_t{pool.geometry_.rows} * line;
 }
 
+Result<SharedLock> SharedLock::obtain(const Pool& pool, std::uint32_t number, Obtain how) {
+    const std::uint64_t bytes = bytes_for(pool);
+    return shm::obtain<SharedLock>(
+        pool, number, shared_tag, how,
+        [&](Transaction& transaction) -> Result<SharedLock> {
+            const Offset at = transaction.allocate(bytes);
+            if (at == 0) return Error{"make a shared lock", std::errc::not_enough_memory};
+            for (std::uint64_t word = 0; word < bytes; word += sizeof(Word))
+                transaction.init(transaction.at<Word>(at + word), 0);
+            transaction.init(pool.geometry_.at<Cell>(at).rows, pool.geometry_.rows);
+            pool.set_root(transaction, number, shared_tag, at);
+            return SharedLock{pool, at};
+        },
+        [&](Transaction& transaction, Offset at) -> Result<SharedLock> {
+            if (at % sizeof(Word) != 0 || transaction.bytes(at, bytes).empty() ||
+                get(pool.geometry_.at<Cell>(at).rows) != pool.geometry_.rows)
+                transaction.fail();
+            return SharedLock{pool, at};
+        });
+}
+
 Result<SharedLock> SharedLock::create(const Pool& pool, std::uint32_t number) {
-    RF_LET(const Offset present, pool.root(number, shared_tag));
-    if (present != 0) return Error{"make a shared lock", std::errc::file_exists};
-    return transact(pool, [&](Transaction& transaction) -> Result<SharedLock> {
-        const std::uint64_t bytes = bytes_for(pool);
-        const Offset at = transaction.allocate(bytes);
-        if (at == 0) return Error{"make a shared lock", std::errc::not_enough_memory};
-        for (std::uint64_t word = 0; word < bytes; word += sizeof(Word))
-            transaction.init(transaction.at<Word>(at + word), 0);
-        transaction.init(pool.geometry_.at<Cell>(at).rows, pool.geometry_.rows);
-        pool.set_root(transaction, number, shared_tag, at);
-        return SharedLock{pool, at};
-    });
+    return obtain(pool, number, Obtain::make);
 }
 
 Result<SharedLock> SharedLock::open(const Pool& pool, std::uint32_t number) {
-    RF_LET(const Offset at, pool.root(number, shared_tag));
-    if (at == 0) return Error{"open a shared lock", std::errc::no_such_file_or_directory};
-    RF_TRY(transact(pool, [&](Transaction& transaction) -> Result<void> {
-        if (at % sizeof(Word) != 0 || transaction.bytes(at, bytes_for(pool)).empty() ||
-            get(pool.geometry_.at<Cell>(at).rows) != pool.geometry_.rows)
-            transaction.fail();
-        return {};
-    }));
-    return SharedLock{pool, at};
+    return obtain(pool, number, Obtain::open);
+}
+
+Result<SharedLock> SharedLock::open_or_create(const Pool& pool, std::uint32_t number) {
+    return obtain(pool, number, Obtain::either);
 }
 
 SharedLock::Cell& SharedLock::cell() const noexcept {
@@ -96,11 +103,19 @@ bool SharedLock::reading(std::uint32_t row) const noexcept {
            pool_.owners().alive({row, static_cast<std::uint32_t>(word >> 32)});
 }
 
-Result<Guard> SharedLock::lock(Milliseconds limit) const {
+void WriteGuard::repaired() noexcept {
+    if (dirty_ != nullptr) put(*dirty_, 0);
+}
+
+Result<WriteGuard> SharedLock::lock(Milliseconds limit) const {
     if (own_count() != 0)
         return Error{"take a shared lock", std::errc::resource_deadlock_would_occur};
     const Instant end = now() + limit;
-    RF_LET(Guard guard, writer_.lock_for(limit));
+    RF_LET(Guard taken, writer_.lock_for(limit));
+    // Noted in the cell, since this one may die or give up as well before anything is repaired.
+    // Killed before it is noted, it is itself a writer that died.
+    if (taken.recovered()) put(cell().dirty, 1);
+    WriteGuard guard{std::move(taken), cell().dirty};
     // Against the fence of readers: either they see that there is a writer, or it sees them.
     std::atomic_thread_fence(std::memory_order_seq_cst);
     for (std::uint32_t row = 0; row < pool_.geometry_.rows; ++row) {
@@ -150,7 +165,7 @@ Result<ReadGuard> SharedLock::lock_shared(Milliseconds limit) const {
         set_own_count(count + 1);
         return ReadGuard{this};
     }
-    if (enter()) return ReadGuard{this};
+    if (enter()) return admitted();
     const Instant begin = now();
     bool impatient = false;
     for (;;) {
@@ -178,7 +193,14 @@ Result<ReadGuard> SharedLock::lock_shared(Milliseconds limit) const {
         if (enter()) break;
     }
     if (impatient) let_writers_on();
-    return ReadGuard{this};
+    return admitted();
+}
+
+// Whoever comes in while there is no writer sees what the last one has noted before it let go.
+Result<ReadGuard> SharedLock::admitted() const {
+    if (get(cell().dirty) == 0) return ReadGuard{this};
+    leave();
+    return Error{"take a shared lock: a writer died", std::errc::owner_dead};
 }
 
 void ReadGuard::unlock() noexcept {

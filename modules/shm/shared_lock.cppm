@@ -14,6 +14,34 @@ export namespace ringfort::shm {
 
 class SharedLock;
 
+/// Holds a shared lock for writing, and lets go of it at its end. Moves, never copies.
+class WriteGuard {
+public:
+    inline WriteGuard(WriteGuard&& other) noexcept
+        : guard_{std::move(other.guard_)}, dirty_{std::exchange(other.dirty_, nullptr)} {}
+    WriteGuard& operator=(WriteGuard&&) = delete;
+
+    /// Reports whether a writer has died and nobody has said since that what the lock protects is
+    /// right: it may be half written.
+    [[nodiscard]] bool recovered() const noexcept { return dirty_ != nullptr && get(*dirty_) != 0; }
+    /// Says that what the lock protects is right again, so that others may read it. Until somebody
+    /// does, every writer is told that it is to recover, and no reader is let in.
+    void repaired() noexcept;
+    /// Lets go now; a second call does nothing.
+    inline void unlock() noexcept {
+        dirty_ = nullptr;
+        guard_.unlock();
+    }
+
+private:
+    friend class SharedLock;
+    inline WriteGuard(Guard guard, Word& dirty) noexcept
+        : guard_{std::move(guard)}, dirty_{&dirty} {}
+
+    Guard guard_;
+    Word* dirty_;
+};
+
 /// Holds a shared lock for reading, and lets go of it at its end. Moves, never copies. The
 /// SharedLock outlives it.
 class ReadGuard {
@@ -36,7 +64,8 @@ private:
 /// sections than those of transactions. Each owner counts its readers in a cell of its own, with
 /// its epoch, so that those of a dead one count no more when it is buried. A writer keeps new
 /// readers out while it waits for those that are there, and a reader that waits keeps out writers
-/// that come after it once it has waited for `limits::lock_patience_us`.
+/// that come after it once it has waited for `limits::lock_patience_us`. What its own words say is
+/// checked; it does not ask whether the pool is quarantined.
 ///
 /// A view: valid as long as the pool it was made or opened with. Cheap to copy.
 class SharedLock {
@@ -48,15 +77,19 @@ public:
     /// Opens the lock that is structure `number`. Errors: ENOENT if there is none; EPROTO if it is
     /// something else; EBADMSG if it is corrupted; those of `Pool::begin`.
     [[nodiscard]] static Result<SharedLock> open(const Pool& pool, std::uint32_t number);
+    /// Opens the lock that is structure `number`, or makes it if there is none, as
+    /// `Map::open_or_create`.
+    [[nodiscard]] static Result<SharedLock> open_or_create(const Pool& pool, std::uint32_t number);
 
     /// Takes the lock for writing; blocks for up to `wait`. A guard that says `recovered` means
-    /// that a writer died: what the lock protects is to be put right first. Errors: ETIMEDOUT;
-    /// EDEADLK if the calling owner holds it, for reading or writing; EBADMSG for words that no
-    /// owner wrote.
-    [[nodiscard]] Result<Guard> lock(Milliseconds wait = limits::lock_wait_ms) const;
+    /// that a writer died: what the lock protects is to be put right first, and said to be so
+    /// (`WriteGuard::repaired`). Errors: ETIMEDOUT; EDEADLK if the calling owner holds it, for
+    /// reading or writing; EOWNERDEAD if the calling owner has been buried; EBADMSG for words that
+    /// no owner wrote.
+    [[nodiscard]] Result<WriteGuard> lock(Milliseconds wait = limits::lock_wait_ms) const;
     /// Takes the lock for reading, once more if the calling owner does already; blocks for up to
-    /// `wait`. Errors: EOWNERDEAD if a writer died, so that somebody has to write-lock first; those
-    /// of `lock`.
+    /// `wait`. Errors: EOWNERDEAD if a writer died, so that somebody has to write-lock and repair
+    /// first; those of `lock`.
     [[nodiscard]] Result<ReadGuard> lock_shared(Milliseconds wait = limits::lock_wait_ms) const;
 
 private:
@@ -65,6 +98,8 @@ private:
 
     SharedLock(const Pool& pool, Offset at) noexcept;
 
+    [[nodiscard]] static Result<SharedLock> obtain(const Pool& pool, std::uint32_t number,
+                                                   Obtain how);
     [[nodiscard]] static std::uint64_t bytes_for(const Pool& pool) noexcept;
     [[nodiscard]] Cell& cell() const noexcept;
     [[nodiscard]] Word& readers(std::uint32_t row) const noexcept;
@@ -73,6 +108,7 @@ private:
     [[nodiscard]] bool reading(std::uint32_t row) const noexcept;
     void leave() const noexcept;
     [[nodiscard]] bool enter() const noexcept;
+    [[nodiscard]] Result<ReadGuard> admitted() const;
     void let_writers_on() const noexcept;
 
     Pool pool_;

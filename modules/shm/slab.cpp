@@ -76,7 +76,8 @@ void Slab::unlink(Word& first, Word page) noexcept {
 }
 
 Offset Slab::allocate(std::uint64_t size) noexcept {
-    if (size == 0 || size > geometry_.pages * page_bytes) {
+    if (size == 0) return 0;
+    if (size > geometry_.pages * page_bytes) {
         count_up(head_.large_requests);
         count_up(head_.large_failures);
         return 0;
@@ -104,6 +105,7 @@ Offset Slab::allocate_block(std::size_t which) noexcept {
             const Word room = ~taken & bits_of(which, n);
             if (room == 0) continue;
             const auto bit = static_cast<std::size_t>(std::countr_zero(room));
+            if (empty(found)) use_kept(page);
             transaction_.set(found.taken[n], taken | Word{1} << bit);
             transaction_.set(blocks.used, get(blocks.used) + 1);
             if ((room & (room - 1)) == 0 && full(found, which)) unlink(blocks.partial, page);
@@ -139,70 +141,95 @@ Offset Slab::allocate_pages(Word pages) noexcept {
     return geometry_.first_page + (taken - 1) * page_bytes;
 }
 
-Result<void> Slab::free(Offset block) noexcept {
+Result<void> Slab::freeable(Offset block) noexcept {
     if (block < geometry_.first_page || block >= geometry_.end)
-        return Error{"free a block: not of this pool", std::errc::bad_address};
-    const Word page = (block - geometry_.first_page) / page_bytes;
+        return Error{"free a block: outside of the pool", std::errc::bad_address};
     const std::uint64_t within = (block - geometry_.first_page) % page_bytes;
-    const PageHead head = head_of(descriptor(page));
+    const Descriptor& page = descriptor((block - geometry_.first_page) / page_bytes);
+    const PageHead head = head_of(page);
     switch (head.kind) {
-        case PageKind::blocks:
-            return free_block(page, within);
+        case PageKind::blocks: {
+            if (head.which >= block_sizes.size()) break;
+            const std::size_t number = within / block_sizes[head.which];
+            if (within % block_sizes[head.which] != 0 || number >= blocks_of(head.which))
+                return Error{"free a block: not its beginning", std::errc::invalid_argument};
+            if ((get(page.taken[number / 64]) >> number % 64 & 1) != 0) return {};
+            return Error{"free a block: it is free", std::errc::no_such_device_or_address};
+        }
         case PageKind::used_head:
-            if (within != 0) break;
-            transaction_.set(head_.large_used, get(head_.large_used) - head.pages);
-            release_run(page, head.pages);
-            return {};
+            if (within == 0) return {};
+            return Error{"free a block: not its beginning", std::errc::invalid_argument};
         case PageKind::free_head:
         case PageKind::free_tail:
             return Error{"free a block: it is free", std::errc::no_such_device_or_address};
         case PageKind::inner:
-            break;
-        default:
-            transaction_.fail();
-            return {};
+            return Error{"free a block: not its beginning", std::errc::invalid_argument};
     }
-    return Error{"free a block: not its beginning", std::errc::invalid_argument};
-}
-
-Result<void> Slab::free_block(Word page, std::uint64_t within) noexcept {
-    Descriptor& found = descriptor(page);
-    const std::size_t which = head_of(found).which;
-    if (which >= block_sizes.size()) {
-        transaction_.fail();
-        return {};
-    }
-    const std::size_t block = within / block_sizes[which];
-    if (within % block_sizes[which] != 0 || block >= blocks_of(which))
-        return Error{"free a block: not its beginning", std::errc::invalid_argument};
-    Word& word = found.taken[block / 64];
-    const Word bit = Word{1} << block % 64;
-    const Word taken = get(word);
-    if ((taken & bit) == 0)
-        return Error{"free a block: it is free", std::errc::no_such_device_or_address};
-    ClassHead& blocks = head_.classes[which];
-    const bool was_full = full(found, which);
-    transaction_.set(word, taken & ~bit);
-    transaction_.set(blocks.used, get(blocks.used) - 1);
-    if (was_full)
-        link(blocks.partial, page);
-    else if (taken == bit && empty(found) && (get(found.next) | get(found.previous)) != 0)
-        give_up_page(page, blocks);
+    transaction_.fail();
     return {};
 }
 
-// The last page with room of its size is kept even if it is empty: giving back and taking one block
-// in turns would cost a page each time. `reclaim` takes it when pages are short.
+// It was freeable when the transaction was told to free it, and nobody else has had the lock since.
+void Slab::free(Offset block) noexcept {
+    if (!freeable(block)) transaction_.fail();
+    if (transaction_.failed()) return;
+    const Word page = (block - geometry_.first_page) / page_bytes;
+    const PageHead head = head_of(descriptor(page));
+    if (head.kind == PageKind::blocks)
+        return free_block(page, head.which, (block - geometry_.first_page) % page_bytes);
+    transaction_.set(head_.large_used, get(head_.large_used) - head.pages);
+    release_run(page, head.pages);
+}
+
+void Slab::free_block(Word page, std::size_t which, std::uint64_t within) noexcept {
+    if (which >= block_sizes.size()) return transaction_.fail();
+    Descriptor& found = descriptor(page);
+    const std::size_t block = within / block_sizes[which];
+    Word& word = found.taken[block / 64];
+    ClassHead& blocks = head_.classes[which];
+    const bool was_full = full(found, which);
+    transaction_.set(word, get(word) & ~(Word{1} << block % 64));
+    transaction_.set(blocks.used, get(blocks.used) - 1);
+    if (was_full) return link(blocks.partial, page);
+    if (!empty(found)) return;
+    const bool alone = (get(found.next) | get(found.previous)) == 0;
+    if (!alone || !keep(page)) give_up_page(page, blocks);
+}
+
 void Slab::give_up_page(Word page, ClassHead& blocks) noexcept {
     unlink(blocks.partial, page);
     transaction_.set(blocks.pages, get(blocks.pages) - 1);
     release_run(page, 1);
 }
 
-void Slab::reclaim() noexcept {
-    for (ClassHead& blocks : head_.classes) {
-        const Word first = get(blocks.partial);
-        if (first != 0 && empty(descriptor(first - 1))) give_up_page(first - 1, blocks);
+// The last page with room of its size is kept even if it is empty: giving back and taking one block
+// in turns would cost a page each time. A few in the pool, so that one transaction can take all of
+// them when pages are short.
+bool Slab::keep(Word page) noexcept {
+    const auto slot =
+        std::ranges::find_if(head_.kept, [](const Word& kept) { return get(kept) == 0; });
+    if (slot == head_.kept.end()) return false;
+    transaction_.set(*slot, page + 1);
+    return true;
+}
+
+// An empty page that a block is taken from; a new one is not among them.
+void Slab::use_kept(Word page) noexcept {
+    for (Word& kept : head_.kept)
+        if (get(kept) == page + 1) transaction_.set(kept, 0);
+}
+
+void Slab::reclaim(Word pages) noexcept {
+    for (Word& kept : head_.kept) {
+        const Word found = get(kept);
+        if (found == 0) continue;
+        const Descriptor& page = descriptor(found - 1);
+        const PageHead head = head_of(page);
+        if (head.kind != PageKind::blocks || head.which >= block_sizes.size() || !empty(page))
+            return transaction_.fail();
+        transaction_.set(kept, 0);
+        give_up_page(found - 1, head_.classes[head.which]);
+        if (find_run(pages) != 0) return;
     }
 }
 
@@ -219,25 +246,6 @@ std::uint64_t Slab::size_of(Offset block) noexcept {
     const std::size_t number = within / size;
     if (within % size != 0 || number >= blocks_of(head.which)) return 0;
     return (get(found.taken[number / 64]) >> number % 64 & 1) != 0 ? size : 0;
-}
-
-Offset Transaction::allocate(std::uint64_t size) noexcept {
-    reuse();
-    return Slab{*this}.allocate(size);
-}
-
-Result<void> Transaction::free(Offset block) noexcept {
-    RF_TRY(Slab{*this}.free(block));
-    retire();
-    return {};
-}
-
-void Transaction::release(Offset block) noexcept {
-    if (!free(block)) fail();
-}
-
-std::uint64_t Transaction::size_of(Offset block) noexcept {
-    return Slab{*this}.size_of(block);
 }
 
 }  // namespace ringfort::shm

@@ -56,7 +56,9 @@ public:
     static void format(const Geometry& geometry) noexcept;
 
     Offset allocate(std::uint64_t size) noexcept;
-    Result<void> free(Offset block) noexcept;
+    // What `Transaction::free` says of a block.
+    Result<void> freeable(Offset block) noexcept;
+    void free(Offset block) noexcept;
     std::uint64_t size_of(Offset block) noexcept;
     PoolStatistics statistics();
     // Compares all books with each other, in time proportional to the pages.
@@ -65,10 +67,13 @@ public:
 private:
     Offset allocate_block(std::size_t which) noexcept;
     Offset allocate_pages(Word pages) noexcept;
-    Result<void> free_block(Word page, std::uint64_t within) noexcept;
+    void free_block(Word page, std::size_t which, std::uint64_t within) noexcept;
     void give_up_page(Word page, ClassHead& blocks) noexcept;
     Word new_block_page(std::size_t which) noexcept;
-    void reclaim() noexcept;
+    bool keep(Word page) noexcept;
+    void use_kept(Word page) noexcept;
+    // Gives back pages that are kept, until there is a run of so many.
+    void reclaim(Word pages) noexcept;
 
     // Lists of pages, linked by page + 1.
     void link(Word& first, Word page) noexcept;
@@ -84,6 +89,7 @@ private:
     Descriptor& descriptor(Word page) noexcept;
     bool check_runs();
     bool check_classes();
+    bool check_kept();
 
     Transaction& transaction_;
     const Geometry& geometry_;

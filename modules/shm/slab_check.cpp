@@ -5,6 +5,7 @@ module;
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <utility>
 #include <vector>
 module ringfort.shm;
 
@@ -51,7 +52,7 @@ PoolStatistics Slab::statistics() {
 }
 
 bool Slab::sound() {
-    return check_runs() && check_classes() && !transaction_.failed();
+    return check_runs() && check_classes() && check_kept() && !transaction_.failed();
 }
 
 // Walks all pages, run by run: they cover the pool without a gap, no two free ones are neighbours,
@@ -93,6 +94,20 @@ bool Slab::check_runs() {
     }
     return free_runs == 0 && free_pages == get(head_.free_pages) &&
            large_pages == get(head_.large_used);
+}
+
+// The empty pages are the kept ones, and each is kept once.
+bool Slab::check_kept() {
+    std::size_t empty_pages = 0;
+    for (Word page = 0; page < geometry_.pages; ++page) {
+        const Descriptor& found = descriptor(page);
+        if (head_of(found).kind != PageKind::blocks || taken_blocks(found) != 0) continue;
+        ++empty_pages;
+        const auto kept = [page](const Word& word) { return get(word) == page + 1; };
+        if (std::ranges::count_if(head_.kept, kept) != 1) return false;
+    }
+    const auto used = [](const Word& word) { return get(word) != 0; };
+    return std::cmp_equal(std::ranges::count_if(head_.kept, used), empty_pages);
 }
 
 // Counts the blocks of each size, and finds the pages with room in its list.

@@ -1,6 +1,8 @@
 module;
 #include <atomic>
+#include <concepts>
 #include <cstdint>
+#include <type_traits>
 export module ringfort.shm:word;
 
 export namespace ringfort::shm {
@@ -11,6 +13,14 @@ using Word = std::uint64_t;
 /// A place in a zone: bytes from the beginning of its payload, the same in every process. 0, where
 /// a header is, means none.
 using Offset = std::uint64_t;
+
+/// What can be kept in a zone as its bytes: any bytes of the size are a value of it, and one means
+/// the same to every process. Of a struct the compiler cannot tell: whose members are pointers,
+/// bool or enumerations is not to be kept.
+template <class T>
+concept Storable =
+    std::is_trivially_copyable_v<T> && !std::is_pointer_v<T> && !std::is_member_pointer_v<T> &&
+    !std::is_null_pointer_v<T> && !std::is_enum_v<T> && !std::same_as<T, bool>;
 
 /// Reads a word of a zone, whole.
 [[nodiscard]] inline Word get(const Word& word) noexcept {

@@ -133,3 +133,53 @@ TEST_CASE("a limiter without room counts nothing rather than half") {
     REQUIRE(limiter.count("client 0").value() == 1);
     here.pool.check().value();
 }
+
+TEST_CASE("a count that there is no room for changes nothing, whatever else is committed with it") {
+    for (int odd = 0; odd < 2; ++odd) {
+        const Place here = place(12'000);
+        const ConnectionLimiter limiter =
+            ConnectionLimiter::create(here.pool, 0, {.buckets = 16}).value();
+        if (odd == 1) {
+            Transaction transaction = here.pool.begin().value();
+            REQUIRE(transaction.allocate(80) != 0);
+            transaction.commit().value();
+        }
+        std::uint32_t held = 0;
+        for (bool full = false; !full; ++held) {
+            const std::string key = "key " + std::to_string(100 + held);
+            Transaction transaction = here.pool.begin().value();
+            const Result<bool> counted = limiter.acquire(transaction, key, 1);
+            full = !counted;
+            if (full) REQUIRE(counted.error().is(std::errc::not_enough_memory));
+            transaction.commit().value();
+            REQUIRE(limiter.count(key).value() == (full ? 0 : 1));
+            REQUIRE((limiter.release(key).has_value()) == !full);
+            if (!full) REQUIRE(limiter.acquire(key, 1).value());
+        }
+        REQUIRE(held > 10);
+        here.pool.check().value();
+    }
+}
+
+TEST_CASE("what the dead held is given back in parts that wait for nobody") {
+    Place here = place(1 << 18);
+    const ConnectionLimiter limiter =
+        ConnectionLimiter::create(here.pool, 0, {.buckets = 256}).value();
+    const Pool dying = Pool::attach(here.zone, here.pool.admit(1, {}).value()).value();
+    const ConnectionLimiter own = ConnectionLimiter::open(dying, 0).value();
+    for (int n = 0; n < 100; ++n) REQUIRE(own.acquire("key " + std::to_string(n), 9).value());
+    REQUIRE(limiter.acquire("key 7", 9).value());
+    static_cast<void>(here.pool.bury(1).value());
+    std::uint32_t cursor = 0;
+    {
+        const Guard held = here.pool.lock().lock().value();
+        REQUIRE_FALSE(limiter.heal_some(cursor).value());
+        REQUIRE(cursor == 0);
+    }
+    std::uint32_t calls = 1;
+    while (!limiter.heal_some(cursor).value()) ++calls;
+    REQUIRE(calls >= 256 / limits::map_sweep_buckets);
+    for (int n = 0; n < 100; ++n)
+        REQUIRE(limiter.count("key " + std::to_string(n)).value() == (n == 7 ? 1 : 0));
+    REQUIRE(limiter.heal().value() == 0);
+}

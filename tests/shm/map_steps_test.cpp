@@ -109,7 +109,7 @@ TEST_CASE("an expiry that is killed at any store has removed whole entries") {
             steps::kill_everywhere(
                 stage,
                 [&](Pool& pool) {
-                    const Map there = Map::open(pool, 2).value();
+                    const Map there = Texts::open(pool, 2).value().untyped();
                     transact(pool, [&](Transaction& transaction) -> Result<void> {
                         there.expire(transaction, later);
                         return {};

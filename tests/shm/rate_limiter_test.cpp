@@ -132,5 +132,24 @@ TEST_CASE("a pool that is full of buckets makes room of those that are full agai
     REQUIRE(count > 50);
     REQUIRE_FALSE(limiter.take("key 3", rate, at(1s)).value().allowed);
     REQUIRE(limiter.take("another", rate, at(2s)).value().allowed);
-    REQUIRE(limiter.size().value() == 1);
+    // Of a few of them, that is: nobody pays for all.
+    REQUIRE(limiter.size().value() == count - limits::map_sweep_entries + 1);
+    REQUIRE(limiter.expire(at(3s)).value() > 0);
+    REQUIRE(limiter.size().value() == 0);
+}
+
+TEST_CASE("a key that finds no room looks for it in a part of the buckets") {
+    const Place here = place(1 << 16);
+    constexpr std::uint32_t part = limits::rate_sweeps * limits::map_sweep_buckets;
+    const RateLimiter limiter = RateLimiter::create(here.pool, 0, {.buckets = 4 * part}).value();
+    const Rate brief{.tokens = 1, .per = 1s, .burst = 1};
+    const Rate slow{.tokens = 1, .per = 1h, .burst = 1};
+    REQUIRE(limiter.take("brief", brief, at(1s)).value().allowed);
+    for (std::uint64_t n = 0; limiter.take("key " + std::to_string(n), slow, at(1s)); ++n) {
+    }
+    // The one that is full again is found by one of these.
+    std::uint32_t refused = 0;
+    while (!limiter.take("another", slow, at(3s))) ++refused;
+    REQUIRE(refused < 4);
+    REQUIRE(limiter.take("yet another", slow, at(3s)).error().is(std::errc::not_enough_memory));
 }

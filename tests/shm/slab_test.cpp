@@ -141,6 +141,36 @@ TEST_CASE("pages that hold no block any more are there for other sizes") {
     here.pool.check().value();
 }
 
+TEST_CASE("pages that every size has kept are there for a run, in one transaction") {
+    const Place here = place(24);
+    const std::uint64_t sizes[] = {16,  32,  48,  64,  80,  96,  112, 128,   160,   192,  224,
+                                   256, 320, 384, 448, 512, 640, 768, 1'024, 1'360, 2'048};
+    for (const bool possible : {true, false}) {
+        std::vector<Offset> blocks;
+        for (const std::uint64_t size : sizes) blocks.push_back(allocate(here.pool, size));
+        for (const Offset block : blocks) free(here.pool, block).value();
+        const Offset all = allocate(here.pool, possible ? 24 * page : 25 * page - 1);
+        REQUIRE((all != 0) == possible);
+        if (all != 0) free(here.pool, all).value();
+        here.pool.check().value();
+    }
+    const PoolStatistics statistics = here.pool.statistics().value();
+    REQUIRE(statistics.pages - statistics.free_pages <= 4);
+}
+
+TEST_CASE("an empty page is found wherever it stands in its size's list") {
+    const Place here = place(3);
+    std::vector<Offset> blocks;
+    for (int n = 0; n < 4; ++n) blocks.push_back(allocate(here.pool, page / 2));
+    // The first page empty, and then the second one, which was full, in front of it.
+    free(here.pool, blocks[0]).value();
+    free(here.pool, blocks[1]).value();
+    free(here.pool, blocks[2]).value();
+    REQUIRE(allocate(here.pool, page) != 0);
+    REQUIRE(allocate(here.pool, page) != 0);
+    here.pool.check().value();
+}
+
 TEST_CASE(
     "a block freed twice, a foreign one and the middle of one are errors that change nothing") {
     const Place here = place(20);

@@ -120,10 +120,6 @@ Stage::Stage(std::uint32_t pages)
       keeper_{Pool::format(zone_, rows).value()},
       worker_{Pool::attach(zone_, keeper_.admit(0, {4, 7}).value()).value()} {}
 
-std::uint64_t kills() {
-    return killed;
-}
-
 std::uint32_t effort() {
     const char* text = std::getenv("RINGFORT_SHM_EFFORT");
     return text == nullptr ? 1 : static_cast<std::uint32_t>(std::max(1, std::atoi(text)));

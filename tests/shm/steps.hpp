@@ -42,9 +42,6 @@ struct Kills {
     std::vector<Operation> between{};
 };
 
-/// Counts all kills of this process.
-std::uint64_t kills();
-
 /// How much the tests do: 1 unless RINGFORT_SHM_EFFORT says more.
 std::uint32_t effort();
 

@@ -1,0 +1,133 @@
+// Who keeps a pool, who takes over from it, and what a keeper does about a pool that is corrupted.
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <catch2/catch_test_macros.hpp>
+#include <compare>
+#include <csignal>
+#include <cstdint>
+#include <optional>
+#include <system_error>
+#include <utility>
+
+import ringfort.base;
+import ringfort.shm;
+
+using namespace ringfort;
+using namespace ringfort::shm;
+
+namespace {
+
+constexpr Word tag = 0x7465'7374;
+
+Zone zone_for(std::uint64_t pages, std::uint32_t rows = 3) {
+    return Zone::create("pool", "pool/1", Pool::zone_size(rows, Bytes{pages * 4'096})).value();
+}
+
+}  // namespace
+
+TEST_CASE("a successor of the keeper recovers what that one had begun") {
+    Zone zone = zone_for(4);
+    const Pool keeper = Pool::format(zone, 3).value();
+    const Pool worker = Pool::attach(zone, keeper.admit(0, {5, 1}).value()).value();
+    const pid_t child = ::fork();
+    REQUIRE(child >= 0);
+    if (child == 0) {
+        Transaction transaction = keeper.begin().value();
+        keeper.set_root(transaction, 0, tag, transaction.allocate(100));
+        ::kill(::getpid(), SIGKILL);
+    }
+    REQUIRE(::waitpid(child, nullptr, 0) == child);
+    const Pool next = Pool::keep(zone).value();
+    REQUIRE(next.self() != keeper.self());
+    REQUIRE(worker.owners().alive(worker.self()));
+    REQUIRE(worker.root(0, tag).value() == 0);
+    next.check().value();
+}
+
+TEST_CASE("two keepers live side by side during an upgrade, and each can bury the other") {
+    Zone zone = zone_for(4);
+    const Pool old = Pool::format(zone, 3).value();
+    const Pool worker = Pool::attach(zone, old.admit(0, {5, 1}).value()).value();
+    REQUIRE_FALSE(old.bury_keeper().value());
+    for (const bool fails : {true, false}) {
+        const Pool next = Pool::join(zone).value();
+        REQUIRE(Pool::join(zone).error().is(std::errc::device_or_resource_busy));
+        REQUIRE(old.begin());
+        REQUIRE(next.begin());
+        REQUIRE(worker.begin());
+        const Pool& dead = fails ? next : old;
+        const Pool& left = fails ? old : next;
+        const pid_t child = ::fork();
+        REQUIRE(child >= 0);
+        if (child == 0) {
+            Transaction transaction = dead.begin().value();
+            dead.set_root(transaction, 0, tag, transaction.allocate(100));
+            ::kill(::getpid(), SIGKILL);
+        }
+        REQUIRE(::waitpid(child, nullptr, 0) == child);
+        REQUIRE(left.bury_keeper().value());
+        REQUIRE(left.root(0, tag).value() == 0);
+        REQUIRE_FALSE(left.bury_keeper().value());
+        REQUIRE(dead.begin().error().is(std::errc::owner_dead));
+        REQUIRE(left.admit(1, {5, 2}));
+        static_cast<void>(left.bury(1).value());
+    }
+    REQUIRE(worker.bury_keeper().error().is(std::errc::operation_not_permitted));
+    REQUIRE(worker.rebuild().error().is(std::errc::operation_not_permitted));
+    REQUIRE(Pool::join(zone));
+}
+
+TEST_CASE("an owner that has been buried and lives begins nothing") {
+    Zone zone = zone_for(4);
+    const Pool keeper = Pool::format(zone, 3).value();
+    const Pool worker = Pool::attach(zone, keeper.admit(1, {5, 1}).value()).value();
+    REQUIRE_FALSE(keeper.bury(1).value());
+    REQUIRE(worker.begin().error().is(std::errc::owner_dead));
+    const Pool next = Pool::attach(zone, keeper.admit(1, {5, 2}).value()).value();
+    REQUIRE(worker.begin().error().is(std::errc::owner_dead));
+    REQUIRE(next.begin());
+    const Transaction held = keeper.begin().value();
+    REQUIRE(worker.lock().lock_for(Milliseconds{0}).error().is(std::errc::owner_dead));
+}
+
+TEST_CASE("a pool that is rebuilt is empty, and knows its owners") {
+    Zone zone = zone_for(4);
+    const Pool pool = Pool::format(zone, 3).value();
+    const Owner worker = pool.admit(1, {5, 1}).value();
+    static_cast<void>(transact(pool, [&](Transaction& transaction) -> Result<void> {
+                          pool.set_root(transaction, 0, tag, transaction.allocate(5'000));
+                          return {};
+                      }).value());
+    // Killed in the middle of a transaction, and never buried; a keeper of another generation.
+    const Pool killed = Pool::attach(zone, worker).value();
+    const pid_t child = ::fork();
+    REQUIRE(child >= 0);
+    if (child == 0) {
+        Transaction transaction = killed.begin().value();
+        killed.set_root(transaction, 1, tag, transaction.allocate(100));
+        ::kill(::getpid(), SIGKILL);
+    }
+    REQUIRE(::waitpid(child, nullptr, 0) == child);
+    pool.owners().bury(1);
+    const Pool keeper = Pool::keep(zone).value();
+    keeper.rebuild().value();
+    REQUIRE(keeper.root(0, tag).value() == 0);
+    REQUIRE(keeper.root(1, tag).value() == 0);
+    keeper.check().value();
+    const PoolStatistics statistics = keeper.statistics().value();
+    REQUIRE(statistics.free_pages == statistics.pages);
+    REQUIRE(keeper.admit(1, {5, 2}).value().epoch == worker.epoch + 1);
+    REQUIRE(pool.begin().error().is(std::errc::owner_dead));
+}
+
+TEST_CASE("a lock's word that no owner wrote quarantines the pool, until it is rebuilt") {
+    Zone zone = zone_for(4);
+    const Pool pool = Pool::format(zone, 3).value();
+    *pool.lock().word() = 2'000;
+    REQUIRE(pool.begin().error().is(std::errc::bad_message));
+    REQUIRE(pool.quarantined());
+    pool.rebuild().value();
+    REQUIRE_FALSE(pool.quarantined());
+    pool.begin().value().commit().value();
+}
