@@ -58,8 +58,10 @@ Result<SharedLock> SharedLock::obtain(const Pool& pool, std::uint32_t number, Ob
         },
         [&](Transaction& transaction, Offset at) -> Result<SharedLock> {
             if (at % sizeof(Word) != 0 || transaction.bytes(at, bytes).empty() ||
-                get(pool.geometry_.at<Cell>(at).rows) != pool.geometry_.rows)
-                transaction.fail();
+                get(pool.geometry_.at<Cell>(at).rows) != pool.geometry_.rows) {
+                transaction.fail();  // and no view of what may be anywhere
+                return Error{"open a shared lock", std::errc::bad_message};
+            }
             return SharedLock{pool, at};
         });
 }
