@@ -119,6 +119,7 @@ private:
     Result<void> offer_estate();
     void serve_successor();
     void on_successor_message(const channel::Message& message);
+    void for_each_listener(void (cycle::Listener::*act)() noexcept);
     void take_back();
     void retire();
     void tell_main_process();

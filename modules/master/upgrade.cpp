@@ -164,12 +164,17 @@ void Master::carry_out(const action::RefuseUpgrade&) {
     answer(upgrade_askers_, false, why);
 }
 
+/// Has every generation's listeners do something about their files.
+void Master::for_each_listener(void (cycle::Listener::*act)() noexcept) {
+    for (auto& [number, generation] : generations_)
+        for (const cycle::Binding& binding : generation.cycle->bindings())
+            for (const auto& listener : binding.listeners) (*listener.*act)();
+}
+
 /// Leaves all files to the successor, which serves; this master serves on until that has them.
 void Master::carry_out(const action::HandOver&) {
     handed_over_ = true;
-    for (auto& [number, generation] : generations_)
-        for (const cycle::Binding& binding : generation.cycle->bindings())
-            for (const auto& listener : binding.listeners) listener->disown();
+    for_each_listener(&cycle::Listener::disown);
     door_ = control_.door();
     if (door_) door_->disown();
     control_.listen(nullptr);
@@ -179,9 +184,7 @@ void Master::carry_out(const action::HandOver&) {
 
 /// Takes back what the successor has died over.
 void Master::take_back() {
-    for (auto& [number, generation] : generations_)
-        for (const cycle::Binding& binding : generation.cycle->bindings())
-            for (const auto& listener : binding.listeners) listener->own();
+    for_each_listener(&cycle::Listener::own);
     if (door_) door_->own();
     control_.listen(std::exchange(door_, nullptr));
     if (pid_file_) pid_file_->own();

@@ -1,21 +1,16 @@
 // A service manager, as systemd is one, that opens sockets, and keeps descriptors from one start of
 // the server to the next.
 #include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
-#include <sys/socket.h>
-#include <sys/uio.h>
-#include <sys/un.h>
 #include <unistd.h>
 
-#include <array>
 #include <catch2/catch_test_macros.hpp>
 #include <cstdlib>
-#include <cstring>
 #include <filesystem>
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -26,6 +21,7 @@
 #include "deadline.h"
 #include "endpoint.h"
 #include "files.h"
+#include "notify_socket.h"
 #include "owned_fd.h"
 #include "server.h"
 #include "text.h"
@@ -57,19 +53,10 @@ bool pass() {
 /// Keeps what it is told to, by name.
 class Manager {
 public:
-    explicit Manager(const TempDir& dir) : fd_{::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)} {
-        const std::string path = dir.file("notify");
-        sockaddr_un address{};
-        address.sun_family = AF_UNIX;
-        REQUIRE(path.size() < sizeof address.sun_path);
-        std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
-        REQUIRE(::bind(fd_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) ==
-                0);
-        ::setenv("NOTIFY_SOCKET", path.c_str(), 1);
+    explicit Manager(const TempDir& dir) : socket_{dir.file("notify")} {
         ::setenv("FDSTORE", "64", 1);
     }
     ~Manager() {
-        ::unsetenv("NOTIFY_SOCKET");
         ::unsetenv("FDSTORE");
         to_be_passed.clear();
     }
@@ -79,8 +66,9 @@ public:
     /// descriptors.
     int listen() {
         int count = 0;
-        pollfd polled{fd_.get(), POLLIN, 0};
-        while (::poll(&polled, 1, 300) == 1) count += hear() ? 1 : 0;
+        for (auto message = socket_.receive(300); !message.text.empty();
+             message = socket_.receive(300))
+            count += obey(std::move(message)) ? 1 : 0;
         return count;
     }
     [[nodiscard]] std::map<std::string, std::vector<OwnedFd>>& kept() { return kept_; }
@@ -93,38 +81,23 @@ public:
     }
 
 private:
-    bool hear() {
-        std::array<char, 4'096> bytes{};
-        alignas(cmsghdr) std::array<char, CMSG_SPACE(253 * sizeof(int))> control{};
-        iovec part{.iov_base = bytes.data(), .iov_len = bytes.size()};
-        msghdr header{};
-        header.msg_iov = &part;
-        header.msg_iovlen = 1;
-        header.msg_control = control.data();
-        header.msg_controllen = control.size();
-        const ssize_t count = ::recvmsg(fd_.get(), &header, MSG_CMSG_CLOEXEC);
-        REQUIRE(count > 0);
-        const std::string message{bytes.data(), static_cast<std::size_t>(count)};
-        const auto at = message.find("\nFDNAME=");
-        if (at == message.npos) return false;
-        const auto begin = at + std::strlen("\nFDNAME=");
-        const std::string name = message.substr(begin, message.find('\n', begin) - begin);
-        if (message.starts_with("FDSTOREREMOVE=1\n")) {
+    bool obey(NotifySocket::Message message) {
+        constexpr std::string_view key = "\nFDNAME=";
+        const auto at = message.text.find(key);
+        if (at == message.text.npos) return false;
+        const auto begin = at + key.size();
+        const std::string name = message.text.substr(begin, message.text.find('\n', begin) - begin);
+        if (message.text.starts_with("FDSTOREREMOVE=1\n")) {
             CHECK(kept_.erase(name) == 1);
             return true;
         }
-        CHECK(message.starts_with("FDSTORE=1\n"));
-        const cmsghdr* const rights = CMSG_FIRSTHDR(&header);
-        REQUIRE(rights != nullptr);
-        for (std::size_t i = 0; CMSG_LEN(i * sizeof(int)) < rights->cmsg_len; ++i) {
-            int fd = -1;
-            std::memcpy(&fd, CMSG_DATA(rights) + i * sizeof fd, sizeof fd);
-            kept_[name].emplace_back(fd);
-        }
+        CHECK(message.text.starts_with("FDSTORE=1\n"));
+        REQUIRE_FALSE(message.fds.empty());
+        for (OwnedFd& fd : message.fds) kept_[name].push_back(std::move(fd));
         return true;
     }
 
-    OwnedFd fd_;
+    NotifySocket socket_;
     std::map<std::string, std::vector<OwnedFd>> kept_;
 };
 

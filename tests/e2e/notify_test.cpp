@@ -1,14 +1,9 @@
 // A service manager, as systemd is one, and what it is told by a server.
-#include <poll.h>
 #include <signal.h>
-#include <sys/socket.h>
-#include <sys/un.h>
 
-#include <array>
 #include <catch2/catch_test_macros.hpp>
 #include <chrono>
 #include <cstdlib>
-#include <cstring>
 #include <optional>
 #include <string>
 
@@ -18,7 +13,7 @@
 #include "connection.h"
 #include "deadline.h"
 #include "files.h"
-#include "owned_fd.h"
+#include "notify_socket.h"
 #include "server.h"
 
 namespace e2e {
@@ -27,21 +22,10 @@ namespace {
 /// Its socket, in the environment of what is started while it lives.
 class Manager {
 public:
-    explicit Manager(const std::string& path)
-        : fd_{::socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)} {
-        sockaddr_un address{};
-        address.sun_family = AF_UNIX;
-        REQUIRE(path.size() < sizeof address.sun_path);
-        std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
-        REQUIRE(::bind(fd_.get(), reinterpret_cast<const sockaddr*>(&address), sizeof address) ==
-                0);
-        ::setenv("NOTIFY_SOCKET", path.c_str(), 1);
+    explicit Manager(const std::string& path) : socket_{path} {
         ::setenv("WATCHDOG_USEC", "2000000", 1);
     }
-    ~Manager() {
-        ::unsetenv("NOTIFY_SOCKET");
-        ::unsetenv("WATCHDOG_USEC");
-    }
+    ~Manager() { ::unsetenv("WATCHDOG_USEC"); }
     Manager(const Manager&) = delete;
 
     /// Returns the next message but signs of life; empty when none comes in time.
@@ -52,16 +36,10 @@ public:
         while (message == "WATCHDOG=1" && !deadline.expired());
         return message;
     }
-    [[nodiscard]] std::string any() const {
-        pollfd polled{fd_.get(), POLLIN, 0};
-        if (::poll(&polled, 1, 5'000) != 1) return "";
-        std::array<char, 4'096> bytes{};
-        const ssize_t count = ::recv(fd_.get(), bytes.data(), bytes.size(), 0);
-        return {bytes.data(), static_cast<std::size_t>(count < 0 ? 0 : count)};
-    }
+    [[nodiscard]] std::string any() const { return socket_.receive(5'000).text; }
 
 private:
-    OwnedFd fd_;
+    NotifySocket socket_;
 };
 
 TEST_CASE("a service manager learns of readiness, reloads, failures, life and the end") {

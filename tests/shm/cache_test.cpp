@@ -14,22 +14,16 @@
 import ringfort.base;
 import ringfort.shm;
 
+#include "place.h"
+
 using namespace ringfort;
 using namespace ringfort::shm;
 using namespace std::chrono_literals;
 
 namespace {
 
-struct Place {
-    Zone zone;
-    Pool pool;
-};
-
-Place place(std::uint64_t bytes) {
-    Zone zone = Zone::create("cache", "pool/1", Pool::zone_size(2, Bytes{bytes})).value();
-    const Pool pool = Pool::format(zone, 2).value();
-    return {std::move(zone), pool};
-}
+using testing::Place;
+using testing::place;
 
 // What a cache should do, in plain lists: the front was used last.
 class Model {

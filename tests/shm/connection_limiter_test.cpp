@@ -16,21 +16,15 @@
 import ringfort.base;
 import ringfort.shm;
 
+#include "place.h"
+
 using namespace ringfort;
 using namespace ringfort::shm;
 
 namespace {
 
-struct Place {
-    Zone zone;
-    Pool pool;
-};
-
-Place place(std::uint64_t bytes) {
-    Zone zone = Zone::create("limits", "pool/1", Pool::zone_size(4, Bytes{bytes})).value();
-    const Pool pool = Pool::format(zone, 4).value();
-    return {std::move(zone), pool};
-}
+using testing::Place;
+using testing::place;
 
 std::uint64_t used_blocks(const Pool& pool) {
     std::uint64_t used = 0;
@@ -42,7 +36,7 @@ std::uint64_t used_blocks(const Pool& pool) {
 }  // namespace
 
 TEST_CASE("no more are held over all workers than the limit") {
-    Place here = place(1 << 18);
+    Place here = place(1 << 18, 4);
     const ConnectionLimiter one = ConnectionLimiter::create(here.pool, 0).value();
     const std::uint64_t used = used_blocks(here.pool);
     const Pool other = Pool::attach(here.zone, here.pool.admit(1, {}).value()).value();
@@ -69,7 +63,7 @@ TEST_CASE("no more are held over all workers than the limit") {
 }
 
 TEST_CASE("what a dead worker held is given back, and what the living hold is not") {
-    Place here = place(1 << 18);
+    Place here = place(1 << 18, 4);
     const ConnectionLimiter limiter =
         ConnectionLimiter::create(here.pool, 0, {.buckets = 2}).value();
     std::mt19937 random{5};
@@ -99,7 +93,7 @@ TEST_CASE("what a dead worker held is given back, and what the living hold is no
 }
 
 TEST_CASE("a worker that is killed leaves no count behind") {
-    Place here = place(1 << 18);
+    Place here = place(1 << 18, 4);
     const ConnectionLimiter limiter = ConnectionLimiter::create(here.pool, 0).value();
     const Pool worker = Pool::attach(here.zone, here.pool.admit(0, {}).value()).value();
     const pid_t child = ::fork();
@@ -119,7 +113,7 @@ TEST_CASE("a worker that is killed leaves no count behind") {
 }
 
 TEST_CASE("a limiter without room counts nothing rather than half") {
-    Place here = place(16'384);
+    Place here = place(16'384, 4);
     const ConnectionLimiter limiter =
         ConnectionLimiter::create(here.pool, 0, {.buckets = 4}).value();
     std::uint64_t count = 0;
@@ -136,7 +130,7 @@ TEST_CASE("a limiter without room counts nothing rather than half") {
 
 TEST_CASE("a count that there is no room for changes nothing, whatever else is committed with it") {
     for (int odd = 0; odd < 2; ++odd) {
-        const Place here = place(12'000);
+        const Place here = place(12'000, 4);
         const ConnectionLimiter limiter =
             ConnectionLimiter::create(here.pool, 0, {.buckets = 16}).value();
         if (odd == 1) {
@@ -162,7 +156,7 @@ TEST_CASE("a count that there is no room for changes nothing, whatever else is c
 }
 
 TEST_CASE("what the dead held is given back in parts that wait for nobody") {
-    Place here = place(1 << 18);
+    Place here = place(1 << 18, 4);
     const ConnectionLimiter limiter =
         ConnectionLimiter::create(here.pool, 0, {.buckets = 256}).value();
     const Pool dying = Pool::attach(here.zone, here.pool.admit(1, {}).value()).value();

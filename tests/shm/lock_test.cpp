@@ -19,6 +19,8 @@
 import ringfort.base;
 import ringfort.shm;
 
+#include "children.h"
+
 using namespace ringfort;
 using namespace ringfort::shm;
 using namespace std::chrono_literals;
@@ -62,21 +64,8 @@ private:
     Table* table_;
 };
 
-pid_t start(const std::function<void()>& body) {
-    const pid_t child = ::fork();
-    REQUIRE(child >= 0);
-    if (child == 0) {
-        body();
-        ::_exit(0);
-    }
-    return child;
-}
-
-int end_of(pid_t child) {
-    int status = 0;
-    REQUIRE(::waitpid(child, &status, 0) == child);
-    return status;
-}
+using testing::end_of;
+using testing::start;
 
 std::uint64_t load(std::uint64_t& word) {
     return std::atomic_ref{word}.load(std::memory_order_acquire);

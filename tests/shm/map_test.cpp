@@ -13,6 +13,8 @@
 import ringfort.base;
 import ringfort.shm;
 
+#include "place.h"
+
 using namespace ringfort;
 using namespace ringfort::shm;
 using namespace std::chrono_literals;
@@ -21,16 +23,8 @@ namespace {
 
 using Texts = MapOf<std::string, std::string>;
 
-struct Place {
-    Zone zone;
-    Pool pool;
-};
-
-Place place(std::uint64_t bytes) {
-    Zone zone = Zone::create("map", "pool/1", Pool::zone_size(2, Bytes{bytes})).value();
-    const Pool pool = Pool::format(zone, 2).value();
-    return {std::move(zone), pool};
-}
+using testing::Place;
+using testing::place;
 
 Instant at(std::chrono::milliseconds time) {
     return Instant{time};

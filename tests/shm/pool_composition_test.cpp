@@ -13,22 +13,16 @@
 import ringfort.base;
 import ringfort.shm;
 
+#include "place.h"
+
 using namespace ringfort;
 using namespace ringfort::shm;
 using namespace std::chrono_literals;
 
 namespace {
 
-struct Place {
-    Zone zone;
-    Pool pool;
-};
-
-Place place(std::uint64_t bytes = 1 << 18) {
-    Zone zone = Zone::create("together", "pool/1", Pool::zone_size(2, Bytes{bytes})).value();
-    const Pool pool = Pool::format(zone, 2).value();
-    return {std::move(zone), pool};
-}
+using testing::Place;
+using testing::place;
 
 ByteView text(const std::string& value) {
     return bytes_of(value);

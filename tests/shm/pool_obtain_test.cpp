@@ -13,21 +13,15 @@
 import ringfort.base;
 import ringfort.shm;
 
+#include "place.h"
+
 using namespace ringfort;
 using namespace ringfort::shm;
 
 namespace {
 
-struct Place {
-    Zone zone;
-    Pool pool;
-};
-
-Place place() {
-    Zone zone = Zone::create("obtained", "pool/1", Pool::zone_size(2, Bytes{1 << 18})).value();
-    const Pool pool = Pool::format(zone, 2).value();
-    return {std::move(zone), pool};
-}
+using testing::Place;
+using testing::place;
 
 using Texts = MapOf<std::string, std::string>;
 using Small = MapOf<std::string, std::uint32_t>;

@@ -21,21 +21,15 @@
 import ringfort.base;
 import ringfort.shm;
 
+#include "place.h"
+
 using namespace ringfort;
 using namespace ringfort::shm;
 
 namespace {
 
-struct Place {
-    Zone zone;
-    Pool pool;
-};
-
-Place place() {
-    Zone zone = Zone::create("queue", "pool/1", Pool::zone_size(4, Bytes{1 << 16})).value();
-    const Pool pool = Pool::format(zone, 4).value();
-    return {std::move(zone), pool};
-}
+using testing::Place;
+using testing::place;
 
 std::optional<std::string> pop(const Queue& queue) {
     const auto message = queue.pop().value();
@@ -46,7 +40,7 @@ std::optional<std::string> pop(const Queue& queue) {
 }  // namespace
 
 TEST_CASE("messages come out as they went in, in their order, around the ring") {
-    const Place here = place();
+    const Place here = place(1 << 16, 4);
     const Queue queue = Queue::create(here.pool, 0, Bytes{1'001}).value();
     REQUIRE(queue.capacity() == Bytes{1'008});
     std::deque<std::string> model;
@@ -79,7 +73,7 @@ TEST_CASE("messages come out as they went in, in their order, around the ring") 
 }
 
 TEST_CASE("a message that can never fit, and queues of nothing, are refused") {
-    const Place here = place();
+    const Place here = place(1 << 16, 4);
     const Queue queue = Queue::create(here.pool, 0, Bytes{64}).value();
     queue.push(bytes_of(std::string(56, 'x'))).value();
     REQUIRE(queue.push(bytes_of(std::string{})).error().is(std::errc::no_buffer_space));
@@ -94,7 +88,7 @@ TEST_CASE("a message that can never fit, and queues of nothing, are refused") {
 }
 
 TEST_CASE("each message is taken once, whoever takes it") {
-    Place here = place();
+    Place here = place(1 << 16, 4);
     const Queue queue = Queue::create(here.pool, 0, Bytes{512}).value();
     constexpr std::uint64_t count = 10'000;
     std::vector<pid_t> children;
@@ -133,7 +127,7 @@ TEST_CASE("each message is taken once, whoever takes it") {
 }
 
 TEST_CASE("a message that is taken by a transaction that is rolled back is still there") {
-    const Place here = place();
+    const Place here = place(1 << 16, 4);
     const Queue queue = Queue::create(here.pool, 0, Bytes{64}).value();
     queue.push(bytes_of(std::string{"one"})).value();
     for (int n = 0; n < 2; ++n) {

@@ -15,22 +15,16 @@
 import ringfort.base;
 import ringfort.shm;
 
+#include "place.h"
+
 using namespace ringfort;
 using namespace ringfort::shm;
 using namespace std::chrono_literals;
 
 namespace {
 
-struct Place {
-    Zone zone;
-    Pool pool;
-};
-
-Place place() {
-    Zone zone = Zone::create("values", "pool/1", Pool::zone_size(4, Bytes{1 << 16})).value();
-    const Pool pool = Pool::format(zone, 4).value();
-    return {std::move(zone), pool};
-}
+using testing::Place;
+using testing::place;
 
 struct Triple {
     std::uint64_t one;
@@ -45,7 +39,7 @@ using Many = std::array<std::uint64_t, 40>;
 }  // namespace
 
 TEST_CASE("a value is what was stored last, for all who have it open") {
-    Place here = place();
+    Place here = place(1 << 16, 4);
     const auto value = SeqValue<Triple>::create(here.pool, 1, {1, 2, 3}).value();
     const Pool other = Pool::attach(here.zone, here.pool.admit(0, {}).value()).value();
     const auto there = SeqValue<Triple>::open(other, 1).value();
@@ -62,7 +56,7 @@ TEST_CASE("a value is what was stored last, for all who have it open") {
 }
 
 TEST_CASE("readers see one whole value while writers never pause and are killed") {
-    Place here = place();
+    Place here = place(1 << 16, 4);
     const auto value = SeqValue<Many>::create(here.pool, 0, {}).value();
     std::uint64_t seen = 0;
     std::uint64_t last = 0;

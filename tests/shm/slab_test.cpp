@@ -14,6 +14,8 @@
 import ringfort.base;
 import ringfort.shm;
 
+#include "place.h"
+
 using namespace ringfort;
 using namespace ringfort::shm;
 
@@ -21,16 +23,8 @@ namespace {
 
 constexpr std::uint64_t page = 4'096;
 
-struct Place {
-    Zone zone;
-    Pool pool;
-};
-
-Place place(std::uint64_t pages) {
-    Zone zone = Zone::create("slab", "pool/1", Pool::zone_size(2, Bytes{pages * page})).value();
-    const Pool pool = Pool::format(zone, 2).value();
-    return {std::move(zone), pool};
-}
+using testing::Place;
+using testing::place;
 
 Offset allocate(const Pool& pool, std::uint64_t size) {
     Transaction transaction = pool.begin().value();
@@ -56,7 +50,7 @@ std::uint64_t used_pages(const Pool& pool) {
 }  // namespace
 
 TEST_CASE("blocks are as large as asked for, aligned, and do not overlap") {
-    const Place here = place(64);
+    const Place here = place(64 * page);
     std::mt19937 random{1};
     std::map<Offset, std::uint64_t> blocks;
     for (int n = 0; n < 3'000; ++n) {
@@ -87,7 +81,7 @@ TEST_CASE("blocks are as large as asked for, aligned, and do not overlap") {
 
 TEST_CASE("of every size as many blocks are to be had as fit, and the next one is refused") {
     for (std::uint64_t size = 16; size <= 3 * page; size += size < 512 ? 16 : 272) {
-        const Place here = place(12);
+        const Place here = place(12 * page);
         std::uint64_t got = 0;
         while (allocate(here.pool, size) != 0) ++got;
         const std::uint64_t expected =
@@ -103,7 +97,7 @@ TEST_CASE("of every size as many blocks are to be had as fit, and the next one i
 }
 
 TEST_CASE("no block is to be had of no bytes or of more than there are") {
-    const Place here = place(12);
+    const Place here = place(12 * page);
     REQUIRE(allocate(here.pool, 0) == 0);
     REQUIRE(allocate(here.pool, 12 * page + 1) == 0);
     REQUIRE(allocate(here.pool, ~0ULL) == 0);
@@ -111,7 +105,7 @@ TEST_CASE("no block is to be had of no bytes or of more than there are") {
 }
 
 TEST_CASE("freed runs of pages merge with both neighbours") {
-    const Place here = place(30);
+    const Place here = place(30 * page);
     std::vector<Offset> blocks;
     for (int n = 0; n < 10; ++n) blocks.push_back(allocate(here.pool, 3 * page));
     REQUIRE(std::ranges::count(blocks, Offset{0}) == 0);
@@ -129,7 +123,7 @@ TEST_CASE("freed runs of pages merge with both neighbours") {
 }
 
 TEST_CASE("pages that hold no block any more are there for other sizes") {
-    const Place here = place(8);
+    const Place here = place(8 * page);
     std::vector<Offset> blocks;
     for (Offset block = allocate(here.pool, 64); block != 0; block = allocate(here.pool, 64))
         blocks.push_back(block);
@@ -142,7 +136,7 @@ TEST_CASE("pages that hold no block any more are there for other sizes") {
 }
 
 TEST_CASE("pages that every size has kept are there for a run, in one transaction") {
-    const Place here = place(24);
+    const Place here = place(24 * page);
     const std::uint64_t sizes[] = {16,  32,  48,  64,  80,  96,  112, 128,   160,   192,  224,
                                    256, 320, 384, 448, 512, 640, 768, 1'024, 1'360, 2'048};
     for (const bool possible : {true, false}) {
@@ -159,7 +153,7 @@ TEST_CASE("pages that every size has kept are there for a run, in one transactio
 }
 
 TEST_CASE("an empty page is found wherever it stands in its size's list") {
-    const Place here = place(3);
+    const Place here = place(3 * page);
     std::vector<Offset> blocks;
     for (int n = 0; n < 4; ++n) blocks.push_back(allocate(here.pool, page / 2));
     // The first page empty, and then the second one, which was full, in front of it.
@@ -173,7 +167,7 @@ TEST_CASE("an empty page is found wherever it stands in its size's list") {
 
 TEST_CASE(
     "a block freed twice, a foreign one and the middle of one are errors that change nothing") {
-    const Place here = place(20);
+    const Place here = place(20 * page);
     const Offset small = allocate(here.pool, 48);
     const Offset other = allocate(here.pool, 48);
     const Offset large = allocate(here.pool, 3 * page);
@@ -194,7 +188,7 @@ TEST_CASE(
 }
 
 TEST_CASE("statistics tell requests, failures, used and free blocks of each size") {
-    const Place here = place(2);
+    const Place here = place(2 * page);
     const auto of_size = [&](std::uint64_t size) {
         const PoolStatistics statistics = here.pool.statistics().value();
         for (const BlockStatistics& each : statistics.sizes)
