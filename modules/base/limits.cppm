@@ -145,6 +145,7 @@ inline constexpr std::uint32_t peer_messages_per_turn = 64;
 /// Shared memory: the size of a zone, its names, and the columns of a table of counters.
 inline constexpr std::uint32_t max_counter_rows = max_workers * max_generations;
 inline constexpr std::uint32_t max_zones = 256;
+inline constexpr Bytes min_pool_zone_size{64ULL << 10};
 inline constexpr Bytes min_zone_size{4ULL << 10};
 inline constexpr Bytes max_zone_size{64ULL << 30};
 inline constexpr std::size_t max_zone_name_bytes = 63;
@@ -153,6 +154,9 @@ inline constexpr std::uint32_t max_counter_columns = 1'024;
 inline constexpr std::size_t journal_entries = 512;   ///< words changed by one transaction
 inline constexpr std::size_t transaction_frees = 16;  ///< blocks given back by one transaction
 inline constexpr std::size_t kept_pages = 4;          ///< empty, for blocks of their sizes
+inline constexpr Milliseconds heal_pause_ms{1};  ///< between two parts of giving back what dead held
+inline constexpr Milliseconds pool_check_ms{1'000};  ///< between two looks whether one is corrupted
+inline constexpr std::uint32_t heal_steps = 16;  ///< transactions of a part
 inline constexpr std::uint32_t pool_roots = 16;       ///< structures of a pool
 inline constexpr std::uint32_t runs_looked_at = 8;    ///< that may be too short
 inline constexpr std::uint32_t max_map_buckets = 1U << 28;

@@ -315,14 +315,17 @@ Table<Listener> listener_schema() {
 
 Table<Zone> zone_schema() {
     const auto size = [](Bytes bytes) { return static_cast<std::int64_t>(bytes.count); };
-    return table<Zone>("Shared memory that all workers see, kept across reloads.")
+    return table<Zone>(
+               "Shared memory that all workers see. A reload and an upgrade keep it, and make it "
+               "larger with what is in it; one that is made smaller begins empty.")
         .field("name", &Zone::name,
                "unique; made of a-z, 0-9, `_`, `.` and `-`; `ringfort.` in front is reserved",
                {.required = true, .min = 1, .max = number(limits::max_zone_name_bytes)}, zone_name)
         .field("size", &Zone::size, "size of the memory",
                {.required = true,
-                .min = size(limits::min_zone_size),
-                .max = size(limits::max_zone_size)});
+                .min = size(limits::min_pool_zone_size),
+                .max = size(limits::max_zone_size)})
+        .field("noreuse", &Zone::noreuse, "each reload makes it anew: nothing in it goes on");
 }
 
 }  // namespace

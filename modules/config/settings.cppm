@@ -131,6 +131,7 @@ struct Listener {
 struct Zone {
     std::string name;
     Bytes size;
+    bool noreuse = false;  ///< each reload makes it anew
     friend bool operator==(const Zone&, const Zone&) noexcept;
 };
 

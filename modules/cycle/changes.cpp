@@ -41,6 +41,13 @@ std::string differences(const Binding& old, const Binding& binding) {
     return text;
 }
 
+/// Tells whether a zone of the configuration goes on with what is in the one before it.
+bool is_reused(const Cycle& cycle, const shm::Zone& zone) {
+    const auto& configured = cycle.settings().zones;
+    const auto found = std::ranges::find(configured, zone.name(), &config::Zone::name);
+    return found != configured.end() && !found->noreuse;
+}
+
 void compare_zones(const Cycle& before, const Cycle& after, std::vector<std::string>& found) {
     const auto called = [](const std::vector<SharedZone>& zones, const std::string& name) {
         const auto zone = std::ranges::find_if(
@@ -49,8 +56,12 @@ void compare_zones(const Cycle& before, const Cycle& after, std::vector<std::str
     };
     for (const SharedZone& zone : after.zones()) {
         const SharedZone old = called(before.zones(), zone->name());
+        const bool grown = old && old->tag() == zone->tag() && old->size() < zone->size() &&
+                           is_reused(after, *zone) && !shm::Pool::unusable(*old);
         const std::string what = old == zone      ? ": kept"
                                  : old == nullptr ? ": opened, empty"
+                                 : grown          ? ": grown, " + old->size().text() + " -> " +
+                                               zone->size().text()
                                                   : ": replaced by an empty one";
         found.push_back("zone " + zone->name() + what);
     }

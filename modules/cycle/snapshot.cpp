@@ -58,14 +58,14 @@ Built Cycle::build(config::Settings settings, std::uint32_t generation, Stock st
     Built built;
     std::unique_ptr<Cycle> cycle{new Cycle{std::move(settings), generation}};
     cycle->take_log(std::move(stock.log), built.obstacles);
-    cycle->take_zones(stock.zones, requests, built.obstacles);
+    cycle->take_zones(stock, requests, options, built.obstacles);
     cycle->take_listeners(std::move(stock), options, built.obstacles);
     if (built.obstacles.empty()) built.cycle = std::move(cycle);
     return built;
 }
 
 Stock Cycle::stock() const {
-    Stock stock{.groups = {}, .zones = zones_, .log = {}};
+    Stock stock{.groups = {}, .zones = zones_, .made = {}, .log = {}};
     for (const Binding& binding : bindings_)
         if (binding.first().reachable()) stock.groups.push_back({.listeners = binding.listeners});
     return stock;
@@ -142,24 +142,28 @@ Result<void> Cycle::open_missing(Binding& binding, const BuildOptions& options) 
     return {};
 }
 
-void Cycle::take_zones(const std::vector<SharedZone>& stocked,
-                       const std::vector<ZoneRequest>& requests,
-                       std::vector<std::string>& obstacles) {
-    std::vector<ZoneRequest> wanted = requests;
-    for (const config::Zone& zone : settings_.zones)
-        wanted.push_back({.name = zone.name, .tag = "", .size = zone.size});
-    for (const ZoneRequest& request : wanted) {
+void Cycle::take_zones(const Stock& stock, const std::vector<ZoneRequest>& requests,
+                       const BuildOptions& options, std::vector<std::string>& obstacles) {
+    const auto find = [](const std::vector<SharedZone>& zones, const auto& is_it) {
+        const auto found = std::ranges::find_if(zones, is_it);
+        return found == zones.end() ? nullptr : *found;
+    };
+    for (const ZoneRequest& request : join(settings_.zones, requests, obstacles)) {
         const auto fitting = [&](const SharedZone& zone) { return fits(*zone, request); };
-        const auto found = std::ranges::find_if(stocked, fitting);
-        if (found != stocked.end()) {
-            zones_.push_back(*found);
-            continue;
+        SharedZone zone = find(stock.made, fitting);
+        if (!zone && request.reuse) zone = find(stock.zones, fitting);
+        if (!zone) {
+            const SharedZone before = find(stock.zones, [&](const SharedZone& candidate) {
+                return candidate->name() == request.name && candidate->tag() == request.tag;
+            });
+            auto made = make_zone(request, before, options.open_pool);
+            if (!made) {
+                obstacles.push_back(obstacle("zone " + request.name, made.error()));
+                continue;
+            }
+            zone = *std::move(made);
         }
-        auto made = make_zone(request);
-        if (made)
-            zones_.push_back(*std::move(made));
-        else
-            obstacles.push_back(obstacle("zone " + request.name, made.error()));
+        zones_.push_back(std::move(zone));
     }
 }
 

@@ -55,6 +55,9 @@ struct BuildOptions {
     std::uint32_t workers = 1;  ///< how many sockets a listener with `reuseport` is to have
     /// Is called with each listener as soon as it is opened, whatever becomes of the build.
     std::function<void(const Listener&)> opened = {};
+    /// Opens a pool of the stock, to go on with what is in it in a larger one; without, such a one
+    /// is empty.
+    OpenPool open_pool = {};
 };
 
 /// What a build came to: a cycle, or at least one obstacle, each a sentence for people.
@@ -68,7 +71,7 @@ class Cycle {
 public:
     /// Builds generation `generation`. Out of `stock` it takes listeners by address and zones by
     /// name, tag and size; everything else it opens. `requests` are the zones needed beside the
-    /// configured ones. With obstacles, everything opened is closed again; only a log file that had
+    /// configured ones, or as them. With obstacles, everything opened is closed again; only a log file that had
     /// to be created stays, empty. Blocks as opening files and binding sockets do. Of the sockets
     /// that come to those taken over none listens yet: nobody would serve what they got, were this
     /// cycle given up.
@@ -116,8 +119,8 @@ private:
                         std::vector<std::string>& obstacles);
     void carry_over(std::vector<Group> stocked);
     static Result<void> open_missing(Binding& binding, const BuildOptions& options);
-    void take_zones(const std::vector<SharedZone>& stocked,
-                    const std::vector<ZoneRequest>& requests, std::vector<std::string>& obstacles);
+    void take_zones(const Stock& stock, const std::vector<ZoneRequest>& requests,
+                    const BuildOptions& options, std::vector<std::string>& obstacles);
 
     config::Settings settings_;
     std::uint32_t generation_;

@@ -1,30 +1,65 @@
 module;
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
+#include <vector>
 export module ringfort.cycle:zones;
 
 import ringfort.base;
+import ringfort.config;
 import ringfort.shm;
 
 export namespace ringfort::cycle {
 
-/// A zone that the cycle is to have, beside those of the configuration.
+/// How a zone is laid out.
+enum class Content : std::uint8_t {
+    pool,   ///< as a `shm::Pool`, by the cycle
+    custom  ///< by whoever requests it
+};
+
+/// A zone that the cycle is to have. Several may ask for the same one.
 struct ZoneRequest {
     std::string name;
-    std::string tag;  ///< says what the content is; empty for a zone of the configuration
-    Bytes size;
-    /// Lays out a new zone; not called for one that is carried over. May be empty.
+    std::string tag = {};  ///< what the content is for; empty: says another one, or nobody
+    Bytes size{0};         ///< 0: says another one, or the configuration
+    Content content = Content::pool;
+    bool reuse = true;  ///< false: each cycle has a new one, without what the old one holds
+    /// Lays out a new zone of custom content; not called for one that is carried over.
     std::function<Result<void>(shm::Zone&)> format = {};
+    /// Puts into a new pool what is to be in it from the beginning; `before` is the one of the same
+    /// name and tag that it takes the place of, nullptr if there is none, or it cannot be read. An
+    /// error keeps the cycle from being built. May be empty.
+    std::function<Result<void>(const shm::Pool& made, const shm::Pool* before)> prepare = {};
 };
 
 /// A zone, held by every cycle that has it.
 using SharedZone = std::shared_ptr<shm::Zone>;
 
-/// Makes a zone and lays it out. Errors: those of `shm::Zone::create` and of `request.format`.
-[[nodiscard]] Result<SharedZone> make_zone(const ZoneRequest& request);
+/// The tag of a pool that nobody says what it is for.
+inline constexpr std::string_view pool_tag = "pool";
 
-/// Says whether a zone may go on as the requested one: name, tag and size agree.
-[[nodiscard]] bool fits(const shm::Zone& zone, const ZoneRequest& request);
+/// Joins the zones of the configuration with those that are requested, by their names: each is
+/// there once, with its size and tag. Appends what does not agree to `obstacles`.
+/// Source: nginx ngx_shared_memory_add.
+[[nodiscard]] std::vector<ZoneRequest> join(const std::vector<config::Zone>& configured,
+                                            const std::vector<ZoneRequest>& requests,
+                                            std::vector<std::string>& obstacles);
+
+/// Opens a pool of another cycle as this process.
+using OpenPool = std::function<Result<shm::Pool>(shm::Zone&)>;
+
+/// Makes a zone and lays it out. `before` is the zone of the same name and tag that it takes the
+/// place of, if any: with `reuse`, a pool that has become larger goes on with what is in it.
+/// Errors: those of `shm::Zone::create`, `shm::Pool::format`, `open` and `shm::Pool::grow`, and of
+/// `request`'s functions.
+[[nodiscard]] Result<SharedZone> make_zone(const ZoneRequest& request,
+                                           const SharedZone& before = nullptr,
+                                           const OpenPool& open = {});
+
+/// Says whether a zone may go on as the requested one: name, tag and size agree, and a pool is
+/// sound.
+[[nodiscard]] bool fits(shm::Zone& zone, const ZoneRequest& request);
 
 }  // namespace ringfort::cycle

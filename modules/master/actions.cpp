@@ -107,7 +107,7 @@ void Master::carry_out(const action::Spawn& action) {
 }
 
 Result<void> Master::spawn(WorkerId id, const Generation& generation) {
-    const auto row = roster_.free_row();
+    const auto row = free_row();
     if (!row) return Error{"find a row of counters", std::errc::resource_unavailable_try_again};
     RF_LET(auto ends, channel::Channel::pair());
     auto& [mine, theirs] = ends;
@@ -124,11 +124,33 @@ Result<void> Master::spawn(WorkerId id, const Generation& generation) {
                                            .credentials = generation.credentials});
            }));
     log::debug("worker slot {} of generation {} is process {}", id.slot, id.generation, child.pid);
-    WorkerProcess& worker = roster_.add(
-        {.id = id, .process = std::move(child), .channel = std::move(mine), .row = *row});
+    const std::uint64_t identity = process::identify(child.pid);
+    pools_.admit(*row, {.slot = id.slot, .generation = id.generation, .process = identity});
+    WorkerProcess& worker = roster_.add({.id = id,
+                                         .process = std::move(child),
+                                         .channel = std::move(mine),
+                                         .row = *row,
+                                         .identity = identity});
     show_door(worker, generation);
     equip(worker);
     return {};
+}
+
+/// Returns a row that nobody has, neither of the counters nor in any pool. A pool whose table of
+/// owners is corrupted keeps nobody from being started: who is not admitted there does without.
+std::optional<std::uint32_t> Master::free_row() {
+    const auto is_free = [this](std::uint32_t row) { return pools_.is_free(row); };
+    if (const auto row = roster_.free_row(is_free)) return row;
+    pools_.watch(own_processes());  // buries whoever has ended
+    const auto row = roster_.free_row(is_free);
+    return row ? row : roster_.free_row();
+}
+
+/// Returns the processes whose ends this master learns of by itself.
+std::vector<std::uint64_t> Master::own_processes() const {
+    std::vector<std::uint64_t> own{process::identify(::getpid())};  // and of its builders
+    for (const auto& worker : roster_.workers()) own.push_back(worker->identity);
+    return own;
 }
 
 /// Gives a new worker the control socket, where another master will look for it if this one dies.
@@ -266,6 +288,7 @@ void Master::carry_out(const action::Abandon& action) {
 
 void Master::carry_out(const action::Release& action) {
     generations_.erase(action.generation);
+    pools_.release();
 }
 
 void Master::carry_out(const action::Postpone& action) {

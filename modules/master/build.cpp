@@ -24,6 +24,7 @@ import ringfort.base;
 import ringfort.config;
 import ringfort.cycle;
 import ringfort.process;
+import ringfort.shm;
 
 namespace ringfort::master {
 namespace {
@@ -139,7 +140,9 @@ void Master::build_first(config::Settings settings) {
     auto obstacles = prepare(generation, settings, ::getpid());
     // What is inherited stays together until it is clear who has it.
     cycle::Stock stock{
-        .groups = inheritance_.stock.groups, .zones = inheritance_.stock.zones, .log = {}};
+        .groups = inheritance_.stock.groups, .zones = inheritance_.stock.zones, .made = {}, .log = {}};
+    pools_.keep(stock.zones, predecessor_ && !orphaned_);
+    pools_.watch(own_processes());
     found(std::move(generation), std::move(settings), std::move(stock), std::move(obstacles));
 }
 
@@ -147,12 +150,16 @@ void Master::build_first(config::Settings settings) {
 void Master::found(Generation generation, config::Settings settings, cycle::Stock stock,
                    std::vector<std::string> obstacles) {
     raise_descriptors(settings);
-    const cycle::BuildOptions options{.workers = worker_count(settings)};
+    const cycle::BuildOptions options{
+        .workers = worker_count(settings),
+        .open_pool = [this](shm::Zone& zone) { return pools_.open(zone); }};
+    const auto requests = application_.zones(settings);
     auto built = cycle::Cycle::build(std::move(settings), last_generation_ + 1, std::move(stock),
-                                     application_.zones, options);
+                                     requests, options);
     std::ranges::move(built.obstacles, std::back_inserter(obstacles));
     if (!obstacles.empty()) return build_failed(obstacles);
     generation.cycle = std::move(built.cycle);
+    pools_.keep(generation.cycle->zones(), false);
     const config::Settings& taken = generation.cycle->settings();
     const std::uint32_t number = ++last_generation_;
     raise(event::CycleBuilt{.generation = number,
@@ -213,8 +220,9 @@ std::vector<std::string> try_cycle(const Application& application, config::Setti
         .in_use = runs ? cycle::AddressInUse::is_allowed : cycle::AddressInUse::is_an_obstacle,
         .workers = worker_count(settings)};
     auto passed = cycle::accept_passed(process::take_passed_fds(), {});
-    auto built = cycle::Cycle::build(std::move(settings), 1, std::move(passed.stock),
-                                     application.zones, options);
+    const auto requests = application.zones(settings);
+    auto built =
+        cycle::Cycle::build(std::move(settings), 1, std::move(passed.stock), requests, options);
     obstacles.insert(obstacles.end(), built.obstacles.begin(), built.obstacles.end());
     return obstacles;
 }

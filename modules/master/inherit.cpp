@@ -215,8 +215,13 @@ void Master::lose_predecessor(const Error& error) {
     log::info("{} has gone", who);
     predecessor_.reset();
     roster_.own_rows();
-    // It went before it could say so: nobody else serves now.
-    if (served_ && inheritance_.complete) take_over();
+    pools_.bury_keeper();
+    pools_.watch(own_processes());  // its workers, if they have not gone with it
+    // It went before it could say so: nobody else serves now, and the service manager will learn
+    // nothing from it any more.
+    if (served_ && inheritance_.complete) return take_over();
+    const auto serves = generations_.find(served_generation_);
+    if (serves != generations_.end()) keep_descriptors(*serves->second.cycle);
 }
 
 void Master::on_predecessor_message(const channel::Message& message) {

@@ -98,7 +98,8 @@ void Master::wait_and_handle(process::SignalFd& signals) {
         return builder ? builder->due() : std::nullopt;
     };
     int timeout_ms = poll_timeout_ms({policy_.next_deadline(), control_.next_deadline(),
-                                      manager_.next_beat(), due(build_), due(rehearsal_)});
+                                      manager_.next_beat(), due(build_), due(rehearsal_),
+                                      pools_.next_deadline()});
     const bool retries = (successor_ && successor_->channel.wants_retry()) ||
                          std::ranges::any_of(roster_.workers(), [](const auto& worker) {
                              return worker->channel.wants_retry();
@@ -144,6 +145,7 @@ void Master::add_others(std::vector<pollfd>& polled) const {
         add(successor_->process.pidfd.get());
     }
     if (predecessor_) add(predecessor_->fd());
+    pools_.add_to(polled);
 }
 
 /// Goes on with them. Each is asked whether it has said something or ended; there are few.
@@ -152,6 +154,7 @@ void Master::serve_others() {
     serve_builder(rehearsal_, &Master::end_rehearsal);
     serve_successor();
     serve_predecessor();
+    pools_.tend(now());
 }
 
 void Master::handle_signals(process::SignalFd& signals) {
@@ -237,6 +240,7 @@ void Master::handle_exit(WorkerId id) {
     log::write_at(level, "worker slot {} (pid {}) of generation {} {}", id.slot, worker.process.pid,
                   id.generation, how);
     note_of_worker(id, how);
+    pools_.bury(worker.row);
     roster_.remove(id);
     raise(event::WorkerExited{id});
 }

@@ -41,7 +41,8 @@ struct Application {
     /// Says in lines which values differ.
     std::function<std::vector<std::string>(const config::Settings&, const config::Settings&)>
         changes = {};
-    std::vector<cycle::ZoneRequest> zones;   ///< needed beside the configured ones
+    /// Says which zones are needed, beside the configured ones or as them.
+    std::function<std::vector<cycle::ZoneRequest>(const config::Settings&)> zones;
     std::function<int(WorkerStart)> worker;  ///< a worker's life; returns its exit code
     /// Reads what the worker with this row of counters has written down of itself.
     std::function<Observation(const cycle::Cycle&, std::uint32_t row)> observe = {};

@@ -14,5 +14,6 @@ export import :equip;
 export import :estate;
 export import :loop;
 export import :policy;
+export import :pools;
 export import :roster;
 export import :state;

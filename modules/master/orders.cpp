@@ -14,6 +14,7 @@ module;
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -25,12 +26,13 @@ import ringfort.channel;
 import ringfort.config;
 import ringfort.cycle;
 import ringfort.process;
+import ringfort.shm;
 
 namespace ringfort::master {
 namespace {
 
 constexpr std::string_view known =
-    "status, reload, reload --dry-run, upgrade, reopen, log-level LEVEL, quit, stop";
+    "status, zones, reload, reload --dry-run, upgrade, reopen, log-level LEVEL, quit, stop";
 constexpr std::string_view log_level = "log-level";
 
 std::string_view name_of(GenerationPhase phase) {
@@ -84,6 +86,10 @@ void Master::obey(const std::vector<ControlRequest>& requests) {
     for (const auto& [client, sender, order] : requests) {
         if (order == "status") {
             control_.answer(client, {.success = true, .text = status()}, now());
+            continue;
+        }
+        if (order == "zones") {
+            control_.answer(client, {.success = true, .text = zones()}, now());
             continue;
         }
         if (order == "adopt") {  // a start beside this master: it takes the pid file for a reason
@@ -175,6 +181,20 @@ ControlAnswer Master::set_log_level(std::string_view name) {
         if (worker->id.generation <= served_generation_)
             send(*worker, channel::SetLogLevel{level_of(worker->id.generation)});
     return {.success = true, .text = ""};
+}
+
+/// Says what is in the zones, each of them once, whoever has it.
+std::string Master::zones() const {
+    std::string text;
+    std::set<const shm::Zone*> told;
+    for (auto found = generations_.rbegin(); found != generations_.rend(); ++found)
+        for (const cycle::SharedZone& zone : found->second.cycle->zones()) {
+            if (!told.insert(zone.get()).second) continue;
+            if (found->first != served_generation_)
+                fmt::format_to(std::back_inserter(text), "generation {}: ", found->first);
+            text += describe(*zone, pools_.find(*zone));
+        }
+    return text;
 }
 
 /// Says what there is, a line for each generation and each worker.

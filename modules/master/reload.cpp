@@ -28,6 +28,7 @@ import ringfort.channel;
 import ringfort.config;
 import ringfort.cycle;
 import ringfort.process;
+import ringfort.shm;
 
 namespace ringfort::master {
 namespace {
@@ -131,13 +132,25 @@ void Master::begin_build() {
         build_waits_ = true;
         return rehearsal_->abort("a reload has begun meanwhile: ask again");
     }
+    const Errand errand = prepare_errand();
     auto started = Builder::start(
         application_.name + ": builder", 0, build_deadline(), listening_fds(current_cycle()),
-        [this, master = ::getpid()](const Send& send) { return build_apart(send, master); });
-    if (started)
+        [&](const Send& send) { return build_apart(send, errand); });
+    if (started) {
         build_.emplace(*std::move(started));
-    else
-        build_failed({"no process can be started to build the cycle: " + started.error().text()});
+        build_row_ = errand.row;
+        return;
+    }
+    pools_.bury(errand.row);
+    build_failed({"no process can be started to build the cycle: " + started.error().text()});
+}
+
+/// Admits a builder to the pools, under this master's name: it is no worker's life, and what it
+/// does there is to read.
+Master::Errand Master::prepare_errand() {
+    const Errand errand{.master = ::getpid(), .row = free_row().value_or(limits::max_counter_rows)};
+    pools_.admit(errand.row, {.process = process::identify(errand.master)});
+    return errand;
 }
 
 /// Answers `client` what a reload would change, or what would keep it from that. A child does what
@@ -150,11 +163,16 @@ void Master::rehearse(std::uint64_t client) {
     if (current_cycle() == nullptr) return refuse("no generation serves");
     if (policy_.busy()) return refuse("a reload or an upgrade is under way");
     if (rehearsal_) return refuse("another dry run is under way");
+    const Errand errand = prepare_errand();
     auto started = Builder::start(
         application_.name + ": dry run", client, build_deadline(), listening_fds(current_cycle()),
-        [this, master = ::getpid()](const Send& send) { return rehearse_apart(send, master); });
-    if (!started) return refuse("no process can be started for it: " + started.error().text());
+        [&](const Send& send) { return rehearse_apart(send, errand); });
+    if (!started) {
+        pools_.bury(errand.row);
+        return refuse("no process can be started for it: " + started.error().text());
+    }
     rehearsal_.emplace(*std::move(started));
+    rehearsal_row_ = errand.row;
 }
 
 /// Takes what a builder has sent; when it has ended, goes on with that.
@@ -173,12 +191,14 @@ void Master::end_rehearsal(Estate estate) {
         {.success = estate.success, .text = fmt::format("{}", fmt::join(estate.findings, "\n"))},
         now());
     rehearsal_.reset();
+    pools_.bury(rehearsal_row_);
     if (std::exchange(build_waits_, false)) begin_build();
 }
 
 /// Makes a generation of what the child has built; what is left to do here does not wait.
 void Master::end_build(Estate estate) {
     build_.reset();
+    pools_.bury(build_row_);
     const bool rotated = std::exchange(reopened_again_, false);
     auto pid_file = take_files(estate);
     if (!estate.success) return build_failed(estate.findings);
@@ -192,7 +212,7 @@ void Master::end_build(Estate estate) {
     cycle::Stock stock = current_stock();
     for (const cycle::Group& group : estate.stock.groups)
         for (const auto& opened : group.listeners) stock.add(opened, true);
-    std::ranges::move(estate.stock.zones, std::back_inserter(stock.zones));
+    stock.made = std::move(estate.stock.zones);
     stock.owners = std::move(estate.stock.owners);
     if (!rotated) stock.log = std::move(estate.stock.log);
     found(std::move(generation), *std::move(parsed), std::move(stock), {});
@@ -200,14 +220,14 @@ void Master::end_build(Estate estate) {
 
 /// Builds the next cycle, as far as that does not depend on being the master. In a child; what has
 /// a file is offered as soon as it is there, so that somebody removes that whatever happens.
-std::vector<std::string> Master::draft(Draft& draft, pid_t master, const Send& send) const {
+std::vector<std::string> Master::draft(Draft& draft, const Errand& errand, const Send& send) const {
     auto text = application_.read();
     if (const auto* problems = std::get_if<config::Problems>(&text)) return lines_of(*problems);
     draft.source = std::get<config::Source>(std::move(text));
     auto parsed = application_.parse(draft.source);
     if (!parsed) return lines_of(parsed.problems());
     Generation& generation = draft.generation;
-    std::vector<std::string> obstacles = prepare(generation, *parsed, master);
+    std::vector<std::string> obstacles = prepare(generation, *parsed, errand.master);
     const auto pass_on = [&](const auto&... offered) {
         if (const auto sent = offer(offered..., send); !sent)
             obstacles.push_back("what was built cannot be passed on: " + sent.error().text());
@@ -216,18 +236,20 @@ std::vector<std::string> Master::draft(Draft& draft, pid_t master, const Send& s
     if (generation.new_control) pass_on(*generation.new_control, true);
     const cycle::BuildOptions options{
         .workers = worker_count(*parsed),
-        .opened = [&](const cycle::Listener& listener) { pass_on(listener, false); }};
+        .opened = [&](const cycle::Listener& listener) { pass_on(listener, false); },
+        .open_pool = [&](shm::Zone& zone) { return shm::Pool::attach(zone, errand.row); }};
+    const auto requests = application_.zones(*parsed);
     auto built = cycle::Cycle::build(*std::move(parsed), last_generation_ + 1, current_stock(),
-                                     application_.zones, options);
+                                     requests, options);
     std::ranges::move(built.obstacles, std::back_inserter(obstacles));
     draft.generation.cycle = std::move(built.cycle);
     return obstacles;
 }
 
 /// What the child of `begin_build` does: builds, and passes on what is new.
-bool Master::build_apart(const Send& send, pid_t master) const {
+bool Master::build_apart(const Send& send, const Errand& errand) const {
     Draft made;
-    const auto obstacles = draft(made, master, send);
+    const auto obstacles = draft(made, errand, send);
     offer_findings(obstacles, send);
     if (!obstacles.empty()) return false;
     const auto offered = offer_draft(made, current_cycle(), send);
@@ -240,9 +262,9 @@ bool Master::build_apart(const Send& send, pid_t master) const {
 }
 
 /// What the child of `rehearse` does: builds, says what is new, and takes it down.
-bool Master::rehearse_apart(const Send& send, pid_t master) const {
+bool Master::rehearse_apart(const Send& send, const Errand& errand) const {
     Draft made;
-    auto findings = draft(made, master, send);
+    auto findings = draft(made, errand, send);
     const bool success = findings.empty();
     if (success) {
         const cycle::Cycle& old = *current_cycle();

@@ -2,6 +2,7 @@ module;
 #include <algorithm>
 #include <compare>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -24,12 +25,13 @@ std::vector<std::uint32_t> Roster::rows() const {
     return rows;
 }
 
-std::optional<std::uint32_t> Roster::free_row() const {
+std::optional<std::uint32_t> Roster::free_row(
+    const std::function<bool(std::uint32_t)>& is_free) const {
     std::vector<bool> used(limits::max_counter_rows);
     for (const std::uint32_t row : rows()) used[row] = true;
     for (std::uint32_t i = 0; i < limits::max_counter_rows; ++i) {
         const std::uint32_t row = from_top_ ? limits::max_counter_rows - 1 - i : i;
-        if (!used[row]) return row;
+        if (!used[row] && (!is_free || is_free(row))) return row;
     }
     return std::nullopt;
 }

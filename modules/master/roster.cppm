@@ -1,6 +1,7 @@
 module;
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -19,7 +20,8 @@ struct WorkerProcess {
     WorkerId id;
     process::Child process;
     channel::Channel channel;
-    std::uint32_t row = 0;     ///< of the zone of counters; no two living workers share one
+    std::uint32_t row = 0;     ///< of counters and in pools; no two living workers share one
+    std::uint64_t identity = 0;  ///< as process::identify says
     std::size_t equipped = 0;  ///< zones, listeners and the order to start, sent so far
     bool told_to_end = false;  ///< its exit is no surprise
     bool channel_open = true;
@@ -32,9 +34,10 @@ public:
 
     /// Finds a living worker; nullptr when there is none. Valid until it is removed.
     [[nodiscard]] WorkerProcess* find(WorkerId id) const noexcept;
-    /// Finds the lowest row, or the highest, that no living worker uses; nothing when all are
-    /// taken.
-    [[nodiscard]] std::optional<std::uint32_t> free_row() const;
+    /// Finds the lowest row, or the highest, that no living worker uses and that is free besides;
+    /// nothing when there is none.
+    [[nodiscard]] std::optional<std::uint32_t> free_row(
+        const std::function<bool(std::uint32_t)>& is_free = {}) const;
     /// Says which rows the workers of another master use, and whether to take the highest free row
     /// from now on: two masters that serve beside each other begin at different ends.
     void share_rows(const std::vector<std::uint32_t>& taken, bool from_top);

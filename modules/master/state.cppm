@@ -22,6 +22,7 @@ import :control;
 import :estate;
 import :loop;
 import :policy;
+import :pools;
 import :roster;
 
 // Not exported: the master's own state, shared by the files that implement it.
@@ -88,12 +89,18 @@ private:
     // reload.cpp
     void begin_build();
     void rehearse(std::uint64_t client);
+    /// Who a builder is to its master, and to the pools.
+    struct Errand {
+        pid_t master = 0;
+        std::uint32_t row = 0;
+    };
+    Errand prepare_errand();
     void serve_builder(std::optional<Builder>& builder, void (Master::*end)(Estate));
     void end_build(Estate estate);
     void end_rehearsal(Estate estate);
-    std::vector<std::string> draft(Draft& draft, pid_t master, const Send& send) const;
-    bool build_apart(const Send& send, pid_t master) const;
-    bool rehearse_apart(const Send& send, pid_t master) const;
+    std::vector<std::string> draft(Draft& draft, const Errand& errand, const Send& send) const;
+    bool build_apart(const Send& send, const Errand& errand) const;
+    bool rehearse_apart(const Send& send, const Errand& errand) const;
     [[nodiscard]] const cycle::Cycle* current_cycle() const;
     [[nodiscard]] cycle::Stock current_stock() const;
     [[nodiscard]] Instant build_deadline() const;
@@ -132,6 +139,7 @@ private:
     void note_finding(std::string line);
     void note_of_worker(WorkerId id, std::string_view what);
     [[nodiscard]] std::string status() const;
+    [[nodiscard]] std::string zones() const;
     [[nodiscard]] ControlAnswer set_log_level(std::string_view name);
 
     // actions.cpp, and listeners.cpp
@@ -167,6 +175,8 @@ private:
     void use_log(const cycle::Cycle& cycle);
     void place_files(Generation& generation);
     [[nodiscard]] log::Level level_of(std::uint32_t generation) const;
+    [[nodiscard]] std::optional<std::uint32_t> free_row();
+    [[nodiscard]] std::vector<std::uint64_t> own_processes() const;
 
     // listeners.cpp
     void give_new_listeners(std::uint32_t generation);
@@ -176,6 +186,7 @@ private:
     const Application& application_;
     Policy policy_;
     Roster roster_;
+    Pools pools_;
     std::map<std::uint32_t, Generation> generations_;
     std::deque<Event> events_;
     std::optional<process::PidFile> pid_file_;
@@ -195,6 +206,7 @@ private:
     Instant started_ = now();
     process::ServiceManager manager_;
     std::optional<Builder> build_, rehearsal_;
+    std::uint32_t build_row_ = 0, rehearsal_row_ = 0;  ///< in the pools, while there is one
     bool build_waits_ = false;     ///< for the rehearsal to end
     bool reopened_again_ = false;  ///< logs, while a cycle was built
     std::optional<Successor> successor_;

@@ -4,6 +4,10 @@ module;
 #include <sys/types.h>
 #include <unistd.h>
 
+extern "C" {  // glibc 2.36 declares it without
+#include <sys/pidfd.h>
+}
+
 #include <array>
 #include <charconv>
 #include <csignal>
@@ -13,6 +17,7 @@ module;
 #include <sstream>
 #include <string>
 #include <string_view>
+#include <system_error>
 module ringfort.process;
 
 import ringfort.base;
@@ -89,6 +94,32 @@ std::string describe(pid_t pid) {
     const std::string channel = read_proc(pid, "wchan");
     if (state != 'R' && !channel.empty() && channel != "0") text += "; it waits in " + channel;
     return text + ".";
+}
+
+std::uint64_t identify(pid_t pid) {
+    const std::string stat = read_proc(pid, "stat");
+    const std::size_t end_of_name = stat.rfind(')');
+    if (end_of_name == stat.npos) return 0;
+    std::istringstream fields{stat.substr(end_of_name + 1)};
+    char state = '?';
+    std::string skipped;
+    std::uint64_t started = 0;
+    fields >> state;
+    for (int field = 4; field < 22; ++field) fields >> skipped;
+    fields >> started;
+    // One that nobody has reaped yet runs no more.
+    if (!fields || state == 'Z' || state == 'X') return 0;
+    return static_cast<std::uint64_t>(pid) << 32 | (started & 0xffff'ffff);
+}
+
+Result<Fd> open_identified(std::uint64_t identity) {
+    const auto pid = static_cast<pid_t>(identity >> 32);
+    if (pid <= 0) return Error{"pidfd_open", std::errc::no_such_process};
+    Fd pidfd{::pidfd_open(pid, 0)};
+    if (!pidfd) return Error::last("pidfd_open");
+    // Looked at with the descriptor in hand: so it is no later one of that pid.
+    if (identify(pid) != identity) return Error{"pidfd_open", std::errc::no_such_process};
+    return pidfd;
 }
 
 bool is_traced(pid_t pid) {

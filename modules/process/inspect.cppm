@@ -1,8 +1,11 @@
 module;
 #include <sys/types.h>
 
+#include <cstdint>
 #include <string>
 export module ringfort.process:inspect;
+
+import ringfort.base;
 
 export namespace ringfort::process {
 
@@ -10,6 +13,15 @@ export namespace ringfort::process {
 /// waits for in the kernel, as far as this process may see it. Never fails: what cannot be read is
 /// left out. Source: proc_pid_stat(5), proc_pid_wchan(5).
 [[nodiscard]] std::string describe(pid_t pid);
+
+/// Says which process this is, as a number that none had before it nor gets after it until the next
+/// boot: its pid and when it started. 0: it is gone, or /proc does not tell.
+/// Source: starttime in proc_pid_stat(5).
+[[nodiscard]] std::uint64_t identify(pid_t pid);
+
+/// Opens the process that `identify` has named, for poll(2): it is readable once that has ended.
+/// Errors: ESRCH when it has; those of pidfd_open(2).
+[[nodiscard]] Result<Fd> open_identified(std::uint64_t identity);
 
 /// Tells whether a debugger is attached. Source: TracerPid in proc_pid_status(5).
 [[nodiscard]] bool is_traced(pid_t pid);

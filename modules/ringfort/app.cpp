@@ -80,32 +80,6 @@ void print_hint(std::string hint, const cycle::Cycle& cycle) {
     std::fflush(stdout);
 }
 
-cycle::ZoneRequest counters_request() {
-    return {.name = std::string{worker::counters_zone},
-            .tag = std::string{worker::counters_tag},
-            .size = worker::Counters::zone_size(limits::max_counter_rows),
-            .format = [](shm::Zone& zone) -> Result<void> {
-                const auto formatted = worker::Counters::format(zone, limits::max_counter_rows);
-                if (!formatted) return formatted.error();
-                return {};
-            }};
-}
-
-master::Observation observe(const cycle::Cycle& cycle, std::uint32_t row) {
-    for (const cycle::SharedZone& zone : cycle.zones()) {
-        if (zone->name() != worker::counters_zone) continue;
-        const auto counters = worker::Counters::attach(*zone);
-        if (!counters) continue;
-        // A worker may have written anything there.
-        const Instant pulse = worker::moment_of(counters->get(row, worker::Counter::pulse));
-        return {.pulse = std::clamp(pulse, Instant{}, now()),
-                .accepted = counters->get(row, worker::Counter::accepted),
-                .active = counters->get(row, worker::Counter::active),
-                .failed = counters->get(row, worker::Counter::failed)};
-    }
-    return {.pulse = now()};  // of a table that cannot be read nobody's end is inferred
-}
-
 /// How often a worker is to say that it makes progress, so that the watchdog never misses it.
 Milliseconds pulse_interval(const config::Master& settings) {
     if (settings.watchdog == Milliseconds{0}) return Milliseconds{0};
@@ -169,7 +143,8 @@ int App::run(int argc, char** argv) {
     auto read = read_command_line(name_, description_, argc, argv);
     if (const int* code = std::get_if<int>(&read)) return *code;
     CommandLine line = std::get<CommandLine>(std::move(read));
-    if (line.mode == Mode::control) return control(line);
+    if (line.mode == Mode::control)
+        return line.zone_file.empty() ? control(line) : show_zone(name_, line.zone_file);
     if (!line.config && !built_in_) {
         fmt::print(stderr, "{}: no configuration: pass one with -c FILE, or see --help\n", name_);
         return 1;
@@ -252,7 +227,7 @@ int App::serve_alone(const CommandLine& line, config::Settings settings) const {
             if (const auto* problems = std::get_if<config::Problems>(&text)) return *problems;
             return parse(std::get<config::Source>(text));
         },
-        .zones = {counters_request()},
+        .zones = zones(),
         .worker = [this](const config::Settings& of_cycle) { return worker_options(of_cycle, {}); },
         .serving = hint(line)};
     return Single{application}.run(std::move(settings));
@@ -360,6 +335,11 @@ worker::Options App::worker_options(const config::Settings& settings,
     return options;
 }
 
+/// Returns what says which zones a cycle needs.
+std::function<std::vector<cycle::ZoneRequest>(const config::Settings&)> App::zones() const {
+    return [this](const config::Settings& settings) { return zone_requests(settings, zone_uses_); };
+}
+
 /// Returns what parses a text that may take the place of the one that the server began with.
 std::function<config::Parsed(const config::Source&)> App::parser(
     const CommandLine& line, const config::Master& started) const {
@@ -389,7 +369,7 @@ master::Application App::application(const CommandLine& line, const config::Mast
                 [this](const config::Settings& before, const config::Settings& after) {
                     return config::changes(before, after, registry_);
                 },
-            .zones = {counters_request()},
+            .zones = zones(),
             .worker = [this](master::WorkerStart start) { return run_worker(std::move(start)); },
             .observe = observe,
             .serving = hint(line)};

@@ -25,6 +25,7 @@ import ringfort.worker;
 import :command_line;
 import :confinement;
 import :reach;
+import :zones;
 
 export namespace ringfort {
 
@@ -64,6 +65,10 @@ public:
             reaches_[name] = [name](const config::Settings& settings) {
                 return S::reach(settings.service<Config>(name));
             };
+        if constexpr (SaysZones<S>)
+            zone_uses_[name] = [name](const config::Settings& settings) {
+                return S::zones(settings.service<Config>(name));
+            };
         return *this;
     }
 
@@ -96,6 +101,8 @@ private:
     [[nodiscard]] worker::Options worker_options(
         const config::Settings& settings, const std::optional<uring::Permits>& permits) const;
     [[nodiscard]] int run_worker(master::WorkerStart start) const;
+    [[nodiscard]] std::function<std::vector<cycle::ZoneRequest>(const config::Settings&)> zones()
+        const;
     [[nodiscard]] std::function<config::Parsed(const config::Source&)> parser(
         const CommandLine& line, const config::Master& started) const;
     [[nodiscard]] std::function<void(const cycle::Cycle&)> hint(const CommandLine& line) const;
@@ -108,7 +115,8 @@ private:
     config::Registry registry_;
     std::map<std::string, std::function<worker::ServiceFactory(const config::Settings&)>>
         factories_;
-    Reaches reaches_;  ///< of the services that say it
+    Reaches reaches_;     ///< of the services that say it
+    ZoneUses zone_uses_;  ///< likewise
 };
 
 }  // namespace ringfort

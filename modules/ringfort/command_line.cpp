@@ -16,19 +16,20 @@ namespace {
 struct ControlArguments {
     std::string level;
     std::string socket;
+    std::string file;
     bool dry_run = false;
 };
 
 CLI::App* add_control(CLI::App& app, CommandLine& line, ControlArguments& ordered) {
     auto* control = app.add_subcommand("ctl",
-                                       "Give the running master an order: status, reload, upgrade, "
-                                       "reopen,\nlog-level, quit (drain) or stop (at once); and "
-                                       "wait for its answer");
+                                       "Give the running master an order: status, zones, reload, "
+                                       "upgrade, reopen,\nlog-level, quit (drain) or stop (at "
+                                       "once); and wait for its answer");
     control->fallthrough();
     control
         ->add_option("order", line.order,
-                     "status, reload, upgrade (to a new binary), reopen, log-level, quit (drain) "
-                     "or stop (at once)")
+                     "status, zones, reload, upgrade (to a new binary), reopen, log-level, quit "
+                     "(drain)\nor stop (at once)")
         ->required()
         ->type_name("ORDER");
     control
@@ -38,6 +39,11 @@ CLI::App* add_control(CLI::App& app, CommandLine& line, ControlArguments& ordere
         ->type_name("LEVEL");
     control->add_flag("--dry-run", ordered.dry_run,
                       "With reload: say what would change, and change nothing");
+    control
+        ->add_option("--file", ordered.file,
+                     "With zones: say what is in a zone that was saved to this file, or is\n"
+                     "/proc/PID/fd/N; no master is asked")
+        ->type_name("FILE");
     control
         ->add_option("--socket", ordered.socket, "The master's control socket; else as configured")
         ->type_name("FILE");
@@ -95,6 +101,11 @@ std::variant<CommandLine, int> read_command_line(std::string_view name,
     }
     if (!config.empty()) line.config = config;
     if (!ordered.socket.empty()) line.socket = ordered.socket;
+    line.zone_file = ordered.file;
+    if (!line.zone_file.empty() && line.order != "zones") {
+        fmt::print(stderr, "--file goes with ctl zones only\n");
+        return 1;
+    }
     if (!ordered.level.empty()) line.order += " " + ordered.level;
     if (ordered.dry_run) line.order += " --dry-run";
     line.mode = control->parsed()     ? Mode::control

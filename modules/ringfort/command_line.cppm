@@ -20,6 +20,7 @@ struct CommandLine {
     std::string signal;                  ///< -s: reload, quit, stop or reopen
     std::string order;                   ///< of ctl
     std::optional<std::string> socket;   ///< of ctl: --socket FILE
+    std::string zone_file;               ///< of ctl zones: --file FILE
 };
 
 /// Reads the command line. Where nothing remains to be done (--help, -V, a mistake), everything was

@@ -19,6 +19,7 @@ export import :locked_memory;
 export import :reach;
 export import :single;
 export import :start;
+export import :zones;
 
 /// The names that every service uses, without their layer.
 export namespace ringfort {

@@ -27,6 +27,7 @@ import ringfort.coro;
 import ringfort.cycle;
 import ringfort.master;
 import ringfort.process;
+import ringfort.shm;
 import ringfort.uring;
 import ringfort.worker;
 
@@ -112,9 +113,13 @@ bool Single::build(config::Settings settings) {
     }
     (void)process::set_open_files(0);  // as many as there may be, to open them
     auto passed = cycle::accept_passed(process::take_passed_fds(), {});  // at the start alone
-    auto built = cycle::Cycle::build(std::move(settings), generation_ + 1,
-                                     current_ ? current_->stock() : std::move(passed.stock),
-                                     application_.zones);
+    cycle::Stock stock = current_ ? current_->stock() : std::move(passed.stock);
+    pools_.keep(stock.zones, false);
+    pools_.watch({process::identify(::getpid())});
+    const auto requests = application_.zones(settings);
+    auto built = cycle::Cycle::build(
+        std::move(settings), generation_ + 1, std::move(stock), requests,
+        {.open_pool = [this](shm::Zone& zone) { return pools_.open(zone); }});
     obstacles.insert(obstacles.end(), built.obstacles.begin(), built.obstacles.end());
     for (const std::string& obstacle : obstacles)
         log::error("{}: {}", served_ ? "reload failed" : "start failed", obstacle);
@@ -147,6 +152,9 @@ int Single::serve() {
     ready_ = false;
     draining_ = false;
     failed_ = false;
+    pools_.release();
+    pools_.keep(current_->zones(), false);
+    pools_.admit(0, {.generation = current_->generation(), .process = process::identify(::getpid())});
     auto ends = channel::Channel::pair();
     if (!ends) {
         log::error("{}", ends.error().text());
@@ -157,6 +165,7 @@ int Single::serve() {
     options.companion = this;
     const int code = worker::run(std::move(ends->second), std::move(options));
     (void)hear();  // its last words
+    pools_.bury(0);
     to_worker_.reset();
     return failed_ ? 1 : code;
 }

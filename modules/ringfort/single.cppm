@@ -15,6 +15,7 @@ import ringfort.channel;
 import ringfort.config;
 import ringfort.coro;
 import ringfort.cycle;
+import ringfort.master;
 import ringfort.process;
 import ringfort.uring;
 import ringfort.worker;
@@ -25,7 +26,7 @@ namespace ringfort {
 /// What a server of one process is made of.
 struct SingleApplication {
     std::function<config::Parsed()> load;   ///< reads the configuration anew, at each reload
-    std::vector<cycle::ZoneRequest> zones;  ///< needed beside the configured ones
+    std::function<std::vector<cycle::ZoneRequest>(const config::Settings&)> zones;  ///< needed
     std::function<worker::Options(const config::Settings&)> worker;
     std::function<void(const cycle::Cycle&)> serving = {};  ///< called once, when it serves
 };
@@ -66,6 +67,7 @@ private:
     std::optional<process::SignalFd> signals_;
     process::Environment environment_ = process::Environment::current();
     std::optional<process::PidFile> pid_file_, new_pid_file_;
+    master::Pools pools_;
     std::unique_ptr<cycle::Cycle> before_;  ///< to go back to, until the current one serves
     std::unique_ptr<cycle::Cycle> current_;
     std::unique_ptr<cycle::Cycle> next_;  ///< takes over when the worker has drained

@@ -155,15 +155,38 @@ Result<std::uint64_t> ConnectionLimiter::heal() const {
 Result<bool> ConnectionLimiter::heal_some(std::uint32_t& cursor) const {
     RF_LET(std::optional<Transaction> transaction, map_.pool().try_begin());
     if (!transaction) return false;
-    std::uint32_t bucket = cursor;
-    for (std::uint32_t n = 0; n < limits::map_sweep_buckets && bucket < map_.buckets(); ++n) {
-        RF_LET(const std::uint64_t some, heal_bucket(*transaction, bucket));
+    std::uint32_t next = cursor;
+    RF_LET(const bool through, heal_part(*transaction, next));
+    RF_TRY(transaction->commit());
+    cursor = next;
+    return through;
+}
+
+Result<bool> ConnectionLimiter::heal_part(Transaction& transaction, std::uint32_t& cursor) const {
+    for (std::uint32_t n = 0; n < limits::map_sweep_buckets && cursor < map_.buckets(); ++n) {
+        RF_LET(const std::uint64_t some, heal_bucket(transaction, cursor));
         if (some != 0) break;  // a transaction has no room for more, and the bucket may hold more
-        ++bucket;
+        ++cursor;
+    }
+    return cursor >= map_.buckets();
+}
+
+Result<bool> Healer::step() {
+    RF_LET(std::optional<Transaction> transaction, pool_.try_begin());
+    if (!transaction) return false;
+    std::uint32_t root = root_;
+    std::uint32_t bucket = bucket_;
+    for (; root < limits::pool_roots; ++root, bucket = 0) {
+        // Other structures hold nothing for anybody.
+        const auto map = Map::open(pool_, *transaction, root, connections_schema);
+        if (!map) continue;
+        RF_LET(const bool through, ConnectionLimiter{*map}.heal_part(*transaction, bucket));
+        if (!through) break;
     }
     RF_TRY(transaction->commit());
-    cursor = bucket;
-    return bucket >= map_.buckets();
+    root_ = root;
+    bucket_ = bucket;
+    return root == limits::pool_roots;
 }
 
 // A few of what is held in a bucket; 0: nothing any more.

@@ -54,14 +54,33 @@ public:
     [[nodiscard]] Result<bool> heal_some(std::uint32_t& cursor) const;
 
 private:
+    friend class Healer;
     explicit ConnectionLimiter(const Map& map) noexcept : map_{map} {}
 
     [[nodiscard]] Result<void> give_back(Transaction& transaction, Owner owner,
                                          std::string_view key, std::uint64_t amount) const;
     [[nodiscard]] Result<std::uint64_t> heal_bucket(Transaction& transaction,
                                                     std::uint32_t bucket) const;
+    // As much of it as fits into the transaction; returns whether it has come through.
+    [[nodiscard]] Result<bool> heal_part(Transaction& transaction, std::uint32_t& cursor) const;
 
     Map map_;
+};
+
+/// Gives back what buried owners held in all limiters of a pool, a part at a time: for a master
+/// that has other work, after each burial. Killed meanwhile, or forgotten, it is begun anew.
+class Healer {
+public:
+    explicit Healer(const Pool& pool) noexcept : pool_{pool} {}
+
+    /// Does a part, in one transaction, if the lock is free; never blocks. Returns whether all is
+    /// done; if not, call it again, later. Errors: those of `Pool::begin`.
+    [[nodiscard]] Result<bool> step();
+
+private:
+    Pool pool_;
+    std::uint32_t root_ = 0;    // the structure to go on with
+    std::uint32_t bucket_ = 0;  // of it
 };
 
 }  // namespace ringfort::shm

@@ -63,6 +63,15 @@ Header header_of(std::uint32_t slots, std::uint32_t columns) {
     return header;
 }
 
+// In front of the rows of a pool's counters, in the same block.
+struct PoolCounters {
+    Word columns;
+    std::array<Word, zone_alignment / sizeof(Word) - 1> reserved;
+};
+static_assert(sizeof(PoolCounters) == zone_alignment);
+
+constexpr Word counters_tag = 0x312f'746e'6366'7220;  // " rfcnt/1"
+
 std::uint64_t* cells_of(std::span<std::byte> payload) {
     return reinterpret_cast<std::uint64_t*>(payload.data() + sizeof(Header));
 }
@@ -111,9 +120,45 @@ Result<Counters> Counters::attach(Zone& zone) {
     return Counters{cells_of(payload), found.slots, found.columns};
 }
 
+Result<Counters> Counters::open_or_create(const Pool& pool, std::uint32_t number,
+                                          std::uint32_t columns) {
+    const std::uint32_t rows = pool.rows();
+    if (!valid_dimensions(rows, columns))
+        return Error{"make counters", std::errc::invalid_argument};
+    const std::uint64_t bytes = rows * row_bytes_of(columns);
+    const auto found = [&](Transaction& transaction, Offset at) {
+        auto& cells = transaction.at<Word>(at + sizeof(PoolCounters));
+        if (transaction.bytes(at + sizeof(PoolCounters), bytes).empty()) transaction.fail();
+        return Counters{&cells, rows, columns};
+    };
+    return obtain<Counters>(
+        pool, number, counters_tag, Obtain::either,
+        [&](Transaction& transaction) -> Result<Counters> {
+            const Offset at = transaction.allocate(sizeof(PoolCounters) + bytes);
+            if (at == 0) return Error{"make counters", std::errc::not_enough_memory};
+            transaction.init(transaction.at<PoolCounters>(at).columns, columns);
+            for (std::uint64_t cell = 0; cell < bytes; cell += sizeof(Word))
+                transaction.init(transaction.at<Word>(at + sizeof(PoolCounters) + cell), 0);
+            pool.set_root(transaction, number, counters_tag, at);
+            return found(transaction, at);
+        },
+        [&](Transaction& transaction, Offset at) -> Result<Counters> {
+            if (shm::get(transaction.at<PoolCounters>(at).columns) != columns)
+                return Error{"open counters: columns", std::errc::protocol_error};
+            return found(transaction, at);
+        });
+}
+
 std::uint64_t Counters::sum(std::uint32_t column) const noexcept {
     std::uint64_t total = 0;
     for (std::uint32_t slot = 0; slot < slots_; ++slot) total += get(slot, column);
+    return total;
+}
+
+std::uint64_t Counters::sum(std::uint32_t column, Owners living) const noexcept {
+    std::uint64_t total = 0;
+    for (std::uint32_t slot = 0; slot < slots_; ++slot)
+        if (living.living(slot)) total += get(slot, column);
     return total;
 }
 

@@ -7,6 +7,8 @@ module;
 export module ringfort.shm:counters;
 
 import ringfort.base;
+import :owners;
+import :pool;
 import :zone;
 
 export namespace ringfort::shm {
@@ -33,6 +35,13 @@ public:
     /// write; EPROTO for another layout version.
     [[nodiscard]] static Result<Counters> attach(Zone& zone);
 
+    /// Opens the counters that are structure `number` of a pool, or makes them, all 0: a row for
+    /// each owner, whose own is `pool.self().row`, of 128 bytes for each 16 columns. Valid as long
+    /// as the pool's zone. Errors: EINVAL as for `format`; ENOMEM; EPROTO for another number of
+    /// columns, or another structure; those of `Pool::begin`.
+    [[nodiscard]] static Result<Counters> open_or_create(const Pool& pool, std::uint32_t number,
+                                                         std::uint32_t columns);
+
     /// Return the dimensions of the table.
     [[nodiscard]] std::uint32_t slots() const noexcept { return slots_; }
     [[nodiscard]] std::uint32_t columns() const noexcept { return columns_; }
@@ -57,6 +66,9 @@ public:
     }
     /// Adds up a column over all slots; wraps at 2^64.
     [[nodiscard]] std::uint64_t sum(std::uint32_t column) const noexcept;
+    /// Adds up a gauge of a pool's counters over the owners that live: what a dead one left there
+    /// counts no more, from its burial on.
+    [[nodiscard]] std::uint64_t sum(std::uint32_t column, Owners living) const noexcept;
 
 private:
     using Cell = std::atomic_ref<std::uint64_t>;
@@ -100,6 +112,11 @@ public:
         return typed(Counters::attach(zone));
     }
 
+    /// See `Counters::open_or_create`.
+    [[nodiscard]] static Result<CountersOf> open_or_create(const Pool& pool, std::uint32_t number) {
+        return typed(Counters::open_or_create(pool, number, columns));
+    }
+
     /// Returns the number of rows.
     [[nodiscard]] std::uint32_t slots() const noexcept { return counters_.slots(); }
     /// See the functions of the same name in `Counters`.
@@ -117,6 +134,9 @@ public:
     }
     [[nodiscard]] std::uint64_t sum(Column column) const noexcept {
         return counters_.sum(static_cast<std::uint32_t>(column));
+    }
+    [[nodiscard]] std::uint64_t sum(Column column, Owners living) const noexcept {
+        return counters_.sum(static_cast<std::uint32_t>(column), living);
     }
 
 private:

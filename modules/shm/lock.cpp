@@ -48,6 +48,12 @@ bool Lock::possible(std::uint32_t word) const noexcept {
     return row <= owners_.rows() && (row != 0 || (word & holder) == 0);
 }
 
+std::optional<std::uint32_t> Lock::holder_row() const noexcept {
+    const std::uint32_t row = Ref{cell_->word}.load(std::memory_order_relaxed) &
+                              ((1U << row_bits) - 1);
+    return row == 0 || row > owners_.rows() ? std::nullopt : std::optional{row - 1};
+}
+
 bool Lock::dead(std::uint32_t word) const noexcept {
     const std::uint32_t row = (word & ((1U << row_bits) - 1)) - 1;
     const std::optional<Owner> living = owners_.living(row);

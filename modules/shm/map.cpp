@@ -100,11 +100,20 @@ Result<Map> Map::obtain(const Pool& pool, std::uint32_t number, std::uint32_t bu
             pool.set_root(transaction, number, map_tag, made.header_);
             return made;
         },
-        [&](Transaction& transaction, Offset at) -> Result<Map> {
-            if (get(transaction.at<Header>(at).schema) != schema)
-                return Error{"open a map: its entries", std::errc::protocol_error};
-            return found(pool, transaction, at);
-        });
+        [&](Transaction& transaction, Offset block) { return at(pool, transaction, block, schema); });
+}
+
+Result<Map> Map::at(const Pool& pool, Transaction& transaction, Offset block, Word schema) {
+    if (get(transaction.at<Header>(block).schema) != schema)
+        return Error{"open a map: its entries", std::errc::protocol_error};
+    return found(pool, transaction, block);
+}
+
+Result<Map> Map::open(const Pool& pool, Transaction& transaction, std::uint32_t number,
+                      Word schema) {
+    RF_LET(const Offset block, pool.root(transaction, number, map_tag));
+    if (block == 0) return Error{"open a map: none", std::errc::no_such_file_or_directory};
+    return at(pool, transaction, block, schema);
 }
 
 Result<Map> Map::create(const Pool& pool, std::uint32_t number, MapOptions options, Word schema) {

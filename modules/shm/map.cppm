@@ -53,6 +53,9 @@ public:
     /// something else, or was made with another schema; EBADMSG if it is corrupted; those of
     /// `Pool::begin`.
     [[nodiscard]] static Result<Map> open(const Pool& pool, std::uint32_t number, Word schema = 0);
+    /// As above, within a transaction.
+    [[nodiscard]] static Result<Map> open(const Pool& pool, Transaction& transaction,
+                                          std::uint32_t number, Word schema = 0);
     /// Opens the map that is structure `number`, or makes it if there is none: for several
     /// processes that do the same, one of which makes it. Errors: those of `create` but EEXIST;
     /// EBADMSG.
@@ -99,6 +102,8 @@ public:
 
 private:
     friend class Cache;
+    [[nodiscard]] static Result<Map> at(const Pool& pool, Transaction& transaction, Offset block,
+                                        Word schema);
 
     struct Header {
         Word table;

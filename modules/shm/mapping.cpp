@@ -21,6 +21,13 @@ namespace {
 
 constexpr int seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
 
+constexpr std::size_t page = 4'096;
+constexpr std::size_t huge_page = 2ULL << 20;
+
+constexpr std::size_t rounded_up(std::size_t number, std::size_t unit) {
+    return (number + unit - 1) / unit * unit;
+}
+
 Result<void> check_size(Bytes size) {
     if (size.count == 0) return Error{"map a zone: no bytes", std::errc::invalid_argument};
     if (size > limits::max_zone_size) return Error{"map a zone: size", std::errc::file_too_large};
@@ -57,9 +64,23 @@ Result<Mapping> Mapping::attach(Fd memfd) {
 }
 
 Result<Mapping> Mapping::map(Fd memfd, Bytes size) {
-    void* address = ::mmap(nullptr, size.count, PROT_READ | PROT_WRITE, MAP_SHARED, memfd.get(), 0);
-    if (address == MAP_FAILED) return Error::last("mmap a memfd");
-    return Mapping{std::move(memfd), {static_cast<std::byte*>(address), size.count}};
+    const std::size_t pages = rounded_up(size.count, page);
+    const std::size_t alignment = pages >= huge_page ? huge_page : page;
+    const std::size_t whole = pages + alignment + page;
+    void* const around =
+        ::mmap(nullptr, whole, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (around == MAP_FAILED) return Error::last("mmap a zone's guards");
+    const std::span<std::byte> reserved{static_cast<std::byte*>(around), whole};
+    std::byte* const place = reinterpret_cast<std::byte*>(
+        rounded_up(reinterpret_cast<std::uintptr_t>(around) + page, alignment));
+    if (::mmap(place, size.count, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, memfd.get(), 0) ==
+        MAP_FAILED) {
+        const Error failed = Error::last("mmap a memfd");
+        ::munmap(around, whole);
+        return failed;
+    }
+    if (pages >= huge_page) (void)::madvise(place, size.count, MADV_HUGEPAGE);
+    return Mapping{std::move(memfd), {place, size.count}, reserved};
 }
 
 Mapping& Mapping::operator=(Mapping&& other) noexcept {
@@ -67,13 +88,14 @@ Mapping& Mapping::operator=(Mapping&& other) noexcept {
         unmap();
         memfd_ = std::move(other.memfd_);
         bytes_ = std::exchange(other.bytes_, {});
+        reserved_ = std::exchange(other.reserved_, {});
     }
     return *this;
 }
 
 void Mapping::unmap() noexcept {
-    if (!bytes_.empty()) ::munmap(bytes_.data(), bytes_.size());
-    bytes_ = {};
+    if (!reserved_.empty()) ::munmap(reserved_.data(), reserved_.size());
+    bytes_ = reserved_ = {};
 }
 
 }  // namespace ringfort::shm

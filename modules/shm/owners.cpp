@@ -32,6 +32,7 @@ Result<Owner> Owners::admit(std::uint32_t row, OwnerName name) const {
     if (epoch == 0) epoch = 1;
     // The name first: killed in between, the row is still nobody's.
     put(rows_[row].name, Word{name.slot} << 32 | name.generation);
+    put(rows_[row].process, name.process);
     set_life(rows_[row], Word{epoch} << 1 | alive_bit);
     return Owner{row, epoch};
 }
@@ -40,6 +41,14 @@ void Owners::bury(std::uint32_t row) const noexcept {
     if (row >= count_) return;
     const Word life = life_of(rows_[row]);
     if ((life & alive_bit) != 0) set_life(rows_[row], life & ~alive_bit);
+}
+
+bool Owners::bury(Owner owner) const noexcept {
+    if (owner.row >= count_) return false;
+    step();
+    Word expected = Word{owner.epoch} << 1 | alive_bit;
+    return std::atomic_ref<Word>{rows_[owner.row].life}.compare_exchange_strong(
+        expected, expected & ~alive_bit, std::memory_order_release, std::memory_order_relaxed);
 }
 
 std::optional<Owner> Owners::living(std::uint32_t row) const noexcept {
@@ -52,7 +61,9 @@ std::optional<Owner> Owners::living(std::uint32_t row) const noexcept {
 OwnerName Owners::name(std::uint32_t row) const noexcept {
     if (row >= count_) return {};
     const Word name = get(rows_[row].name);
-    return {static_cast<std::uint32_t>(name >> 32), static_cast<std::uint32_t>(name)};
+    return {.slot = static_cast<std::uint32_t>(name >> 32),
+            .generation = static_cast<std::uint32_t>(name),
+            .process = get(rows_[row].process)};
 }
 
 }  // namespace ringfort::shm

@@ -19,16 +19,19 @@ struct Owner {
     friend bool operator==(const Owner&, const Owner&) = default;
 };
 
-/// Who an owner is, for people: what the master said when it admitted it.
+/// Who an owner is: what the master said when it admitted it. The table makes nothing of it.
 struct OwnerName {
     std::uint32_t slot = 0;
     std::uint32_t generation = 0;
+    std::uint64_t process = 0;  ///< by which another master can tell whether it lives; 0: by nothing
 };
 
 /// One row of the table as it lies in the zone.
 struct OwnerRow {
     Word life;  ///< epoch << 1 | alive: one store decides both
     Word name;  ///< slot << 32 | generation
+    Word process;
+    Word reserved;
 };
 
 /// The table of owners in a zone: who is alive. The master alone writes it; all others ask it about
@@ -49,6 +52,9 @@ public:
     /// take from it what it held. A row without a living owner, or that there is not, is left
     /// alone.
     void bury(std::uint32_t row) const noexcept;
+    /// As above, unless the row has another owner by now: two masters may learn of one death, and
+    /// one of them has given the row away again. Returns whether it was alive.
+    bool bury(Owner owner) const noexcept;
 
     /// Reports whether `owner` has been admitted and not been buried.
     [[nodiscard]] bool alive(Owner owner) const noexcept {

@@ -103,6 +103,18 @@ Result<Pool> Pool::attach(Zone& zone, Owner self) {
     return Pool{geometry, self};
 }
 
+Result<Pool> Pool::attach(Zone& zone, std::uint32_t row) {
+    RF_LET(const Geometry geometry, geometry_of(zone));
+    const auto self = Owners{geometry.owners(), geometry.rows}.living(row);
+    if (!self) return Error{"attach a pool: its owner", std::errc::owner_dead};
+    return attach(zone, *self);
+}
+
+bool Pool::unusable(Zone& zone) {
+    const Result<Geometry> geometry = geometry_of(zone);
+    return !geometry || get(geometry->header().quarantined) != 0;
+}
+
 Result<Pool> Pool::attach_keeper(Zone& zone, bool alone) {
     RF_LET(const Geometry geometry, geometry_of(zone));
     const Owners owners{geometry.owners(), geometry.rows};
@@ -139,6 +151,13 @@ Result<bool> Pool::bury(std::uint32_t row) const {
     return recover_from(row);
 }
 
+Result<bool> Pool::bury(Owner owner) const {
+    if (owner.row >= rows()) return Error{"bury an owner: row", std::errc::invalid_argument};
+    // What its row holds is its own, as long as nobody is admitted to it.
+    if (!owners().bury(owner)) return false;
+    return recover_from(owner.row);
+}
+
 Result<bool> Pool::bury_keeper() const {
     if (self_.row < rows()) return Error{"bury a keeper", std::errc::operation_not_permitted};
     static_assert(keeper_rows == 2);
@@ -158,7 +177,7 @@ Result<void> Pool::rebuild() const {
     if (self_.row < rows()) return Error{"rebuild a pool", std::errc::operation_not_permitted};
     lock_.repair();
     RF_LET(const Guard guard, lock_.lock());
-    quarantine(geometry_);
+    quarantine();
     put(geometry_.journal().state,
         Journal::empty_after(Journal::number_of(get(geometry_.journal().state))));
     for (Offset at = geometry_.roots; at < geometry_.first_page; at += sizeof(Word))
@@ -175,9 +194,13 @@ Result<std::optional<Transaction>> Pool::try_begin() const {
     return std::optional<Transaction>{std::move(transaction)};
 }
 
+void Pool::quarantine() const noexcept {
+    shm::quarantine(geometry_);
+}
+
 // With a word that no owner wrote nobody gets the lock any more, whoever asks.
 Error Pool::refused(Error error) const noexcept {
-    if (error.is(std::errc::bad_message)) quarantine(geometry_);
+    if (error.is(std::errc::bad_message)) quarantine();
     return error;
 }
 
@@ -210,10 +233,17 @@ void Pool::set_root(Transaction& transaction, std::uint32_t number, Word tag, Of
 }
 
 Result<PoolStatistics> Pool::statistics() const {
-    RF_LET(Transaction transaction, begin());
-    PoolStatistics statistics = Slab{transaction}.statistics();
-    RF_TRY(transaction.commit());
-    return statistics;
+    return transact(*this, [](Transaction& transaction) -> Result<PoolStatistics> {
+        return Slab{transaction}.statistics();
+    });
+}
+
+Result<std::optional<PoolStatistics>> Pool::try_statistics() const {
+    RF_LET(std::optional<Transaction> transaction, try_begin());
+    if (!transaction) return std::optional<PoolStatistics>{};
+    PoolStatistics statistics = Slab{*transaction}.statistics();
+    RF_TRY(transaction->commit());
+    return std::optional{std::move(statistics)};
 }
 
 Result<void> Pool::check() const {

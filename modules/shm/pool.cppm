@@ -38,6 +38,11 @@ public:
     /// EBADMSG for a header that `format` did not write, or a quarantined pool; EPROTO for another
     /// layout version; EOWNERDEAD for an owner that is not alive.
     [[nodiscard]] static Result<Pool> attach(Zone& zone, Owner self);
+    /// As above, as the owner that lives in a row. Error besides: EOWNERDEAD if nobody does.
+    [[nodiscard]] static Result<Pool> attach(Zone& zone, std::uint32_t row);
+    /// Reports whether somebody has found the zone's content corrupted, or it is no pool that this
+    /// version could attach to.
+    [[nodiscard]] static bool unusable(Zone& zone);
 
     /// Attaches as the only keeper, when all before have gone: a successor of a master that is
     /// dead. What they held is recovered. Does so even to a quarantined pool, so that it can be
@@ -57,6 +62,9 @@ public:
     /// whether there was something to recover. Errors: EINVAL for a row not below `rows`; EBADMSG
     /// if what is found then is corrupted: the pool is quarantined, and the lock free nevertheless.
     [[nodiscard]] Result<bool> bury(std::uint32_t row) const;
+    /// As above, unless the row has another owner by now: for two keepers who may both learn of the
+    /// end of one process.
+    [[nodiscard]] Result<bool> bury(Owner owner) const;
     /// Buries the other keeper, if there is one: when an upgrade is over and the old master has
     /// gone, or when the new one has failed. As `bury`. Errors: EPERM if the caller is no keeper.
     [[nodiscard]] Result<bool> bury_keeper() const;
@@ -110,9 +118,13 @@ public:
 
     /// Returns the allocator's figures. Errors: those of `begin`.
     [[nodiscard]] Result<PoolStatistics> statistics() const;
+    /// As above, if the lock is free; never blocks.
+    [[nodiscard]] Result<std::optional<PoolStatistics>> try_statistics() const;
     /// Compares the allocator's books with each other, which takes as long as the pool is large,
     /// under the lock. Errors: EBADMSG if they disagree: the pool is quarantined; those of `begin`.
     [[nodiscard]] Result<void> check() const;
+    /// Marks the pool as corrupted, for who finds in a structure what cannot be there.
+    void quarantine() const noexcept;
     /// Reports whether something in the pool was found corrupted: until it is laid out anew, every
     /// operation fails.
     [[nodiscard]] bool quarantined() const noexcept {

@@ -55,6 +55,10 @@ public:
 
     /// Forgets the buckets that are full again; returns how many. Errors: those of `Pool::begin`.
     [[nodiscard]] Result<std::uint64_t> expire(Instant now) const { return expire_all(map_, now); }
+    /// As above, of a part of them, within a larger transaction; the next one goes on there.
+    std::uint32_t expire_some(Transaction& transaction, Instant now) const {
+        return map_.expire(transaction, now);
+    }
     /// Returns how many keys have a bucket, full ones that are still there included. Errors: those
     /// of `Pool::begin`.
     [[nodiscard]] Result<std::uint64_t> size() const;

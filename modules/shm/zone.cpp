@@ -1,6 +1,11 @@
 module;
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <array>
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -101,6 +106,28 @@ Result<Zone> Zone::attach(Fd memfd) {
     RF_LET(const Header expected, header_of(name, tag, Bytes{mapping.bytes().size()}));
     RF_TRY(compare(found, expected));
     return Zone{std::move(mapping), name, tag};
+}
+
+Result<Zone> Zone::copy_of(const std::string& path) {
+    const Fd file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+    if (!file) return Error::last("open");
+    struct stat status{};
+    if (::fstat(file.get(), &status) != 0) return Error::last("fstat");
+    const Bytes size{static_cast<std::uint64_t>(std::max<off_t>(status.st_size, 0))};
+    if (!S_ISREG(status.st_mode) || size < limits::min_zone_size)
+        return Error{"copy a zone", std::errc::invalid_argument};
+    RF_LET(const Mapping mapping, Mapping::create("copy of a zone", size));
+    for (std::size_t done = 0; done < size.count;) {
+        const auto rest = mapping.bytes().subspan(done);
+        const ssize_t some =
+            ::pread(file.get(), rest.data(), rest.size(), static_cast<off_t>(done));
+        if (some < 0 && errno == EINTR) continue;
+        if (some < 0) return Error::last("read");
+        if (some == 0) return Error{"copy a zone: its end", std::errc::bad_message};
+        done += static_cast<std::size_t>(some);
+    }
+    RF_LET(Fd copy, duplicate(mapping.fd()));
+    return attach(std::move(copy));
 }
 
 std::span<std::byte> Zone::payload() const noexcept {

@@ -42,6 +42,11 @@ public:
     /// As above, whatever its name and tag.
     [[nodiscard]] static Result<Zone> attach(Fd memfd);
 
+    /// Copies a zone out of a file: one that it was saved to, or /proc/PID/fd/N of a process that
+    /// has it. Errors: those of open(2) and read(2); EINVAL for a file that is no zone's size;
+    /// those of `attach`.
+    [[nodiscard]] static Result<Zone> copy_of(const std::string& path);
+
     /// These are this process's copies: no other process can change them.
     [[nodiscard]] const std::string& name() const noexcept { return name_; }
     [[nodiscard]] const std::string& tag() const noexcept { return tag_; }

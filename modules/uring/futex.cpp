@@ -24,13 +24,14 @@ std::uint32_t flags_of(FutexSharing sharing) noexcept {
     return sharing == FutexSharing::processes ? FUTEX2_SIZE_U32 : FUTEX2_SIZE_U32 | FUTEX2_PRIVATE;
 }
 
-Request request(Opcode opcode, const FutexWord& word, std::uint32_t value, FutexSharing sharing) {
+Request request(Opcode opcode, const void* word, std::uint32_t value, FutexSharing sharing) {
     return {
-        .opcode = opcode, .fd = -1, .address = &word, .offset = value, .flags = flags_of(sharing)};
+        .opcode = opcode, .fd = -1, .address = word, .offset = value, .flags = flags_of(sharing)};
 }
 
-/// Waits by looking at the word from time to time.
-coro::Task<Result<void>> watch(Loop& loop, const FutexWord& word, std::uint32_t expected,
+/// Waits by looking at the word, an atomic or a reference to one, from time to time.
+template <class Word>
+coro::Task<Result<void>> watch(Loop& loop, const Word& word, std::uint32_t expected,
                                std::optional<Milliseconds> limit) {
     coro::Scheduler& scheduler = loop.scheduler();
     const Instant end = scheduler.after(limit.value_or(Milliseconds::max()));
@@ -47,18 +48,32 @@ coro::Task<Result<void>> futex_wait(Loop& loop, const FutexWord& word, std::uint
                                     FutexSharing sharing, std::optional<Milliseconds> limit) {
     if (!loop.features().futex) co_return co_await watch(loop, word, expected, limit);
     const auto waited =
-        co_await VoidOperation{loop, request(Opcode::futex_wait, word, expected, sharing), limit};
+        co_await VoidOperation{loop, request(Opcode::futex_wait, &word, expected, sharing), limit};
     // The word did not hold what was expected, which is what the caller waits for.
     if (!waited && waited.error().is(std::errc::resource_unavailable_try_again))
         co_return Result<void>{};
     co_return waited;
 }
 
+coro::Task<Result<bool>> futex_wait(Loop& loop, std::uint32_t& word, std::uint32_t expected,
+                                    std::optional<Milliseconds> limit) {
+    if (!loop.features().futex) {
+        const std::atomic_ref<std::uint32_t> looked_at{word};
+        RF_CO_TRY(co_await watch(loop, looked_at, expected, limit));
+        co_return true;
+    }
+    const auto waited = co_await VoidOperation{
+        loop, request(Opcode::futex_wait, &word, expected, FutexSharing::processes), limit};
+    if (waited) co_return true;
+    if (waited.error().is(std::errc::resource_unavailable_try_again)) co_return false;
+    co_return waited.error();
+}
+
 coro::Task<Result<std::uint32_t>> futex_wake(Loop& loop, const FutexWord& word, std::uint32_t count,
                                              FutexSharing sharing) {
     if (loop.features().futex)
         co_return co_await NumberOperation{
-            loop, request(Opcode::futex_wake, word, count, sharing), {}};
+            loop, request(Opcode::futex_wake, &word, count, sharing), {}};
     const int private_flag = sharing == FutexSharing::threads ? FUTEX_PRIVATE_FLAG : 0;
     const auto most = static_cast<int>(std::min(count, 0x7fff'ffffU));
     const auto woken =

@@ -33,6 +33,13 @@ enum class FutexSharing : std::uint8_t { threads, processes };
                                                   FutexSharing sharing = FutexSharing::processes,
                                                   std::optional<Milliseconds> limit = {});
 
+/// As above, on a word that is no `std::atomic`, in memory that processes share; it is read
+/// atomically. Yields whether somebody woke it, or may have: false says that it did not hold
+/// `expected`.
+[[nodiscard]] coro::Task<Result<bool>> futex_wait(Loop& loop, std::uint32_t& word,
+                                                  std::uint32_t expected,
+                                                  std::optional<Milliseconds> limit = {});
+
 /// Wakes at most `count` of those who wait on `word`; yields how many. Suspends until the end of
 /// the turn. Errors: EFAULT; ECANCELED.
 [[nodiscard]] coro::Task<Result<std::uint32_t>> futex_wake(

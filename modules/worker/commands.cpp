@@ -154,10 +154,26 @@ Result<void> Worker::start(const channel::Start& message) {
     for (std::uint32_t row = 0; row < counters_->slots(); ++row)
         if (counters_->get(row, Counter::succeeded) == message.generation)
             counters_->set(row, Counter::succeeded, 0);
+    open_pools();
+    for (auto& [name, running] : services_)
+        if (const auto prepared = running.service->start(context_); !prepared) {
+            log::error("service {}: {}", name, prepared.error().text());
+            return prepared.error();
+        }
     if (options_.pulse > Milliseconds{0}) commands_->spawn(beat());
     commands_->spawn(flush_peers());
     started_ = true;
     return {};
+}
+
+/// Attaches to the pools as who the master has admitted to this row.
+void Worker::open_pools() {
+    for (auto& [name, zone] : context_.zones_) {
+        if (name == counters_zone) continue;
+        auto pool = shm::Pool::attach(zone, row_);
+        if (!pool) log::error("zone {} cannot be used: {}", name, pool.error().text());
+        context_.pools_.emplace(name, std::move(pool));
+    }
 }
 
 void Worker::fail(const Error& error, const std::string& what) {

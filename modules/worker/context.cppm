@@ -1,7 +1,10 @@
 module;
 #include <chrono>
+#include <coroutine>
 #include <cstddef>
 #include <cstdint>
+#include <exception>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -56,11 +59,17 @@ public:
     /// Is set when the worker has begun to drain: a service with idle connections closes them.
     [[nodiscard]] coro::Event& draining() noexcept { return draining_; }
 
-    /// Finds a zone of the configuration; nullptr when there is none of that name.
-    [[nodiscard]] const shm::Zone* zone(std::string_view name) const noexcept {
-        const auto found = zones_.find(name);
-        return found == zones_.end() ? nullptr : &found->second;
-    }
+    /// Finds a zone of the configuration, or one that a service has asked for, as this worker's own:
+    /// what it holds in there is given back when it ends, however it does. From the service's
+    /// `start` on. Errors: ENOENT for none of that name; EBADMSG for one whose content is
+    /// corrupted, until a reload makes it anew.
+    [[nodiscard]] Result<shm::Pool> pool(std::string_view name) const;
+    /// Begins a transaction on one of this worker's pools, as `shm::Pool::begin`, but lets the
+    /// worker's other tasks run while it waits. Its holder does not suspend before its end: others
+    /// wait for that, and this worker's own tasks are refused (EDEADLK) meanwhile. Suspends;
+    /// cancellable. `pool` outlives it.
+    [[nodiscard]] coro::Task<Result<shm::Transaction>> begin(
+        const shm::Pool& pool, Milliseconds wait = limits::lock_wait_ms);
 
     /// Returns the workers of this generation that can be told something, in the order of their
     /// slots; this one is not among them.
@@ -81,6 +90,12 @@ private:
     std::uint32_t generation_ = 0;
     coro::Event draining_;
     std::map<std::string, shm::Zone, std::less<>> zones_;
+    std::map<std::string, Result<shm::Pool>, std::less<>> pools_;
 };
+
+/// Takes a lock as `shm::Lock::lock_for`, but lets other tasks of the loop run while it waits.
+/// Suspends; cancellable: ECANCELED. `lock` outlives the task and the guard.
+[[nodiscard]] coro::Task<Result<shm::Guard>> take(uring::Loop& loop, const shm::Lock& lock,
+                                                  Milliseconds wait);
 
 }  // namespace ringfort::worker

@@ -8,6 +8,10 @@ import ringfort.coro;
 
 namespace ringfort::worker {
 
+Result<void> Service::start(Context&) {
+    return {};
+}
+
 coro::Task<Result<void>> Service::on_message(PeerMessage, Context&) {
     co_return {};
 }

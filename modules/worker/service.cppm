@@ -23,6 +23,11 @@ public:
     Service(Service&&) = delete;
     virtual ~Service() = default;
 
+    /// Is called once, before the first connection, when the worker's pools are there: opens what
+    /// is in them, say. May block, for a moment: the worker is not ready before. An error keeps the
+    /// worker from starting.
+    [[nodiscard]] virtual Result<void> start(Context& context);
+
     /// Serves one connection from beginning to end. Owns `peer`. An error is counted and logged at
     /// level debug. When the worker's drain time is over, the task is cancelled.
     [[nodiscard]] virtual coro::Task<Result<void>> serve(net::Stream peer, Context& context) = 0;
@@ -50,6 +55,12 @@ concept Hears = requires(S service, PeerMessage message, Context& context) {
     { service.on_message(std::move(message), context) } -> std::same_as<coro::Task<Result<void>>>;
 };
 
+/// A service that prepares itself, see `Service::start`.
+template <class S>
+concept Starts = requires(S service, Context& context) {
+    { service.start(context) } -> std::same_as<Result<void>>;
+};
+
 /// Lets such a type be one.
 template <Serves S>
 class ServiceOf final : public Service {
@@ -57,7 +68,16 @@ public:
     static_assert(
         Hears<S> || !requires { &S::on_message; },
         "on_message is Task<Result<void>>(PeerMessage, Context&)");
+    static_assert(
+        Starts<S> || !requires { &S::start; }, "start is Result<void>(Context&)");
     explicit ServiceOf(S service) : service_{std::move(service)} {}
+    /// See Service.
+    Result<void> start(Context& context) override {
+        if constexpr (Starts<S>)
+            return service_.start(context);
+        else
+            return Service::start(context);
+    }
     /// See Service.
     [[clang::coro_wrapper]] coro::Task<Result<void>> serve(net::Stream peer,
                                                            Context& context) override {

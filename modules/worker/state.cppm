@@ -84,6 +84,7 @@ private:
 
     Result<void> make_service(const std::string& name);
     Result<void> start(const channel::Start& message);
+    void open_pools();
     void begin_accepting(Listener& listener);
     void take(const Listener& listener, net::Stream peer);
     Result<void> offer_estate(channel::Channel& successor);

@@ -116,7 +116,7 @@ TEST_CASE("a key defined twice in the second of several tables is found there") 
 }
 
 TEST_CASE("[name] and [[name]] do not mix") {
-    check({{"[[zone]]\nname = \"a\"\nsize = \"4KiB\"\n[zone]", "4:2: `zone` is an array of tables",
+    check({{"[[zone]]\nname = \"a\"\nsize = \"64KiB\"\n[zone]", "4:2: `zone` is an array of tables",
             "write [[zone]] to add one"},
            {"[log]\n[[log]]", "2:3: `log` is already defined, and not as [[log]]", ""}});
 }

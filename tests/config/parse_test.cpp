@@ -41,7 +41,7 @@ idle_timeout_ms = "1s"
               "14:11: service `proxy` needs `upstreams`, and there is no [service.proxy]",
               "15:11: `backlog` must be 1 to 65_535",
               "17:8: `name` may be made of a-z, 0-9, `_`, `.` and `-` only",
-              "18:8: `size` must be 4KiB to 64GiB, not 1KiB",
+              "18:8: `size` must be 64KiB to 64GiB, not 1KiB",
               "19:2: unknown table `zones`: did you mean `zone`?",
               "21:19: `idle_timeout_ms` must be an integer of milliseconds, not a string",
           });

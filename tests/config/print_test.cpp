@@ -78,7 +78,7 @@ name = "a"
 size = "1GiB"
 [[zone]]
 name = "b"
-size = 4097
+size = 65537
 [service.echo]
 greeting = "\r\n"
 shout = true
@@ -129,7 +129,7 @@ TEST_CASE("the reference says name, type, default, range and meaning of every ke
           "| `workers` | \"auto\" or integer | `\"auto\"` | 1 to 256 | ",
           "| `drain_timeout_ms` | integer (milliseconds) | `30_000` | at least 0 ms | ",
           "| `address` | address | required |  | ", "| `mode` | octal permissions | not set | ",
-          "| `size` | size | required | 4KiB to 64GiB | ",
+          "| `size` | size | required | 64KiB to 64GiB | ",
           "| `upstreams` | array of address | required |  | where to |\n",
           "| `balance` | \"round-robin\" or \"least-connections\" | `\"round-robin\"` |  | ",
           "| `buffer` | size | `\"64KiB\"` | 1KiB to 1MiB | a\\|size |\n"}) {

@@ -100,7 +100,7 @@ defer_accept_ms = 15
 keepalive_ms = 16
 [[zone]]
 name = "a.b-c_9"
-size = 4096
+size = 65_536
 )");
     CHECK(s.master == config::Master{{7},
                                      Milliseconds{1},
@@ -146,7 +146,7 @@ size = 4096
     CHECK(s.listeners[1].defer_accept == Milliseconds{15});
     CHECK(s.listeners[1].keepalive == Milliseconds{16});
     REQUIRE(s.zones.size() == 1);
-    CHECK(s.zones[0] == config::Zone{"a.b-c_9", {4096}});
+    CHECK(s.zones[0] == config::Zone{"a.b-c_9", {65'536}});
 }
 
 TEST_CASE("workers are auto or a number in range") {
@@ -295,7 +295,7 @@ TEST_CASE("a zone has a name of its own and a size in range") {
     const auto zones = [](const std::string& text) {
         return fixture::read(text + "\n" + std::string{fixture::listener}).headlines;
     };
-    const std::string size = "size = \"4KiB\"\n";
+    const std::string size = "size = \"64KiB\"\n";
     CHECK(zones("[[zone]]").size() == 2);
     CHECK(zones("[[zone]]\nname = \"A\"\n" + size) ==
           Headlines{"2:8: `name` may be made of a-z, 0-9, `_`, `.` and `-` only"});
@@ -304,8 +304,8 @@ TEST_CASE("a zone has a name of its own and a size in range") {
           Headlines{"2:8: `name` must be 1 to 63 bytes long"});
     CHECK(zones("[[zone]]\nname = \"ringfort.stats\"\n" + size) ==
           Headlines{"2:8: `name` must not begin with `ringfort.`"});
-    CHECK(zones("[[zone]]\nname = \"a\"\nsize = \"4095B\"") ==
-          Headlines{"3:8: `size` must be 4KiB to 64GiB, not 4095B"});
+    CHECK(zones("[[zone]]\nname = \"a\"\nsize = \"65535B\"") ==
+          Headlines{"3:8: `size` must be 64KiB to 64GiB, not 65535B"});
     const std::string a = "[[zone]]\nname = \"a\"\n" + size;
     CHECK(zones(a + a) == Headlines{"5:8: two zones have the name `a`"});
 }

@@ -39,7 +39,7 @@ std::string all(const std::vector<std::string>& lines) {
 TEST_CASE("a cycle that changes nothing keeps everything") {
     config::Settings same;
     same.listeners.push_back(testing::listener("unix:@ringfort-changes-same"));
-    same.zones.push_back({.name = "table", .size = {8192}});
+    same.zones.push_back({.name = "table", .size = {131'072}});
     const auto first = built(same);
     const auto second = built(same, first.get());
     const std::string service = same.listeners[0].service;
@@ -53,13 +53,19 @@ TEST_CASE("what is opened, closed, replaced and changed is told apart") {
     old.listeners.push_back(testing::listener("unix:@ringfort-changes-b"));
     old.listeners[1].service = "first";
     old.listeners[1].backlog = 10;
-    old.zones = {{.name = "gone", .size = {4096}}, {.name = "grows", .size = {4096}}};
+    old.zones = {{.name = "gone", .size = {65'536}},
+                 {.name = "grows", .size = {65'536}},
+                 {.name = "passes", .size = {65'536}},
+                 {.name = "shrinks", .size = {131'072}}};
     config::Settings next;
     next.listeners.push_back(testing::listener("unix:@ringfort-changes-b"));
     next.listeners.push_back(testing::listener("unix:@ringfort-changes-c"));
     next.listeners[0].service = "second";
     next.listeners[0].backlog = 20;
-    next.zones = {{.name = "grows", .size = {8192}}, {.name = "new", .size = {4096}}};
+    next.zones = {{.name = "grows", .size = {131'072}},
+                  {.name = "new", .size = {65'536}},
+                  {.name = "passes", .size = {131'072}, .noreuse = true},
+                  {.name = "shrinks", .size = {65'536}}};
     const auto first = built(old);
     const auto second = built(next, first.get());
     const std::string text = all(cycle::changes(*first, *second));
@@ -73,7 +79,9 @@ TEST_CASE("what is opened, closed, replaced and changed is told apart") {
               "listener unix:@ringfort-changes-a" +
               other +
               ": closed\n"
-              "zone grows: replaced by an empty one\n"
+              "zone grows: grown, 64KiB -> 128KiB\n"
               "zone new: opened, empty\n"
+              "zone passes: replaced by an empty one\n"
+              "zone shrinks: replaced by an empty one\n"
               "zone gone: closed\n");
 }

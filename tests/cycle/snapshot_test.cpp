@@ -69,7 +69,7 @@ bool mentions(const std::vector<std::string>& obstacles, const std::string& what
 TEST_CASE("a first cycle opens everything itself") {
     const testing::TempDir directory;
     auto wanted = settings({"127.0.0.1:0", "unix:" + directory.file("socket")});
-    wanted.zones.push_back({.name = "limits", .size = Bytes{8192}});
+    wanted.zones.push_back({.name = "limits", .size = Bytes{65'536}});
     wanted.log.target = directory.file("log");
     const auto cycle = must_build(wanted, 1);
     CHECK(cycle->generation() == 1);
@@ -181,7 +181,7 @@ TEST_CASE("a failed build leaves the old cycle as it was and nothing behind") {
     const std::string kept = directory.file("kept");
     auto first = settings({"127.0.0.1:0", "unix:" + kept});
     first.log.target = directory.file("log");
-    first.zones.push_back({.name = "limits", .size = Bytes{8192}});
+    first.zones.push_back({.name = "limits", .size = Bytes{65'536}});
     const auto old = must_build(first, 1);
     const auto descriptors = testing::open_descriptors();
     const auto entries = directory.entries();
@@ -190,7 +190,7 @@ TEST_CASE("a failed build leaves the old cycle as it was and nothing behind") {
     wanted.listeners.push_back(testing::listener("127.0.0.1:0"));
     wanted.listeners.push_back(testing::listener("unix:" + directory.file("new")));
     wanted.listeners.push_back(testing::listener("unix:" + directory.file("no/socket")));
-    wanted.zones.push_back({.name = "more", .size = Bytes{8192}});
+    wanted.zones.push_back({.name = "more", .size = Bytes{65'536}});
     {
         const Built built = Cycle::build(wanted, 2, old->stock(), {});
         CHECK_FALSE(built.cycle);
@@ -211,7 +211,7 @@ TEST_CASE("a cycle leaves no descriptor when it goes") {
     {
         auto wanted = settings({"127.0.0.1:0", "unix:" + directory.file("socket")});
         wanted.log.target = directory.file("log");
-        wanted.zones.push_back({.name = "limits", .size = Bytes{8192}});
+        wanted.zones.push_back({.name = "limits", .size = Bytes{65'536}});
         const auto old = must_build(wanted, 1);
         const auto next = must_build(wanted, 2, old.get());
         CHECK(testing::open_descriptors() > before);
@@ -220,52 +220,110 @@ TEST_CASE("a cycle leaves no descriptor when it goes") {
     CHECK(directory.entries() == 1);  // the log
 }
 
+namespace {
+
+shm::Pool pool_in(const cycle::Cycle& cycle, std::size_t index) {
+    return shm::Pool::keep(*cycle.zones().at(index)).value();
+}
+
+using Numbers = shm::MapOf<std::string, std::uint64_t>;
+
+/// Opens pools as their only keeper.
+cycle::BuildOptions keeper() {
+    return {.open_pool = [](shm::Zone& zone) { return shm::Pool::keep(zone); }};
+}
+
+}  // namespace
+
 TEST_CASE("zones are carried over with their contents; only new ones are laid out") {
     int formatted = 0;
     const cycle::ZoneRequest table{.name = "table",
                                    .tag = "table/1",
                                    .size = Bytes{8192},
+                                   .content = cycle::Content::custom,
                                    .format = [&](shm::Zone&) -> Result<void> {
                                        ++formatted;
                                        return {};
                                    }};
     auto wanted = settings({});
-    wanted.zones.push_back({.name = "limits", .size = Bytes{8192}});
+    wanted.zones.push_back({.name = "limits", .size = Bytes{65'536}});
     const auto old = must_build(wanted, 1, nullptr, {table});
     REQUIRE(old->zones().size() == 2);
-    for (const auto& zone : old->zones()) zone->payload()[17] = std::byte{99};
+    const auto numbers = Numbers::create(pool_in(*old, 0), 0).value();
+    REQUIRE(numbers.put("a", 1));
+    old->zones()[1]->payload()[17] = std::byte{99};
 
     const auto same = must_build(wanted, 2, old.get(), {table});
     CHECK(formatted == 1);
     CHECK(same->zones() == old->zones());
-    CHECK(same->zones()[0]->payload()[17] == std::byte{99});
 
-    SECTION("another size makes another zone, and the old cycle keeps its own") {
-        wanted.zones[0].size = Bytes{16384};
-        const auto grown = must_build(wanted, 3, same.get(), {table});
-        CHECK(grown->zones()[0] == same->zones()[0]);
-        CHECK(grown->zones()[1] != same->zones()[1]);
-        CHECK(grown->zones()[1]->payload()[17] == std::byte{0});
-        CHECK(same->zones()[1]->payload()[17] == std::byte{99});
+    SECTION("a larger one has what was in the old one, which the old cycle goes on with") {
+        wanted.zones[0].size = Bytes{131'072};
+        const Built built = Cycle::build(wanted, 3, same->stock(), {table}, keeper());
+        REQUIRE(built.cycle);
+        CHECK(built.cycle->zones()[0] != same->zones()[0]);
+        CHECK(built.cycle->zones()[1] == same->zones()[1]);
+        const auto grown = Numbers::open(pool_in(*built.cycle, 0), 0).value();
+        CHECK(grown.get("a").value() == 1);
+        REQUIRE(grown.put("b", 2));
+        CHECK_FALSE(numbers.get("b").value());
         CHECK(formatted == 1);
+    }
+    SECTION("a smaller one begins empty") {
+        wanted.zones[0].size = Bytes{131'072};
+        const auto large = must_build(wanted, 3, nullptr, {table});
+        REQUIRE(Numbers::create(pool_in(*large, 0), 0));
+        wanted.zones[0].size = Bytes{65'536};
+        const Built built = Cycle::build(wanted, 4, large->stock(), {table}, keeper());
+        REQUIRE(built.cycle);
+        CHECK(Numbers::open(pool_in(*built.cycle, 0), 0)
+                  .error()
+                  .is(std::errc::no_such_file_or_directory));
+    }
+    SECTION("with noreuse each cycle has a new one") {
+        wanted.zones[0].noreuse = true;
+        const auto next = must_build(wanted, 3, same.get(), {table});
+        CHECK(next->zones()[0] != same->zones()[0]);
+        CHECK(next->zones()[1] == same->zones()[1]);
+        const auto last = must_build(wanted, 4, next.get(), {table});
+        CHECK(last->zones()[0] != next->zones()[0]);
     }
     SECTION("another tag makes another zone") {
         auto retagged = table;
         retagged.tag = "table/2";
         const auto next = must_build(wanted, 3, same.get(), {retagged});
-        CHECK(next->zones()[0] != same->zones()[0]);
-        CHECK(next->zones()[1] == same->zones()[1]);
+        CHECK(next->zones()[0] == same->zones()[0]);
+        CHECK(next->zones()[1] != same->zones()[1]);
         CHECK(formatted == 2);
+    }
+    SECTION("one that is corrupted is made anew") {
+        same->zones()[0]->payload()[0] ^= std::byte{1};
+        const auto next = must_build(wanted, 3, same.get(), {table});
+        CHECK(next->zones()[0] != same->zones()[0]);
+        CHECK(Numbers::open(pool_in(*next, 0), 0)
+                  .error()
+                  .is(std::errc::no_such_file_or_directory));
     }
 }
 
-TEST_CASE("a zone of the configuration is not taken for a requested one of the same name") {
+TEST_CASE("a zone that was made for the cycle goes before one that there was") {
     auto wanted = settings({});
-    wanted.zones.push_back({.name = "table", .size = Bytes{8192}});
+    wanted.zones.push_back({.name = "limits", .size = Bytes{65'536}, .noreuse = true});
     const auto old = must_build(wanted, 1);
-    const auto next =
-        must_build(settings({}), 2, old.get(),
-                   {{.name = "table", .tag = "table/1", .size = Bytes{8192}, .format = {}}});
+    cycle::Stock stock = old->stock();
+    stock.made.push_back(
+        cycle::make_zone({.name = "limits", .tag = "pool", .size = Bytes{65'536}}).value());
+    const auto made = stock.made[0];
+    const Built built = Cycle::build(wanted, 2, std::move(stock), {});
+    REQUIRE(built.cycle);
+    CHECK(built.cycle->zones() == std::vector{made});
+}
+
+TEST_CASE("a zone of another purpose is not taken for a requested one of the same name") {
+    auto wanted = settings({});
+    wanted.zones.push_back({.name = "table", .size = Bytes{65'536}});
+    const auto old = must_build(wanted, 1);
+    const auto next = must_build(wanted, 2, old.get(), {{.name = "table", .tag = "table/1"}});
     CHECK(next->zones()[0] != old->zones()[0]);
 }
 
@@ -340,13 +398,13 @@ TEST_CASE("a cycle takes out of a stock what is fresh, and says that it is new")
     const testing::TempDir directory;
     const auto old = must_build(settings({"127.0.0.1:0"}), 1);
     auto wanted = settings({"127.0.0.1:0", "unix:" + directory.file("socket")});
-    wanted.zones.push_back({.name = "limits", .size = Bytes{8192}});
+    wanted.zones.push_back({.name = "limits", .size = Bytes{65'536}});
     wanted.log.target = directory.file("log");
     cycle::Stock stock = old->stock();
     stock.add(cycle::Listener::open(wanted.listeners[1]).value(), true);
     const auto* const opened = stock.groups[1].listeners[0].get();
     stock.zones.push_back(
-        cycle::make_zone({.name = "limits", .tag = "", .size = Bytes{8192}}).value());
+        cycle::make_zone({.name = "limits", .tag = "pool", .size = Bytes{65'536}}).value());
     const auto zone = stock.zones.back();
     stock.log = cycle::open_log(wanted.log.target).value();
     const RawFd log = stock.log->get();

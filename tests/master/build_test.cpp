@@ -37,7 +37,11 @@ config::Settings listening_on(const std::string& address) {
 }
 
 master::Application application() {
-    return {.name = "test", .read = {}, .parse = {}, .zones = {}, .worker = {}};
+    return {.name = "test",
+            .read = {},
+            .parse = {},
+            .zones = [](const config::Settings&) { return std::vector<cycle::ZoneRequest>{}; },
+            .worker = {}};
 }
 
 /// A listening socket of somebody else.

@@ -51,6 +51,13 @@ TEST_CASE("a free row is the lowest that no living worker uses") {
     CHECK(roster.free_row() == 1);
 }
 
+TEST_CASE("a row that somebody else owns is not free") {
+    Roster roster;
+    roster.add(worker({1, 0}, 0));
+    CHECK(roster.free_row([](std::uint32_t row) { return row > 3; }) == 4);
+    CHECK_FALSE(roster.free_row([](std::uint32_t) { return false; }));
+}
+
 TEST_CASE("there are rows for the workers of as many generations as may live, and no more") {
     Roster roster;
     for (std::uint32_t row = 0; row < limits::max_counter_rows; ++row) {

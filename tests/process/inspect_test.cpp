@@ -1,12 +1,16 @@
 #include <catch2/catch_test_macros.hpp>
 
+#include <poll.h>
 #include <signal.h>
 #include <sys/ptrace.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <compare>
+#include <cstdint>
 #include <cstdlib>
 #include <string>
+#include <system_error>
 
 #include "in_child.h"
 
@@ -81,4 +85,32 @@ TEST_CASE("a process that is aborted writes its stack to the log, and dies of th
     CHECK(WTERMSIG(status) == SIGABRT);
     CHECK(begins(text, "process " + std::to_string(pid) + " is aborted; its stack:\n"));
     CHECK(text.find("process_test") != std::string::npos);
+}
+
+TEST_CASE("a process is told from a later one of its number, and its end is heard of") {
+    const std::uint64_t self = identify(::getpid());
+    CHECK(self != 0);
+    CHECK(identify(::getpid()) == self);
+    std::uint64_t other = 0;
+    Fd pidfd;
+    const auto ends = [&] {
+        pollfd polled{.fd = pidfd.get(), .events = POLLIN, .revents = 0};
+        return ::poll(&polled, 1, 0) == 1;
+    };
+    {
+        const Sleeper sleeper;
+        other = identify(sleeper.pid);
+        CHECK(other != 0);
+        CHECK(other >> 32 == static_cast<std::uint64_t>(sleeper.pid));
+        pidfd = open_identified(other).value();
+        CHECK_FALSE(ends());
+        // The same number, another start.
+        CHECK(open_identified(other + 1).error().is(std::errc::no_such_process));
+        ::kill(sleeper.pid, SIGKILL);
+        while (identify(sleeper.pid) != 0) ::usleep(1'000);  // dead before it is reaped
+        CHECK(open_identified(other).error().is(std::errc::no_such_process));
+    }
+    CHECK(ends());
+    CHECK(open_identified(other).error().is(std::errc::no_such_process));
+    CHECK(open_identified(0).error().is(std::errc::no_such_process));
 }

@@ -6,6 +6,7 @@
 
 #include <array>
 #include <catch2/catch_test_macros.hpp>
+#include <compare>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -17,6 +18,8 @@
 
 import ringfort.base;
 import ringfort.shm;
+
+#include "place.h"
 
 using namespace ringfort;
 using namespace ringfort::shm;
@@ -258,4 +261,37 @@ TEST_CASE("counters stay valid while their zone moves") {
     Zone moved = std::move(zone);
     metrics.add(0, Metric::accepted, 3);
     REQUIRE(Metrics::attach(moved)->get(0, Metric::accepted) == 3);
+}
+
+TEST_CASE("counters in a pool have a row for each owner, and outlive it") {
+    const testing::Place here = testing::place(1 << 20, 4);
+    auto& zone = const_cast<shm::Zone&>(here.zone);
+    const shm::Pool& keeper = here.pool;
+    const auto made = shm::Counters::open_or_create(keeper, 3, 17).value();
+    CHECK(made.slots() == keeper.rows());
+    const shm::Pool first = shm::Pool::attach(zone, keeper.admit(0, {}).value()).value();
+    const shm::Pool second = shm::Pool::attach(zone, keeper.admit(1, {}).value()).value();
+    for (const shm::Pool* one : {&first, &second}) {
+        const auto counters = shm::Counters::open_or_create(*one, 3, 17).value();
+        counters.add(one->self().row, 16, 5);
+        counters.set(one->self().row, 0, 1);
+    }
+    CHECK(made.sum(16) == 10);
+    CHECK(made.sum(0, keeper.owners()) == 2);
+    (void)keeper.bury(1).value();
+    CHECK(made.sum(16) == 10);
+    CHECK(made.sum(0) == 2);
+    CHECK(made.sum(0, keeper.owners()) == 1);
+    CHECK(shm::Counters::open_or_create(keeper, 3, 16).error().is(std::errc::protocol_error));
+    CHECK(shm::Counters::open_or_create(keeper, 4, 0).error().is(std::errc::invalid_argument));
+    const testing::Place small = testing::place(4'096, 4);
+    CHECK(shm::Counters::open_or_create(small.pool, 0, 1'024)
+              .error()
+              .is(std::errc::not_enough_memory));
+    const auto histogram =
+        shm::Histogram::of(shm::Counters::open_or_create(keeper, 5, shm::Histogram::columns).value())
+            .value();
+    histogram.record(first.self().row, 42);
+    CHECK(histogram.count() == 1);
+    keeper.check().value();
 }

@@ -1,4 +1,5 @@
 #include <fcntl.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -172,4 +173,46 @@ TEST_CASE("a mapping moves without moving its bytes, and goes with its owner") {
     }
     REQUIRE_FALSE(mapped("mover-one"));
     REQUIRE(open_descriptors() == before);
+}
+
+TEST_CASE("what lies beside a mapping is nobody's to touch") {
+    for (const std::uint64_t size : {std::uint64_t{4'096}, std::uint64_t{5'000},
+                                     std::uint64_t{4} << 20}) {
+        const Mapping mapping = Mapping::create("guarded", Bytes{size}).value();
+        const auto bytes = mapping.bytes();
+        bytes.front() = bytes.back() = std::byte{1};
+        const std::size_t mapped = (size + 4'095) / 4'096 * 4'096;
+        const auto touching = [&](std::byte* at) {
+            const pid_t child = ::fork();
+            if (child == 0) {
+                ::signal(SIGSEGV, SIG_DFL);
+                *const_cast<volatile std::byte*>(at) = std::byte{1};
+                ::_exit(0);
+            }
+            int status = 0;
+            REQUIRE(::waitpid(child, &status, 0) == child);
+            return WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+        };
+        INFO("size " << size);
+        CHECK(touching(bytes.data() - 1) == SIGSEGV);
+        CHECK(touching(bytes.data() + mapped) == SIGSEGV);
+        CHECK(touching(bytes.data() + mapped - 1) == 0);
+    }
+}
+
+TEST_CASE("a large mapping lies where huge pages can, and asks for them") {
+    const Mapping mapping = Mapping::create("huge", Bytes{4ULL << 20}).value();
+    CHECK(reinterpret_cast<std::uintptr_t>(mapping.bytes().data()) % (2ULL << 20) == 0);
+    std::ifstream maps{"/proc/self/smaps"};
+    bool here = false;
+    bool asked = false;
+    for (std::string line; std::getline(maps, line);) {
+        if (line.find("memfd:huge") != line.npos) here = true;
+        if (here && line.starts_with("VmFlags:")) {
+            asked = line.find(" hg") != line.npos;
+            break;
+        }
+    }
+    CHECK(here);
+    CHECK(asked);
 }

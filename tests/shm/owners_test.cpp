@@ -49,3 +49,17 @@ TEST_CASE("the epoch after the last one is not nobody's") {
     rows[0].life = Word{~0U} << 1;
     REQUIRE(owners.admit(0, {}).value().epoch == 1);
 }
+
+TEST_CASE("an owner is buried once, and never in place of the next one of its row") {
+    std::array<OwnerRow, 2> rows{};
+    const Owners owners{rows.data(), rows.size()};
+    const Owner first = owners.admit(0, {.slot = 1, .generation = 2, .process = 3}).value();
+    REQUIRE(owners.name(0).process == 3);
+    REQUIRE(owners.bury(first));
+    REQUIRE_FALSE(owners.bury(first));
+    const Owner second = owners.admit(0, {}).value();
+    REQUIRE_FALSE(owners.bury(first));
+    REQUIRE(owners.alive(second));
+    REQUIRE(owners.name(0).process == 0);
+    REQUIRE_FALSE(owners.bury(Owner{2, 1}));
+}

@@ -131,3 +131,64 @@ TEST_CASE("a lock's word that no owner wrote quarantines the pool, until it is r
     REQUIRE_FALSE(pool.quarantined());
     pool.begin().value().commit().value();
 }
+
+TEST_CASE("two keepers that learn of one death bury it once, and not whoever comes after") {
+    Zone zone = zone_for(4);
+    const Pool old = Pool::format(zone, 3).value();
+    const Pool next = Pool::join(zone).value();
+    const Owner dead = old.admit(0, {5, 1}).value();
+    const pid_t child = ::fork();
+    REQUIRE(child >= 0);
+    if (child == 0) {
+        const Pool worker = Pool::attach(zone, dead).value();
+        Transaction transaction = worker.begin().value();
+        worker.set_root(transaction, 0, tag, transaction.allocate(100));
+        ::kill(::getpid(), SIGKILL);
+    }
+    REQUIRE(::waitpid(child, nullptr, 0) == child);
+    REQUIRE(next.bury(dead).value());
+    REQUIRE(old.root(0, tag).value() == 0);
+    REQUIRE_FALSE(old.bury(dead).value());
+    const Owner second = old.admit(0, {5, 2}).value();
+    REQUIRE_FALSE(next.bury(dead).value());
+    REQUIRE(old.owners().alive(second));
+    REQUIRE(next.bury(Owner{3, 1}).error().is(std::errc::invalid_argument));
+}
+
+TEST_CASE("whoever knows its row attaches as the owner that lives there") {
+    Zone zone = zone_for(4);
+    const Pool keeper = Pool::format(zone, 3).value();
+    REQUIRE(Pool::attach(zone, 1).error().is(std::errc::owner_dead));
+    REQUIRE(Pool::attach(zone, 77).error().is(std::errc::owner_dead));
+    const Owner owner = keeper.admit(1, {}).value();
+    REQUIRE(Pool::attach(zone, 1).value().self() == owner);
+}
+
+TEST_CASE("a pool is unusable when it is none, or corrupted") {
+    Zone zone = zone_for(4);
+    REQUIRE(Pool::unusable(zone));
+    const Pool keeper = Pool::format(zone, 3).value();
+    REQUIRE_FALSE(Pool::unusable(zone));
+    Transaction transaction = keeper.begin().value();
+    transaction.fail();
+    REQUIRE_FALSE(transaction.commit());
+    REQUIRE(Pool::unusable(zone));
+    keeper.rebuild().value();
+    REQUIRE_FALSE(Pool::unusable(zone));
+    keeper.quarantine();
+    REQUIRE(Pool::unusable(zone));
+    REQUIRE(keeper.begin().error().is(std::errc::bad_message));
+}
+
+TEST_CASE("figures are to be had without waiting, or not at all") {
+    Zone zone = zone_for(4);
+    const Pool keeper = Pool::format(zone, 3).value();
+    const Pool worker = Pool::attach(zone, keeper.admit(1, {}).value()).value();
+    REQUIRE(keeper.try_statistics().value()->pages == keeper.statistics().value().pages);
+    REQUIRE_FALSE(keeper.lock().holder_row());
+    Transaction held = worker.begin().value();
+    REQUIRE_FALSE(keeper.try_statistics().value());
+    REQUIRE(keeper.lock().holder_row() == 1);
+    held.commit().value();
+    REQUIRE(keeper.try_statistics().value());
+}

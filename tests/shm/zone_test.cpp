@@ -16,6 +16,8 @@
 #include <system_error>
 #include <utility>
 
+#include "../temp_dir.h"
+
 import ringfort.base;
 import ringfort.shm;
 
@@ -149,4 +151,27 @@ TEST_CASE("random damage to a header is refused") {
         std::memcpy(header.data(), intact.data(), intact.size());
     }
     REQUIRE(open_descriptors() == before);
+}
+
+TEST_CASE("a zone is copied out of a file, and out of a process that has it") {
+    Zone zone = Zone::create("limits", "limits/1", Bytes{65'536}).value();
+    zone.payload()[100] = std::byte{42};
+    const std::string live = "/proc/self/fd/" + std::to_string(zone.fd());
+    const testing::TempDir directory;
+    const std::string saved = directory.file("saved");
+    std::filesystem::copy_file(live, saved);
+    for (const std::string& path : {live, saved}) {
+        const Zone copy = Zone::copy_of(path).value();
+        CHECK(copy.name() == "limits");
+        CHECK(copy.tag() == "limits/1");
+        CHECK(copy.payload()[100] == std::byte{42});
+        copy.payload()[100] = std::byte{1};
+    }
+    CHECK(zone.payload()[100] == std::byte{42});
+    CHECK(Zone::copy_of(directory.file("none")).error().is(std::errc::no_such_file_or_directory));
+    CHECK(Zone::copy_of("/dev/zero").error().is(std::errc::invalid_argument));
+    std::filesystem::resize_file(saved, 100);
+    CHECK(Zone::copy_of(saved).error().is(std::errc::invalid_argument));
+    std::filesystem::resize_file(saved, 10'000);
+    CHECK(Zone::copy_of(saved).error().is(std::errc::bad_message));
 }

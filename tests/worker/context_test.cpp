@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <array>
+#include <atomic>
 #include <catch2/catch_test_macros.hpp>
 #include <cerrno>
 #include <chrono>
@@ -48,18 +49,77 @@ using testing::Serving;
 using worker::Counter;
 
 TEST_CASE("a service sees its worker's slot and generation, and the zones by name") {
-    auto limits = shm::Zone::create("limits", "", Bytes{4096}).value();
-    limits.payload()[0] = std::byte{42};
+    const testing::PoolZone limits;
+    CHECK(limits.admit(2));
     const testing::CounterZone zone;
     const testing::Listener listener;
     Hired worker;
     worker.give(zone.zone);
-    worker.give(limits);
+    worker.give(limits.zone);
     worker.give(listener, "informer");
     worker.start();
     (void)worker.receive<channel::Ready>();
     Client client{listener};
-    CHECK(client.receives("slot 3 generation 7 zone 42"));
+    CHECK(client.receives("slot 3 generation 7 pool as owner 2, find a pool: No such file"));
+}
+
+TEST_CASE("a worker that nobody has admitted to a pool serves without it") {
+    const testing::PoolZone limits;
+    const testing::CounterZone zone;
+    const testing::Listener listener;
+    Hired worker;
+    worker.give(zone.zone);
+    worker.give(limits.zone);
+    worker.give(listener, "informer");
+    worker.start();
+    (void)worker.receive<channel::Ready>();
+    Client client{listener};
+    CHECK(client.receives("slot 3 generation 7 pool attach a pool: its owner: Owner died, "));
+}
+
+TEST_CASE("a service that cannot prepare itself keeps its worker from starting") {
+    const testing::CounterZone zone;
+    const testing::Listener listener;
+    Hired worker;
+    worker.give(zone.zone);
+    worker.give(listener, "counting");  // without its pool
+    worker.start();
+    CHECK(worker.receive<channel::Failed>().text.find("find a pool") != std::string::npos);
+    CHECK(worker.exit_code() == 1);
+}
+
+TEST_CASE("while somebody holds a pool's lock, the worker serves whoever does not need it") {
+    const testing::PoolZone limits;
+    CHECK(limits.admit(2));
+    const testing::CounterZone zone;
+    const testing::Listener counted;
+    const testing::Listener echoed;
+    Hired worker;
+    worker.give(zone.zone);
+    worker.give(limits.zone);
+    worker.give(counted, "counting", 0);
+    worker.give(echoed, "echo", 1);
+    worker.start();
+    (void)worker.receive<channel::Ready>();
+    auto held = limits.pool.begin();
+    REQUIRE(held);
+    Client waits{counted};
+    Client other{echoed};
+    for (int i = 0; i < 10; ++i) CHECK(other.echoes("x"));
+    const std::atomic_ref<std::uint32_t> word{*limits.pool.lock().word()};
+    for (int i = 0; i < 1'000 && word.load() >> 31 == 0; ++i) CHECK(other.echoes("y"));
+    CHECK(word.load() >> 31 == 1);  // it sleeps for the lock
+    SECTION("and goes on when it is let go") {
+        REQUIRE(held->commit());
+        CHECK(waits.receives("number 1"));
+    }
+    SECTION("and gives up after its time") {
+        CHECK(waits.is_cut());
+        CHECK(zone.counters.get(2, Counter::failed) == 1);
+        REQUIRE(held->commit());
+        Client next{counted};
+        CHECK(next.receives("number 1"));
+    }
 }
 
 TEST_CASE("a worker counts its connections in its own row") {

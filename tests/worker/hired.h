@@ -121,6 +121,15 @@ struct CounterZone {
     ringfort::worker::Counters counters = ringfort::worker::Counters::format(zone, rows).value();
 };
 
+/// A zone laid out as a pool, whose keeper is the test.
+struct PoolZone {
+    mutable ringfort::shm::Zone zone =
+        ringfort::shm::Zone::create("limits", "pool", ringfort::Bytes{262'144}).value();
+    ringfort::shm::Pool pool =
+        ringfort::shm::Pool::format(zone, ringfort::limits::max_counter_rows).value();
+    [[nodiscard]] bool admit(std::uint32_t row) const { return pool.admit(row, {}).has_value(); }
+};
+
 class Hired {
 public:
     using Message = ringfort::channel::Message;

@@ -92,7 +92,7 @@ TEST_CASE("a worker serves a listener that was added later, each by its own serv
     const testing::Listener later;
     serving.worker.give(later, "informer", 1);
     Client client{later};
-    CHECK(client.receives("slot 3 generation 7 zone none"));
+    CHECK(client.receives("slot 3 generation 7 pool find a pool: No such file"));
     Client first{serving.listener};
     CHECK(first.echoes("still here"));
 }

@@ -71,13 +71,41 @@ struct Polite {
 /// Tells what it knows of its worker.
 struct Informer {
     Served serve(ringfort::net::Stream peer, ringfort::worker::Context& context) {
-        const auto* zone = context.zone("limits");
+        const auto pool = context.pool("limits");
+        const auto unknown = context.pool("unknown");
         const std::string text =
             "slot " + std::to_string(context.slot()) + " generation " +
-            std::to_string(context.generation()) + " zone " +
-            (zone == nullptr ? "none" : std::to_string(std::to_integer<int>(zone->payload()[0]))) +
-            (context.zone("unknown") == nullptr ? "" : " and one that nobody gave");
+            std::to_string(context.generation()) + " pool " +
+            (pool ? "as owner " + std::to_string(pool->self().row) : pool.error().text()) + ", " +
+            (unknown ? "and one that nobody gave" : unknown.error().text());
         co_return co_await peer.send_all(text);
+    }
+};
+
+/// Counts its connections in a pool, with the lock awaited. What it begins in, it has opened before
+/// the first one.
+struct Counting {
+    std::optional<ringfort::shm::Pool> pool;
+    std::optional<ringfort::shm::ConnectionLimiter> counts;
+
+    ringfort::Result<void> start(ringfort::worker::Context& context) {
+        auto found = context.pool("limits");
+        if (!found) return found.error();
+        pool = *found;
+        auto opened = ringfort::shm::ConnectionLimiter::open_or_create(*pool, 0);
+        if (!opened) return opened.error();
+        counts = *opened;
+        return {};
+    }
+    Served serve(ringfort::net::Stream peer, ringfort::worker::Context& context) {
+        auto transaction = co_await context.begin(*pool);
+        if (!transaction) co_return transaction.error();
+        const auto counted = counts->acquire(*transaction, "all", 1'000);
+        if (!counted) co_return counted.error();
+        const auto seen = counts->count(*transaction, "all");
+        if (!seen) co_return seen.error();
+        if (const auto done = transaction->commit(); !done) co_return done.error();
+        co_return co_await peer.send_all("number " + std::to_string(*seen));
     }
 };
 
@@ -136,6 +164,7 @@ inline ringfort::worker::Options options() {
     made.services.emplace("thrower", make<Thrower>());
     made.services.emplace("polite", make<Polite>());
     made.services.emplace("informer", make<Informer>());
+    made.services.emplace("counting", make<Counting>());
     made.services.emplace("gossip", make<Gossip>());
     made.services.emplace("slow", make<Slow>());
     return made;
