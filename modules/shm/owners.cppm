@@ -29,6 +29,13 @@ struct OwnerName {
 struct OwnerRow {
     Word life;  ///< epoch << 1 | alive: one store decides both
     Word name;  ///< slot << 32 | generation
+
+    /// Reports whether this is the row of a living owner of so many in this row. Acquire, against
+    /// the release of `Owners::bury`: who reads that an owner is dead sees all that it wrote.
+    [[nodiscard]] bool is(std::uint32_t epoch) const noexcept {
+        return std::atomic_ref<Word>{const_cast<Word&>(life)}.load(std::memory_order_acquire) ==
+               (Word{epoch} << 1 | 1);
+    }
 };
 
 /// The table of owners in a zone: who is alive. The master alone writes it; all others ask it about
@@ -52,8 +59,7 @@ public:
 
     /// Reports whether `owner` has been admitted and not been buried.
     [[nodiscard]] bool alive(Owner owner) const noexcept {
-        const std::optional<Owner> found = living(owner.row);
-        return found && *found == owner;
+        return owner.row < count_ && rows_[owner.row].is(owner.epoch);
     }
     /// Returns who lives in a row, if anybody does.
     [[nodiscard]] std::optional<Owner> living(std::uint32_t row) const noexcept;

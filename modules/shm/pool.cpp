@@ -17,18 +17,7 @@ namespace ringfort::shm {
 namespace {
 
 constexpr Word magic = 0x6c6f'6f70'5f66'7220;  // " rf_pool"
-constexpr Word layout_version = 2;
-
-// FNV-1a over the words that follow from rows and size.
-Word checksum(PoolHeader header) {
-    header.checksum = 0;
-    header.quarantined = 0;
-    Word hash = 0xcbf2'9ce4'8422'2325;
-    for (const Word word : std::bit_cast<std::array<Word, sizeof header / sizeof(Word)>>(header))
-        for (int shift = 0; shift < 64; shift += 8)
-            hash = (hash ^ (word >> shift & 0xff)) * 0x100'0000'01b3;
-    return hash;
-}
+constexpr Word layout_version = 3;
 
 PoolHeader header_of(const Geometry& geometry) {
     PoolHeader header{};
@@ -37,9 +26,9 @@ PoolHeader header_of(const Geometry& geometry) {
     header.bytes = geometry.bytes;
     header.rows = geometry.rows;
     header.pages = geometry.pages;
-    header.offsets = {Geometry::owners_at,  geometry.roots,      geometry.slab,
-                      geometry.descriptors, geometry.first_page, geometry.end};
-    header.checksum = checksum(header);
+    header.offsets = {Geometry::owners_at, geometry.roots, geometry.slab,
+                      geometry.first_page, geometry.end,   geometry.books_end};
+    header.checksum = checksum_of(std::as_bytes(std::span{&header, 1}));
     return header;
 }
 
@@ -49,8 +38,7 @@ Bytes Pool::zone_size(std::uint32_t rows, Bytes content) noexcept {
     const std::uint64_t pages =
         std::max<std::uint64_t>(1, (content.count + page_bytes - 1) / page_bytes);
     const Geometry books = Geometry::of(nullptr, 0, rows + keeper_rows);
-    return Bytes{Zone::header_bytes + books.descriptors + 2 * zone_alignment +
-                 pages * (page_bytes + sizeof(Descriptor))};
+    return Bytes{Zone::header_bytes + books.first_page + pages * (page_bytes + sizeof(Descriptor))};
 }
 
 Result<Pool> Pool::format(Zone& zone, std::uint32_t rows) {
@@ -64,6 +52,7 @@ Result<Pool> Pool::format(Zone& zone, std::uint32_t rows) {
         return Error{"lay out a pool: there is one", std::errc::file_exists};
     // The blocks keep what is in them; the books are zeros.
     std::fill_n(payload.begin(), geometry.first_page, std::byte{0});
+    std::fill(&payload[geometry.end], &payload[geometry.books_end - 1] + 1, std::byte{0});
     Slab::format(geometry);
     PoolHeader header = header_of(geometry);
     header.magic = 0;
@@ -87,8 +76,7 @@ Result<Geometry> Pool::geometry_of(Zone& zone) {
         return Error{"attach a pool: rows", std::errc::bad_message};
     const Geometry geometry =
         Geometry::of(payload.data(), payload.size(), static_cast<std::uint32_t>(found.rows));
-    PoolHeader expected = header_of(geometry);
-    expected.quarantined = found.quarantined;
+    const PoolHeader expected = header_of(geometry);
     if (geometry.pages == 0 || std::memcmp(&found, &expected, sizeof found) != 0)
         return Error{"attach a pool: header", std::errc::bad_message};
     return geometry;
@@ -96,7 +84,7 @@ Result<Geometry> Pool::geometry_of(Zone& zone) {
 
 Result<Pool> Pool::attach(Zone& zone, Owner self) {
     RF_LET(const Geometry geometry, geometry_of(zone));
-    if (get(geometry.header().quarantined) != 0)
+    if (get(geometry.journal().quarantined) != 0)
         return Error{"attach a pool: quarantined", std::errc::bad_message};
     if (!Owners{geometry.owners(), geometry.rows}.alive(self))
         return Error{"attach a pool: its owner", std::errc::owner_dead};
@@ -159,12 +147,14 @@ Result<void> Pool::rebuild() const {
     lock_.repair();
     RF_LET(const Guard guard, lock_.lock());
     quarantine(geometry_);
-    put(geometry_.journal().state,
-        Journal::empty_after(Journal::number_of(get(geometry_.journal().state))));
-    for (Offset at = geometry_.roots; at < geometry_.first_page; at += sizeof(Word))
+    publish(geometry_.journal().state,
+            Journal::empty_after(Journal::number_of(get(geometry_.journal().state))));
+    for (Offset at = geometry_.roots; at < geometry_.books_end; at += sizeof(Word)) {
+        if (at == geometry_.first_page) at = geometry_.end;
         put(geometry_.at<Word>(at), 0);
+    }
     Slab::format(geometry_);
-    put(geometry_.header().quarantined, 0);
+    put(geometry_.journal().quarantined, 0);
     return {};
 }
 

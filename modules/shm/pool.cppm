@@ -6,6 +6,7 @@ module;
 export module ringfort.shm:pool;
 
 import ringfort.base;
+import :glance;
 import :journal;
 import :layout;
 import :lock;
@@ -116,10 +117,11 @@ public:
     /// Reports whether something in the pool was found corrupted: until it is laid out anew, every
     /// operation fails.
     [[nodiscard]] bool quarantined() const noexcept {
-        return get(geometry_.header().quarantined) != 0;
+        return get(geometry_.journal().quarantined) != 0;
     }
 
 private:
+    friend class Map;
     friend class SeqWords;
     friend class SharedLock;
 
@@ -128,10 +130,11 @@ private:
           self_{self},
           lock_{geometry.lock(), Owners{geometry.owners(), geometry.rows}, self} {}
 
+    [[nodiscard]] Glance glance() const noexcept { return {geometry_, self_}; }
     [[nodiscard]] static Result<Geometry> geometry_of(Zone& zone);
     [[nodiscard]] inline Result<Transaction> start(Guard guard) const {
         if (Journal::count_of(get(geometry_.journal().state)) != 0 ||
-            get(geometry_.header().quarantined) != 0) [[unlikely]] {
+            get(geometry_.journal().quarantined) != 0) [[unlikely]] {
             if (Result<void> sound = recover(); !sound) return sound.error();
         }
         if (!owners().alive(self_)) [[unlikely]]
