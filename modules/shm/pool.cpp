@@ -32,6 +32,23 @@ PoolHeader header_of(const Geometry& geometry) {
     return header;
 }
 
+// The blocks keep what is in them; the books are zeros.
+void clear_books(const Geometry& geometry) {
+    step();
+    std::memset(geometry.base, 0, geometry.first_page);
+    step();
+    std::memset(geometry.base + geometry.end, 0, geometry.books_end - geometry.end);
+}
+
+// At last: killed before, it is no pool.
+void put_header(const Geometry& geometry) {
+    PoolHeader header = header_of(geometry);
+    header.magic = 0;
+    step();
+    std::memcpy(geometry.base, &header, sizeof header);
+    publish(geometry.header().magic, magic);
+}
+
 }  // namespace
 
 Bytes Pool::zone_size(std::uint32_t rows, Bytes content) noexcept {
@@ -50,17 +67,55 @@ Result<Pool> Pool::format(Zone& zone, std::uint32_t rows) {
     // Others may be in it, and its table says who has been.
     if (get(geometry.header().magic) == magic)
         return Error{"lay out a pool: there is one", std::errc::file_exists};
-    // The blocks keep what is in them; the books are zeros.
-    std::fill_n(payload.begin(), geometry.first_page, std::byte{0});
-    std::fill(&payload[geometry.end], &payload[geometry.books_end - 1] + 1, std::byte{0});
+    clear_books(geometry);
     Slab::format(geometry);
-    PoolHeader header = header_of(geometry);
-    header.magic = 0;
-    std::memcpy(payload.data(), &header, sizeof header);
-    put(geometry.header().magic, magic);  // at last: killed before, it is no pool
+    put_header(geometry);
     const Owners owners{geometry.owners(), geometry.rows};
     RF_LET(const Owner keeper, owners.admit(rows, {}));
     return Pool{geometry, keeper};
+}
+
+// All that a transaction may read, under the lock of `from`. Nobody else has `to` yet.
+Result<void> Pool::copy(const Pool& from, const Geometry& to) {
+    RF_LET(Transaction transaction, from.begin());
+    Slab slab{transaction};
+    if (!slab.sound()) transaction.fail();
+    if (transaction.failed()) return transaction.commit();
+    const Geometry& geometry = from.geometry_;
+    const auto copy_bytes = [&](Offset at, Offset new_at, std::uint64_t bytes) {
+        step();
+        std::memcpy(to.base + new_at, geometry.base + at, bytes);
+    };
+    copy_bytes(Geometry::owners_at, Geometry::owners_at, geometry.rows * sizeof(OwnerRow));
+    copy_bytes(geometry.roots, geometry.roots, geometry.first_page - geometry.roots);
+    copy_bytes(geometry.end, to.end, geometry.pages * sizeof(Descriptor));
+    slab.used_runs([&](Word page, Word pages) {
+        const Offset at = geometry.first_page + page * page_bytes;
+        copy_bytes(at, at, pages * page_bytes);
+    });
+    // Entries in the journal of transactions that are over must not pass for later ones' in either.
+    put(to.journal().state, get(geometry.journal().state));
+    return transaction.commit();
+}
+
+Result<Pool> Pool::grow(const Pool& from, Zone& into) {
+    const std::span<std::byte> payload = into.payload();
+    const Geometry grown = Geometry::of(payload.data(), payload.size(), from.geometry_.rows);
+    if (grown.pages < from.geometry_.pages)
+        return Error{"grow a pool", std::errc::no_space_on_device};
+    if (get(grown.header().magic) == magic)
+        return Error{"grow a pool: there is one", std::errc::file_exists};
+    clear_books(grown);
+    RF_TRY(copy(from, grown));
+    const Pool pool{grown, from.self_};
+    if (grown.pages > from.geometry_.pages) {
+        RF_TRY(transact(pool, [&](Transaction& transaction) -> Result<void> {
+            Slab{transaction}.extend(from.geometry_.pages);
+            return {};
+        }));
+    }
+    put_header(grown);
+    return pool;
 }
 
 Result<Geometry> Pool::geometry_of(Zone& zone) {
