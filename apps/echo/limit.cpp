@@ -33,8 +33,8 @@ rf::Result<void> ClientLimit::start(rf::worker::Context& context) {
     const auto opened = open(context);
     if (opened || opened.error().is(std::errc::no_such_file_or_directory)) return opened;
     if (opened.error().is(std::errc::not_enough_memory)) {
-        rf::log::error("echo: zone {} has no room to count {} clients: make it larger", config_.zone,
-                       config_.clients);
+        rf::log::error("echo: zone {} has no room to count {} clients: make it larger",
+                       config_.zone, config_.clients);
         return opened;
     }
     warn("clients are not limited", opened.error());

@@ -33,7 +33,8 @@ public:
     };
     static auto schema() {
         return rf::config::table<Config>(
-                   "What one client, an address without its port, may do. A connection beyond it is "
+                   "What one client, an address without its port, may do. A connection beyond it "
+                   "is "
                    "closed.")
             .field("zone", &Config::zone, "where clients are counted; empty: nowhere, no limit")
             .field("connections", &Config::connections, "at the same time; 0: any number")

@@ -154,11 +154,12 @@ inline constexpr std::uint32_t max_counter_columns = 1'024;
 inline constexpr std::size_t journal_entries = 512;   ///< words changed by one transaction
 inline constexpr std::size_t transaction_frees = 16;  ///< blocks given back by one transaction
 inline constexpr std::size_t kept_pages = 4;          ///< empty, for blocks of their sizes
-inline constexpr Milliseconds heal_pause_ms{1};  ///< between two parts of giving back what dead held
+inline constexpr Milliseconds heal_pause_ms{
+    1};  ///< between two parts of giving back what dead held
 inline constexpr Milliseconds pool_check_ms{1'000};  ///< between two looks whether one is corrupted
-inline constexpr std::uint32_t heal_steps = 16;  ///< transactions of a part
-inline constexpr std::uint32_t pool_roots = 16;       ///< structures of a pool
-inline constexpr std::uint32_t runs_looked_at = 8;    ///< that may be too short
+inline constexpr std::uint32_t heal_steps = 16;      ///< transactions of a part
+inline constexpr std::uint32_t pool_roots = 16;      ///< structures of a pool
+inline constexpr std::uint32_t runs_looked_at = 8;   ///< that may be too short
 inline constexpr std::uint32_t max_map_buckets = 1U << 28;
 inline constexpr std::size_t max_map_entry = 1U << 20;  ///< bytes of key and value
 inline constexpr std::uint32_t map_sweep_buckets = 64;  ///< looked at by one transaction

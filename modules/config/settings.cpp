@@ -315,9 +315,7 @@ Table<Listener> listener_schema() {
 
 Table<Zone> zone_schema() {
     const auto size = [](Bytes bytes) { return static_cast<std::int64_t>(bytes.count); };
-    return table<Zone>(
-               "Shared memory that all workers see. A reload and an upgrade keep it, and make it "
-               "larger with what is in it; one that is made smaller begins empty.")
+    return table<Zone>("Shared memory that all workers see; a reload and an upgrade keep it.")
         .field("name", &Zone::name,
                "unique; made of a-z, 0-9, `_`, `.` and `-`; `ringfort.` in front is reserved",
                {.required = true, .min = 1, .max = number(limits::max_zone_name_bytes)}, zone_name)

@@ -58,11 +58,11 @@ void compare_zones(const Cycle& before, const Cycle& after, std::vector<std::str
         const SharedZone old = called(before.zones(), zone->name());
         const bool grown = old && old->tag() == zone->tag() && old->size() < zone->size() &&
                            is_reused(after, *zone) && !shm::Pool::unusable(*old);
-        const std::string what = old == zone      ? ": kept"
-                                 : old == nullptr ? ": opened, empty"
-                                 : grown          ? ": grown, " + old->size().text() + " -> " +
-                                               zone->size().text()
-                                                  : ": replaced by an empty one";
+        const std::string what =
+            old == zone      ? ": kept"
+            : old == nullptr ? ": opened, empty"
+            : grown          ? ": grown, " + old->size().text() + " -> " + zone->size().text()
+                             : ": replaced by an empty one";
         found.push_back("zone " + zone->name() + what);
     }
     for (const SharedZone& zone : before.zones())

@@ -71,10 +71,10 @@ class Cycle {
 public:
     /// Builds generation `generation`. Out of `stock` it takes listeners by address and zones by
     /// name, tag and size; everything else it opens. `requests` are the zones needed beside the
-    /// configured ones, or as them. With obstacles, everything opened is closed again; only a log file that had
-    /// to be created stays, empty. Blocks as opening files and binding sockets do. Of the sockets
-    /// that come to those taken over none listens yet: nobody would serve what they got, were this
-    /// cycle given up.
+    /// configured ones, or as them. With obstacles, everything opened is closed again; only a log
+    /// file that had to be created stays, empty. Blocks as opening files and binding sockets do. Of
+    /// the sockets that come to those taken over none listens yet: nobody would serve what they
+    /// got, were this cycle given up.
     [[nodiscard]] static Built build(config::Settings settings, std::uint32_t generation,
                                      Stock stock, const std::vector<ZoneRequest>& requests,
                                      const BuildOptions& options = {});

@@ -25,7 +25,7 @@ struct Stock {
     std::vector<Group> groups;
     std::vector<SharedZone> zones;
     std::vector<SharedZone> made;  ///< zones that were made for the cycle to be built
-    std::optional<Fd> log;  ///< of the settings' target; absent: opened by its name
+    std::optional<Fd> log;         ///< of the settings' target; absent: opened by its name
     /// By the listener's place in the settings, where its names have been looked up already.
     std::map<std::size_t, Owner> owners = {};
 

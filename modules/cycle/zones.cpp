@@ -37,7 +37,7 @@ void add(const ZoneRequest& request, ZoneRequest& wanted, std::vector<std::strin
 /// Makes a pool of a new zone, with what is to go on from the one before it.
 Result<shm::Pool> make_pool(const ZoneRequest& request, shm::Zone& zone,
                             const std::optional<shm::Pool>& before) {
-    (void)before, (void)request;
+    if (request.reuse && before) return shm::Pool::grow(*before, zone);
     return shm::Pool::format(zone, limits::max_counter_rows);
 }
 

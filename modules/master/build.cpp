@@ -139,8 +139,10 @@ void Master::build_first(config::Settings settings) {
     Generation generation;
     auto obstacles = prepare(generation, settings, ::getpid());
     // What is inherited stays together until it is clear who has it.
-    cycle::Stock stock{
-        .groups = inheritance_.stock.groups, .zones = inheritance_.stock.zones, .made = {}, .log = {}};
+    cycle::Stock stock{.groups = inheritance_.stock.groups,
+                       .zones = inheritance_.stock.zones,
+                       .made = {},
+                       .log = {}};
     pools_.keep(stock.zones, predecessor_ && !orphaned_);
     pools_.watch(own_processes());
     found(std::move(generation), std::move(settings), std::move(stock), std::move(obstacles));

@@ -80,8 +80,8 @@ private:
 
 /// Asks the master whose control socket is at `path`, and waits for its answer. Blocks; for a
 /// reload or a stop as long as that takes. Errors: those of connect(2); ECONNRESET when the master
-/// ended without an answer; ETIMEDOUT when it does not take the order, or answer `status` or `zones`, within
-/// `limits::control_timeout_ms`.
+/// ended without an answer; ETIMEDOUT when it does not take the order, or answer `status` or
+/// `zones`, within `limits::control_timeout_ms`.
 [[nodiscard]] Result<ControlAnswer> ask(std::string_view path, std::string_view order);
 
 }  // namespace ringfort::master

@@ -97,9 +97,9 @@ void Master::wait_and_handle(process::SignalFd& signals) {
     const auto due = [](const std::optional<Builder>& builder) {
         return builder ? builder->due() : std::nullopt;
     };
-    int timeout_ms = poll_timeout_ms({policy_.next_deadline(), control_.next_deadline(),
-                                      manager_.next_beat(), due(build_), due(rehearsal_),
-                                      pools_.next_deadline()});
+    int timeout_ms =
+        poll_timeout_ms({policy_.next_deadline(), control_.next_deadline(), manager_.next_beat(),
+                         due(build_), due(rehearsal_), pools_.next_deadline()});
     const bool retries = (successor_ && successor_->channel.wants_retry()) ||
                          std::ranges::any_of(roster_.workers(), [](const auto& worker) {
                              return worker->channel.wants_retry();

@@ -73,8 +73,8 @@ void Pools::release() {
 }
 
 const shm::Pool* Pools::find(const shm::Zone& zone) const noexcept {
-    const auto found = std::ranges::find_if(
-        kept_, [&](const Kept& kept) { return kept.zone.get() == &zone; });
+    const auto found =
+        std::ranges::find_if(kept_, [&](const Kept& kept) { return kept.zone.get() == &zone; });
     return found == kept_.end() ? nullptr : &found->pool;
 }
 
@@ -187,8 +187,9 @@ std::string describe(const shm::Zone& zone, const shm::Pool* pool) {
         owners += pool->owners().living(row) ? 1 : 0;
     const auto statistics = pool->try_statistics();
     if (!statistics) {
-        fmt::format_to(out, ", {}\n", pool->quarantined() ? "corrupted: a reload makes it anew"
-                                                          : statistics.error().text());
+        fmt::format_to(
+            out, ", {}\n",
+            pool->quarantined() ? "corrupted: a reload makes it anew" : statistics.error().text());
         return text;
     }
     const auto holder = pool->lock().holder_row();

@@ -34,7 +34,8 @@ public:
 
     /// Returns the pool in a zone, as this process's own; nullptr for none that is kept.
     [[nodiscard]] const shm::Pool* find(const shm::Zone& zone) const noexcept;
-    /// Returns the pool in a zone, to be read by this process. Errors: ENOENT for none that is kept.
+    /// Returns the pool in a zone, to be read by this process. Errors: ENOENT for none that is
+    /// kept.
     [[nodiscard]] Result<shm::Pool> open(const shm::Zone& zone) const;
     /// Tells whether nobody owns the row in any pool that is sound.
     [[nodiscard]] bool is_free(std::uint32_t row) const noexcept;
@@ -73,7 +74,8 @@ private:
     std::optional<Instant> due_;
 };
 
-/// Says for people what is in a zone and how it is used, a line each. `pool` is nullptr for one that cannot be used.
+/// Says for people what is in a zone and how it is used, a line each. `pool` is nullptr for one
+/// that cannot be used.
 [[nodiscard]] std::string describe(const shm::Zone& zone, const shm::Pool* pool);
 
 }  // namespace ringfort::master

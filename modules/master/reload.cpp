@@ -133,9 +133,9 @@ void Master::begin_build() {
         return rehearsal_->abort("a reload has begun meanwhile: ask again");
     }
     const Errand errand = prepare_errand();
-    auto started = Builder::start(
-        application_.name + ": builder", 0, build_deadline(), listening_fds(current_cycle()),
-        [&](const Send& send) { return build_apart(send, errand); });
+    auto started = Builder::start(application_.name + ": builder", 0, build_deadline(),
+                                  listening_fds(current_cycle()),
+                                  [&](const Send& send) { return build_apart(send, errand); });
     if (started) {
         build_.emplace(*std::move(started));
         build_row_ = errand.row;
@@ -164,9 +164,9 @@ void Master::rehearse(std::uint64_t client) {
     if (policy_.busy()) return refuse("a reload or an upgrade is under way");
     if (rehearsal_) return refuse("another dry run is under way");
     const Errand errand = prepare_errand();
-    auto started = Builder::start(
-        application_.name + ": dry run", client, build_deadline(), listening_fds(current_cycle()),
-        [&](const Send& send) { return rehearse_apart(send, errand); });
+    auto started = Builder::start(application_.name + ": dry run", client, build_deadline(),
+                                  listening_fds(current_cycle()),
+                                  [&](const Send& send) { return rehearse_apart(send, errand); });
     if (!started) {
         pools_.bury(errand.row);
         return refuse("no process can be started for it: " + started.error().text());
@@ -216,6 +216,7 @@ void Master::end_build(Estate estate) {
     stock.owners = std::move(estate.stock.owners);
     if (!rotated) stock.log = std::move(estate.stock.log);
     found(std::move(generation), *std::move(parsed), std::move(stock), {});
+    pools_.bury(build_row_);  // in a pool that it has made larger it is an owner, too
 }
 
 /// Builds the next cycle, as far as that does not depend on being the master. In a child; what has

@@ -20,10 +20,10 @@ struct WorkerProcess {
     WorkerId id;
     process::Child process;
     channel::Channel channel;
-    std::uint32_t row = 0;     ///< of counters and in pools; no two living workers share one
+    std::uint32_t row = 0;       ///< of counters and in pools; no two living workers share one
     std::uint64_t identity = 0;  ///< as process::identify says
-    std::size_t equipped = 0;  ///< zones, listeners and the order to start, sent so far
-    bool told_to_end = false;  ///< its exit is no surprise
+    std::size_t equipped = 0;    ///< zones, listeners and the order to start, sent so far
+    bool told_to_end = false;    ///< its exit is no surprise
     bool channel_open = true;
 };
 

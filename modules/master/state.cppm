@@ -207,8 +207,8 @@ private:
     process::ServiceManager manager_;
     std::optional<Builder> build_, rehearsal_;
     std::uint32_t build_row_ = 0, rehearsal_row_ = 0;  ///< in the pools, while there is one
-    bool build_waits_ = false;     ///< for the rehearsal to end
-    bool reopened_again_ = false;  ///< logs, while a cycle was built
+    bool build_waits_ = false;                         ///< for the rehearsal to end
+    bool reopened_again_ = false;                      ///< logs, while a cycle was built
     std::optional<Successor> successor_;
     bool handed_over_ = false;               ///< all has been left to it
     bool told_main_process_ = false;         ///< that it is the main process now

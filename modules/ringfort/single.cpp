@@ -117,9 +117,9 @@ bool Single::build(config::Settings settings) {
     pools_.keep(stock.zones, false);
     pools_.watch({process::identify(::getpid())});
     const auto requests = application_.zones(settings);
-    auto built = cycle::Cycle::build(
-        std::move(settings), generation_ + 1, std::move(stock), requests,
-        {.open_pool = [this](shm::Zone& zone) { return pools_.open(zone); }});
+    auto built =
+        cycle::Cycle::build(std::move(settings), generation_ + 1, std::move(stock), requests,
+                            {.open_pool = [this](shm::Zone& zone) { return pools_.open(zone); }});
     obstacles.insert(obstacles.end(), built.obstacles.begin(), built.obstacles.end());
     for (const std::string& obstacle : obstacles)
         log::error("{}: {}", served_ ? "reload failed" : "start failed", obstacle);
@@ -154,7 +154,8 @@ int Single::serve() {
     failed_ = false;
     pools_.release();
     pools_.keep(current_->zones(), false);
-    pools_.admit(0, {.generation = current_->generation(), .process = process::identify(::getpid())});
+    pools_.admit(0,
+                 {.generation = current_->generation(), .process = process::identify(::getpid())});
     auto ends = channel::Channel::pair();
     if (!ends) {
         log::error("{}", ends.error().text());

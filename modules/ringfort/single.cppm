@@ -25,7 +25,7 @@ namespace ringfort {
 
 /// What a server of one process is made of.
 struct SingleApplication {
-    std::function<config::Parsed()> load;   ///< reads the configuration anew, at each reload
+    std::function<config::Parsed()> load;  ///< reads the configuration anew, at each reload
     std::function<std::vector<cycle::ZoneRequest>(const config::Settings&)> zones;  ///< needed
     std::function<worker::Options(const config::Settings&)> worker;
     std::function<void(const cycle::Cycle&)> serving = {};  ///< called once, when it serves

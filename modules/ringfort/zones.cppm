@@ -21,9 +21,9 @@ struct ZoneUse {
     std::string purpose;  ///< "echo limits/1": a zone serves one; another begins with an empty one
     Bytes size{0};        ///< 0: as a [[zone]] of that name says
     bool reuse = true;    ///< false: each reload makes it anew
-    /// Puts into a new one what is to be in it from the beginning; `before` is the one that it takes
-    /// the place of, to read, nullptr for none. Called in the process that builds the next cycle;
-    /// an error keeps the reload from happening. May be empty.
+    /// Puts into a new one what is to be in it from the beginning; `before` is the one that it
+    /// takes the place of, to read, nullptr for none. Called in the process that builds the next
+    /// cycle; an error keeps the reload from happening. May be empty.
     std::function<Result<void>(const shm::Pool& made, const shm::Pool* before)> prepare = {};
 };
 
@@ -39,7 +39,8 @@ concept SaysZones = requires(const typename S::Config& config) {
 namespace ringfort {
 
 // What each service uses that says so, by its name.
-using ZoneUses = std::map<std::string, std::function<std::vector<ZoneUse>(const config::Settings&)>>;
+using ZoneUses =
+    std::map<std::string, std::function<std::vector<ZoneUse>(const config::Settings&)>>;
 
 // Returns the zones that a cycle with these settings is to have: the workers' counters, and what
 // those services use that have a listener.

@@ -15,7 +15,7 @@ module ringfort.shm;
 namespace ringfort::shm {
 namespace {
 
-constexpr Word cache_tag = 0x3168'6361'6366'7220;  // " rfcach1"
+constexpr Word cache_tag = 0x3268'6361'6366'7220;  // " rfcach2"
 
 }  // namespace
 
@@ -25,7 +25,8 @@ Result<Cache> Cache::obtain(const Pool& pool, std::uint32_t number, CacheOptions
     return shm::obtain<Cache>(
         pool, number, cache_tag, how,
         [&](Transaction& transaction) -> Result<Cache> {
-            RF_LET(const Map map, Map::make(pool, transaction, options.buckets, seed, cache_tag));
+            RF_LET(const Map map,
+                   Map::make(pool, transaction, {options.buckets, seed, cache_tag, sizeof(Uses)}));
             const Offset at = transaction.allocate(sizeof(Header));
             if (at == 0) return Error{"make a cache", std::errc::not_enough_memory};
             Header& made = transaction.at<Header>(at);
@@ -38,7 +39,7 @@ Result<Cache> Cache::obtain(const Pool& pool, std::uint32_t number, CacheOptions
         },
         [&](Transaction& transaction, Offset at) -> Result<Cache> {
             const Offset map = shm::get(transaction.at<Header>(at).map);
-            return Cache{Map::found(pool, transaction, map), at};
+            return Cache{Map::found(pool, transaction, map, sizeof(Uses)), at};
         });
 }
 
@@ -61,10 +62,10 @@ Cache::Header& Cache::header(Transaction& transaction) const noexcept {
 void Cache::link(Transaction& transaction, Offset at) const noexcept {
     Header& head = header(transaction);
     const Offset newest = shm::get(head.newest);
-    transaction.set(transaction.at<Map::Node>(at).older, newest);
-    transaction.set(transaction.at<Map::Node>(at).newer, 0);
+    transaction.set(uses(transaction, at).older, newest);
+    transaction.set(uses(transaction, at).newer, 0);
     if (newest != 0)
-        transaction.set(transaction.at<Map::Node>(newest).newer, at);
+        transaction.set(uses(transaction, newest).newer, at);
     else
         transaction.set(head.oldest, at);
     transaction.set(head.newest, at);
@@ -72,10 +73,10 @@ void Cache::link(Transaction& transaction, Offset at) const noexcept {
 
 void Cache::unlink(Transaction& transaction, Offset at) const noexcept {
     Header& head = header(transaction);
-    const Offset newer = shm::get(transaction.at<Map::Node>(at).newer);
-    const Offset older = shm::get(transaction.at<Map::Node>(at).older);
-    transaction.set(newer != 0 ? transaction.at<Map::Node>(newer).older : head.newest, older);
-    transaction.set(older != 0 ? transaction.at<Map::Node>(older).newer : head.oldest, newer);
+    const Offset newer = shm::get(uses(transaction, at).newer);
+    const Offset older = shm::get(uses(transaction, at).older);
+    transaction.set(newer != 0 ? uses(transaction, newer).older : head.newest, older);
+    transaction.set(older != 0 ? uses(transaction, older).newer : head.oldest, newer);
 }
 
 void Cache::remove(Transaction& transaction, const Map::Place& place) const noexcept {
@@ -90,7 +91,7 @@ void Cache::remove(Transaction& transaction, const Map::Place& place) const noex
 bool Cache::forget_oldest(Transaction& transaction) const noexcept {
     const Offset oldest = shm::get(header(transaction).oldest);
     if (oldest == 0) return false;
-    const Map::Entry entry = Map::read(transaction, oldest);
+    const Map::Entry entry = map_.read(transaction, oldest);
     const Map::Place place = map_.look_up(transaction, entry.key);
     if (place.entry.at != oldest) {
         transaction.fail();

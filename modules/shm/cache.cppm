@@ -58,7 +58,8 @@ public:
     /// Returns how much of the budget an entry takes: its bytes, and what it takes to keep them.
     [[nodiscard]] static std::uint64_t cost(std::uint64_t key_bytes,
                                             std::uint64_t value_bytes) noexcept {
-        return sizeof(Map::Node) + aligned_to_words(key_bytes) + aligned_to_words(value_bytes);
+        return sizeof(Map::Node) + sizeof(Uses) + aligned_to_words(key_bytes) +
+               aligned_to_words(value_bytes);
     }
     /// Return how much of the budget is taken, how many entries there are, and how many have been
     /// forgotten since the cache was made. Errors: those of `get`.
@@ -75,13 +76,13 @@ public:
             std::uint64_t left = map_.bound(transaction);
             Offset newer = 0;
             for (Offset at = shm::get(header(transaction).newest); at != 0; --left) {
-                const Map::Entry entry = Map::read(transaction, at);
-                const Map::Node& node = transaction.at<Map::Node>(at);
-                if (left == 0 || shm::get(node.newer) != newer) transaction.fail();
+                const Map::Entry entry = map_.read(transaction, at);
+                const Uses& there = uses(transaction, at);
+                if (left == 0 || shm::get(there.newer) != newer) transaction.fail();
                 if (transaction.failed()) return {};
                 visit(entry.key, entry.value);
                 newer = at;
-                at = shm::get(node.older);
+                at = shm::get(there.older);
             }
             if (shm::get(header(transaction).oldest) != newer) transaction.fail();
             return {};
@@ -97,6 +98,11 @@ private:
         Word oldest;
         Word forgotten;
     };
+    // Between an entry's head and its key: who was used after it, and before.
+    struct Uses {
+        Word newer;
+        Word older;
+    };
     enum class Put : std::uint8_t { done, again };
 
     Cache(const Map& map, Offset header) noexcept : map_{map}, header_{header} {}
@@ -105,6 +111,9 @@ private:
                                               CacheOptions options, Obtain how);
 
     [[nodiscard]] Header& header(Transaction& transaction) const noexcept;
+    [[nodiscard]] static Uses& uses(Transaction& transaction, Offset at) noexcept {
+        return transaction.at<Uses>(at + sizeof(Map::Node));
+    }
     void link(Transaction& transaction, Offset at) const noexcept;
     void unlink(Transaction& transaction, Offset at) const noexcept;
     void remove(Transaction& transaction, const Map::Place& place) const noexcept;

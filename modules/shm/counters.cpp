@@ -37,16 +37,6 @@ constexpr std::size_t payload_bytes(std::uint32_t slots, std::uint32_t columns) 
     return sizeof(Header) + slots * row_bytes_of(columns);
 }
 
-// FNV-1a, 64 bits.
-std::uint64_t checksum(Header header) {
-    header.checksum = 0;
-    std::array<unsigned char, sizeof header> bytes{};
-    std::memcpy(bytes.data(), &header, sizeof header);
-    std::uint64_t hash = 0xcbf2'9ce4'8422'2325;
-    for (const unsigned char byte : bytes) hash = (hash ^ byte) * 0x100'0000'01b3;
-    return hash;
-}
-
 bool valid_dimensions(std::uint32_t slots, std::uint32_t columns) {
     return slots > 0 && slots <= limits::max_counter_rows && columns > 0 &&
            columns <= limits::max_counter_columns;
@@ -59,7 +49,7 @@ Header header_of(std::uint32_t slots, std::uint32_t columns) {
     header.slots = slots;
     header.columns = columns;
     header.row_bytes = static_cast<std::uint32_t>(row_bytes_of(columns));
-    header.checksum = checksum(header);
+    header.checksum = checksum_of(std::as_bytes(std::span{&header, 1}));
     return header;
 }
 

@@ -23,7 +23,7 @@ bool roll_back(const Geometry& geometry) noexcept {
         const Word where = get(entry.where);
         const Offset offset = where & Journal::offsets;
         if ((where ^ number << Journal::where_shift) > Journal::offsets ||
-            offset < geometry.roots || offset > geometry.end - sizeof(Word) ||
+            offset < geometry.roots || offset > geometry.books_end - sizeof(Word) ||
             offset % sizeof(Word) != 0)
             sound = false;
         else
@@ -31,12 +31,12 @@ bool roll_back(const Geometry& geometry) noexcept {
     }
     // Before the journal is emptied: killed here, the pool must not pass for sound.
     if (!sound) quarantine(geometry);
-    put(journal.state, Journal::empty_after(number));
+    publish(journal.state, Journal::empty_after(number));
     return sound;
 }
 
 void quarantine(const Geometry& geometry) noexcept {
-    put(geometry.header().quarantined, 1);
+    put(geometry.journal().quarantined, 1);
 }
 
 void Transaction::write(Offset offset, std::span<const std::byte> source) noexcept {

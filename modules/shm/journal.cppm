@@ -77,7 +77,7 @@ public:
     /// Changes a word of the pool.
     inline void set(Word& word, Word value) noexcept {
         const Offset offset = offset_of(word);
-        if (offset - geometry_->roots >= geometry_->end - geometry_->roots ||
+        if (offset - geometry_->roots >= geometry_->books_end - geometry_->roots ||
             count_ == limits::journal_entries) [[unlikely]]
             return refuse();
 #ifndef RINGFORT_SHM_UNJOURNALED
@@ -85,7 +85,9 @@ public:
         JournalEntry& entry = journal.entries[count_];
         put(entry.where, number_ << Journal::where_shift | offset);
         put(entry.old, get(word));
-        put(journal.state, number_ << Journal::number_shift | ++count_);
+        put(journal.state, number_ << Journal::number_shift | count_ + 1);
+        // Who looks without the lock and sees anything of this change sees the count as well.
+        if (count_++ == 0) std::atomic_thread_fence(std::memory_order_release);
 #endif
         put(word, value);
     }
@@ -134,7 +136,7 @@ public:
         if (failed()) [[unlikely]]
             return give_up();
         // The one store at which it happens.
-        if (count_ != 0) put(geometry_->journal().state, Journal::empty_after(number_));
+        if (count_ != 0) publish(geometry_->journal().state, Journal::empty_after(number_));
         open_ = false;
         guard_.unlock();
         return {};

@@ -20,8 +20,8 @@ inline constexpr std::size_t page_bytes = 4'096;
 inline constexpr std::uint32_t keeper_rows = 2;
 static_assert(limits::max_counter_rows + keeper_rows <= Owners::max_rows);
 
-// In front of a pool, written once; all but the flag follows from the number of rows and the size,
-// and from how this version of the layer lays out a pool.
+// In front of a pool, written once; all of it follows from the number of rows and the size, and
+// from how this version of the layer lays out a pool.
 struct PoolHeader {
     Word magic;
     Word layout_version;
@@ -30,8 +30,7 @@ struct PoolHeader {
     Word pages;
     Word checksum;
     std::array<Word, 6> offsets;   // of the owners and of what follows: see `Geometry`
-    std::array<Word, 3> reserved;  // zero
-    Word quarantined;              // not 0: something in the pool was found corrupted
+    std::array<Word, 4> reserved;  // zero
 };
 static_assert(sizeof(PoolHeader) == zone_alignment);
 
@@ -45,8 +44,9 @@ struct JournalEntry {
 // behind them are of earlier transactions, which have other numbers: if the count is corrupted,
 // they are not taken for entries of this one.
 struct Journal {
-    Word state;  // number << 16 | count
-    std::array<Word, 7> reserved;
+    Word state;        // number << 16 | count
+    Word quarantined;  // not 0: something in the pool was found corrupted
+    std::array<Word, 6> reserved;
     std::array<JournalEntry, limits::journal_entries> entries;
 
     static constexpr int number_shift = 16;
@@ -127,9 +127,9 @@ struct Geometry {
     Word pages = 0;
     Offset roots = 0;  // from here on, words are changed through the journal
     Offset slab = 0;
-    Offset descriptors = 0;
-    Offset first_page = 0;
-    Offset end = 0;  // behind the last page
+    Offset first_page = 0;  // does not depend on how many there are: a pool that grows keeps it
+    Offset end = 0;         // behind the last page: the descriptors
+    Offset books_end = 0;   // behind the last descriptor
 
     static constexpr Offset lock_at = sizeof(PoolHeader);
     static constexpr Offset journal_at = lock_at + sizeof(PoolLock);
@@ -147,12 +147,11 @@ struct Geometry {
         geometry.rows = rows;
         geometry.roots = aligned(owners_at + std::uint64_t{rows} * sizeof(OwnerRow));
         geometry.slab = aligned(geometry.roots + limits::pool_roots * sizeof(Root));
-        geometry.descriptors = aligned(geometry.slab + sizeof(SlabHead));
-        if (geometry.descriptors + zone_alignment < bytes)
-            geometry.pages =
-                (bytes - geometry.descriptors - zone_alignment) / (page_bytes + sizeof(Descriptor));
-        geometry.first_page = aligned(geometry.descriptors + geometry.pages * sizeof(Descriptor));
+        geometry.first_page = aligned(geometry.slab + sizeof(SlabHead));
+        if (geometry.first_page < bytes)
+            geometry.pages = (bytes - geometry.first_page) / (page_bytes + sizeof(Descriptor));
         geometry.end = geometry.first_page + geometry.pages * page_bytes;
+        geometry.books_end = geometry.end + geometry.pages * sizeof(Descriptor);
         return geometry;
     }
 
@@ -166,7 +165,7 @@ struct Geometry {
     [[nodiscard]] OwnerRow* owners() const noexcept { return &at<OwnerRow>(owners_at); }
     [[nodiscard]] inline SlabHead& slab_head() const noexcept { return at<SlabHead>(slab); }
     [[nodiscard]] inline Descriptor& descriptor(Word page) const noexcept {
-        return at<Descriptor>(descriptors + page * sizeof(Descriptor));
+        return at<Descriptor>(end + page * sizeof(Descriptor));
     }
     [[nodiscard]] Root& root(std::uint32_t number) const noexcept {
         return at<Root>(roots + number * sizeof(Root));

@@ -49,8 +49,8 @@ bool Lock::possible(std::uint32_t word) const noexcept {
 }
 
 std::optional<std::uint32_t> Lock::holder_row() const noexcept {
-    const std::uint32_t row = Ref{cell_->word}.load(std::memory_order_relaxed) &
-                              ((1U << row_bits) - 1);
+    const std::uint32_t row =
+        Ref{cell_->word}.load(std::memory_order_relaxed) & ((1U << row_bits) - 1);
     return row == 0 || row > owners_.rows() ? std::nullopt : std::optional{row - 1};
 }
 

@@ -20,60 +20,15 @@ namespace ringfort::shm {
 
 namespace {
 
-constexpr Word map_tag = 0x312f'7061'6d66'7220;  // " rfmap/1"
+constexpr Word map_tag = 0x322f'7061'6d66'7220;  // " rfmap/2"
 // A value of up to so many words is changed in place, through the journal.
 constexpr std::size_t words_in_place = 8;
 
-Word word_at(ByteView bytes, std::size_t at) {
-    Word word = 0;
-    std::memcpy(&word, bytes.data() + at, std::min(sizeof word, bytes.size() - at));
-    return word;
-}
-
-Word whole_word_at(ByteView bytes, std::size_t at) {
-    Word word = 0;
-    std::memcpy(&word, bytes.data() + at, sizeof word);
-    return word;
-}
-
-// The last eight bytes, or as many as there are, some of them twice: the length is hashed as well.
-Word last_word(ByteView bytes) {
-    if (bytes.size() >= sizeof(Word)) return whole_word_at(bytes, bytes.size() - sizeof(Word));
-    if (bytes.size() >= sizeof(std::uint32_t)) {
-        std::uint32_t first = 0;
-        std::uint32_t last = 0;
-        std::memcpy(&first, bytes.data(), sizeof first);
-        std::memcpy(&last, bytes.data() + bytes.size() - sizeof last, sizeof last);
-        return Word{first} << 32 | last;
-    }
-    Word word = 0;
-    for (const std::byte byte : bytes) word = word << 8 | std::to_integer<Word>(byte);
-    return word;
-}
-
-// Multiplies to 128 bits and folds: each bit of the result depends on all of both.
-Word fold(Word left, Word right) {
-    const auto product = static_cast<unsigned __int128>(left) * right;
-    return static_cast<Word>(product >> 64) ^ static_cast<Word>(product);
-}
-
-// Seeded at random for each map, so that nobody can prepare keys that share a bucket without having
-// seen the zone. Not a cryptographic hash.
-Word hash_of(ByteView key, Word seed) {
-    Word hash = seed ^ key.size() * 0x9e37'79b9'7f4a'7c15;
-    std::size_t at = 0;
-    for (; at + sizeof(Word) <= key.size(); at += sizeof(Word))
-        hash = fold(hash ^ whole_word_at(key, at), 0xd6e8'feb8'6659'fd93);
-    if (at < key.size()) hash = fold(hash ^ last_word(key), 0xd6e8'feb8'6659'fd93);
-    return fold(hash, 0xa5cb'9243'f6a1'0de5);
-}
-
-bool same(ByteView left, ByteView right) {
-    return left.size() == right.size() &&
-           (left.empty() || std::memcmp(left.data(), right.data(), left.size()) == 0);
-}
-
 constexpr Word last_moment = static_cast<Word>(Instant::max().time_since_epoch().count());
+
+const Word* words_of(ByteView key) {
+    return reinterpret_cast<const Word*>(key.data());
+}
 
 }  // namespace
 
@@ -96,17 +51,19 @@ Result<Map> Map::obtain(const Pool& pool, std::uint32_t number, std::uint32_t bu
     return shm::obtain<Map>(
         pool, number, map_tag, how,
         [&](Transaction& transaction) -> Result<Map> {
-            RF_LET(const Map made, make(pool, transaction, buckets, seed, schema));
+            RF_LET(const Map made, make(pool, transaction, {buckets, seed, schema}));
             pool.set_root(transaction, number, map_tag, made.header_);
             return made;
         },
-        [&](Transaction& transaction, Offset block) { return at(pool, transaction, block, schema); });
+        [&](Transaction& transaction, Offset block) {
+            return at(pool, transaction, block, schema);
+        });
 }
 
 Result<Map> Map::at(const Pool& pool, Transaction& transaction, Offset block, Word schema) {
     if (get(transaction.at<Header>(block).schema) != schema)
         return Error{"open a map: its entries", std::errc::protocol_error};
-    return found(pool, transaction, block);
+    return found(pool, transaction, block, 0);
 }
 
 Result<Map> Map::open(const Pool& pool, Transaction& transaction, std::uint32_t number,
@@ -129,11 +86,10 @@ Result<Map> Map::open_or_create(const Pool& pool, std::uint32_t number, MapOptio
     return obtain(pool, number, options.buckets, schema, Obtain::either);
 }
 
-Result<Map> Map::make(const Pool& pool, Transaction& transaction, std::uint32_t wanted, Word seed,
-                      Word schema) noexcept {
-    if (wanted == 0 || wanted > limits::max_map_buckets)
+Result<Map> Map::make(const Pool& pool, Transaction& transaction, Plan plan) noexcept {
+    if (plan.buckets == 0 || plan.buckets > limits::max_map_buckets)
         return Error{"make a map: buckets", std::errc::invalid_argument};
-    const std::uint32_t buckets = std::bit_ceil(wanted);
+    const std::uint32_t buckets = std::bit_ceil(plan.buckets);
     const Offset at = transaction.allocate(sizeof(Header));
     const Offset table = transaction.allocate(buckets * sizeof(Word));
     if (at == 0 || table == 0) return Error{"make a map", std::errc::not_enough_memory};
@@ -142,21 +98,22 @@ Result<Map> Map::make(const Pool& pool, Transaction& transaction, std::uint32_t 
     Header& made = transaction.at<Header>(at);
     transaction.init(made.table, table);
     transaction.init(made.buckets, buckets);
-    transaction.init(made.seed, seed);
+    transaction.init(made.seed, plan.seed);
     transaction.init(made.size, 0);
     transaction.init(made.swept, 0);
-    transaction.init(made.schema, schema);
-    return Map{pool, at, table, buckets, seed};
+    transaction.init(made.schema, plan.schema);
+    return Map{pool, at, table, buckets, plan.seed, plan.extra};
 }
 
-Map Map::found(const Pool& pool, Transaction& transaction, Offset at) noexcept {
+Map Map::found(const Pool& pool, Transaction& transaction, Offset at,
+               std::uint32_t extra) noexcept {
     const Header& found = transaction.at<Header>(at);
     const Offset table = get(found.table);
     const Word buckets = get(found.buckets);
     if (!std::has_single_bit(buckets) || buckets > limits::max_map_buckets ||
         table % sizeof(Word) != 0 || transaction.bytes(table, buckets * sizeof(Word)).empty())
         transaction.fail();
-    return Map{pool, at, table, static_cast<std::uint32_t>(buckets), get(found.seed)};
+    return Map{pool, at, table, static_cast<std::uint32_t>(buckets), get(found.seed), extra};
 }
 
 Map::Header& Map::header(Transaction& transaction) const noexcept {
@@ -171,7 +128,7 @@ Offset Map::first(Transaction& transaction, std::uint32_t number) const noexcept
     return get(bucket(transaction, number));
 }
 
-Map::Entry Map::read(Transaction& transaction, Offset at) noexcept {
+Map::Entry Map::read(Transaction& transaction, Offset at) const noexcept {
     const Node& node = transaction.at<Node>(at);
     const Word sizes = get(node.sizes);
     const std::uint64_t key = sizes >> 32;
@@ -180,8 +137,8 @@ Map::Entry Map::read(Transaction& transaction, Offset at) noexcept {
             get(node.next),
             get(node.hash),
             get(node.expires),
-            transaction.bytes(at + sizeof(Node), key),
-            transaction.bytes(at + sizeof(Node) + aligned_to_words(key), value)};
+            transaction.bytes(at + key_at_, key),
+            transaction.bytes(at + key_at_ + aligned_to_words(key), value)};
 }
 
 // How many entries a chain can have: one more, and it goes in a circle.
@@ -197,7 +154,8 @@ Map::Place Map::look_up(Transaction& transaction, ByteView key) const noexcept {
         Node& node = transaction.at<Node>(at);
         if (get(node.hash) == hash) {
             const Entry entry = read(transaction, at);
-            if (same(entry.key, key)) return {link, entry};
+            if (entry.key.size() == key.size() && begin_with(words_of(entry.key), key))
+                return {link, entry};
         }
         if (left == 0) left = bound(transaction);
         if (--left == 0) {
@@ -208,6 +166,33 @@ Map::Place Map::look_up(Transaction& transaction, ByteView key) const noexcept {
         at = get(node.next);
     }
     return {&bucket(transaction, hash), Entry{.hash = hash}};
+}
+
+// As `look_up`, of what may be changing.
+Map::Sight Map::see(Glance& glance, ByteView key, Instant now) const noexcept {
+    const Word hash = hash_of(key, seed_);
+    const Offset place = table_ + (hash & (buckets_ - 1)) * sizeof(Word);
+    std::uint64_t left = 0;
+    for (Offset at = get(glance.at<Word>(place)); at != 0;) {
+        const Node& node = glance.at<Node>(at);
+        const Word sizes = get(node.sizes);
+        if (get(node.hash) == hash && sizes >> 32 == key.size()) {
+            const std::uint64_t value = sizes & 0xffff'ffff;
+            const std::uint64_t before = aligned_to_words(key.size());
+            const Word* words = glance.words(at + key_at_, before + value);
+            if (words != nullptr && begin_with(words, key))
+                return expired(get(node.expires), now)
+                           ? Sight{}
+                           : Sight{words + before / sizeof(Word), value};
+        }
+        if (left == 0)
+            left =
+                std::min<Word>(get(glance.at<Header>(header_).size), limits::max_map_buckets) + 1;
+        if (--left == 0) glance.fail();
+        if (!glance.holds()) break;
+        at = get(node.next);
+    }
+    return {};
 }
 
 std::optional<ByteView> Map::find(Transaction& transaction, ByteView key,
@@ -252,9 +237,11 @@ bool Map::overwrite(Transaction& transaction, const Entry& entry, ByteView value
                     Word expires) const noexcept {
     if (entry.value.size() != value.size() || value.size() > words_in_place * sizeof(Word))
         return false;
-    const Offset begin = entry.at + sizeof(Node) + aligned_to_words(entry.key.size());
-    for (std::size_t at = 0; at < value.size(); at += sizeof(Word))
-        transaction.set(transaction.at<Word>(begin + at), word_at(value, at));
+    const Offset begin = entry.at + key_at_ + aligned_to_words(entry.key.size());
+    std::size_t at = 0;
+    for (; at + sizeof(Word) <= value.size(); at += sizeof(Word))
+        transaction.set(transaction.at<Word>(begin + at), load<Word>(value, at));
+    if (at < value.size()) transaction.set(transaction.at<Word>(begin + at), tail_of(value));
     if (entry.expires != expires) transaction.set(transaction.at<Node>(entry.at).expires, expires);
     return true;
 }
@@ -264,7 +251,7 @@ Offset Map::add(Transaction& transaction, ByteView key, ByteView value, Word has
     // Each alone first: their sum must not wrap.
     if (key.size() > limits::max_map_entry || value.size() > limits::max_map_entry - key.size())
         return 0;
-    const Offset at = transaction.allocate(sizeof(Node) + aligned_to_words(key.size()) +
+    const Offset at = transaction.allocate(key_at_ + aligned_to_words(key.size()) +
                                            aligned_to_words(value.size()));
     if (at == 0) return 0;
     Node& node = transaction.at<Node>(at);
@@ -272,10 +259,8 @@ Offset Map::add(Transaction& transaction, ByteView key, ByteView value, Word has
     transaction.init(node.hash, hash);
     transaction.init(node.expires, expires);
     transaction.init(node.sizes, Word{key.size()} << 32 | value.size());
-    transaction.init(node.newer, 0);
-    transaction.init(node.older, 0);
-    transaction.write(at + sizeof(Node), key);
-    transaction.write(at + sizeof(Node) + aligned_to_words(key.size()), value);
+    transaction.write(at + key_at_, key);
+    transaction.write(at + key_at_ + aligned_to_words(key.size()), value);
     return at;
 }
 

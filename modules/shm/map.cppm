@@ -16,7 +16,9 @@ module;
 export module ringfort.shm:map;
 
 import ringfort.base;
+import :glance;
 import :journal;
+import :key;
 import :pool;
 import :word;
 
@@ -34,6 +36,17 @@ struct MapOptions {
     /// Rounded up to a power of two, up to `limits::max_map_buckets`; fixed for the map's life.
     std::uint32_t buckets = 1'024;
 };
+
+/// What can be a key of a `MapOf`: text, or something whose bytes say all of its value.
+template <class T>
+concept MapKey =
+    std::same_as<T, std::string> || (Storable<T> && std::has_unique_object_representations_v<T>);
+/// What can be a value of a `MapOf`.
+template <class T>
+concept MapValue = std::same_as<T, std::string> || Storable<T>;
+
+template <MapKey Key, MapValue Value>
+class MapOf;
 
 /// A hash map in a pool: keys and values are bytes, entries may expire. All of it happens within a
 /// transaction of the caller, so that operations on several structures can be one: those that begin
@@ -102,6 +115,8 @@ public:
 
 private:
     friend class Cache;
+    template <MapKey Key, MapValue Value>
+    friend class MapOf;
     [[nodiscard]] static Result<Map> at(const Pool& pool, Transaction& transaction, Offset block,
                                         Word schema);
 
@@ -113,14 +128,13 @@ private:
         Word swept;   // the bucket that `expire` goes on with
         Word schema;  // what its entries are
     };
-    // An entry in a block: this, the key, the value, each of the latter aligned to a word.
+    // An entry in a block: this, what a cache keeps besides, the key, the value, each aligned to a
+    // word. A small one is in one cache line.
     struct Node {
         Word next;
         Word hash;
         Word expires;
         Word sizes;  // key << 32 | value
-        Word newer;  // of a cache: who was used after this one, and before
-        Word older;
     };
     // An entry as it was found.
     struct Entry {
@@ -132,29 +146,53 @@ private:
         ByteView value{};
 
         [[nodiscard]] bool expired(Instant now) const noexcept {
-            return expires != 0 && expires <= static_cast<Word>(now.time_since_epoch().count());
+            return Map::expired(expires, now);
         }
     };
     struct Place {
         Word* link;  // the word that refers to the entry, or would
         Entry entry;
     };
+    // What a look without the lock has found, if it holds; no value: nothing.
+    struct Sight {
+        const Word* value = nullptr;
+        std::uint64_t bytes = 0;
+    };
+    // What a map is made of: `extra` bytes of each entry are whose part it is.
+    struct Plan {
+        std::uint32_t buckets;
+        Word seed;
+        Word schema;
+        std::uint32_t extra = 0;
+    };
 
     // The same within a transaction, for structures of which a map is a part: at which block it
     // begins.
     [[nodiscard]] static Result<Map> make(const Pool& pool, Transaction& transaction,
-                                          std::uint32_t buckets, Word seed, Word schema) noexcept;
+                                          Plan plan) noexcept;
     [[nodiscard]] static Result<Map> obtain(const Pool& pool, std::uint32_t number,
                                             std::uint32_t buckets, Word schema, Obtain how);
-    [[nodiscard]] static Map found(const Pool& pool, Transaction& transaction, Offset at) noexcept;
+    [[nodiscard]] static Map found(const Pool& pool, Transaction& transaction, Offset at,
+                                   std::uint32_t extra) noexcept;
 
-    Map(const Pool& pool, Offset header, Offset table, std::uint32_t buckets, Word seed) noexcept
-        : pool_{pool}, header_{header}, table_{table}, buckets_{buckets}, seed_{seed} {}
+    Map(const Pool& pool, Offset header, Offset table, std::uint32_t buckets, Word seed,
+        std::uint32_t extra) noexcept
+        : pool_{pool},
+          header_{header},
+          table_{table},
+          buckets_{buckets},
+          key_at_{static_cast<std::uint32_t>(sizeof(Node)) + extra},
+          seed_{seed} {}
 
+    [[nodiscard]] static bool expired(Word expires, Instant now) noexcept {
+        return expires != 0 && expires <= static_cast<Word>(now.time_since_epoch().count());
+    }
+    [[nodiscard]] Glance glance() const noexcept { return pool_.glance(); }
+    [[nodiscard]] Sight see(Glance& glance, ByteView key, Instant now) const noexcept;
     [[nodiscard]] Header& header(Transaction& transaction) const noexcept;
     [[nodiscard]] Word& bucket(Transaction& transaction, std::uint64_t number) const noexcept;
     [[nodiscard]] Offset first(Transaction& transaction, std::uint32_t number) const noexcept;
-    [[nodiscard]] static Entry read(Transaction& transaction, Offset at) noexcept;
+    [[nodiscard]] Entry read(Transaction& transaction, Offset at) const noexcept;
     [[nodiscard]] std::uint64_t bound(Transaction& transaction) const noexcept;
     [[nodiscard]] Place look_up(Transaction& transaction, ByteView key) const noexcept;
     void remove(Transaction& transaction, const Place& place) const noexcept;
@@ -169,20 +207,13 @@ private:
     Offset header_;
     Offset table_;
     std::uint32_t buckets_;
+    std::uint32_t key_at_;  // in an entry
     Word seed_;
 };
 
 /// Removes all entries that have expired, in many short transactions; returns how many. Errors:
 /// those of `Pool::begin`; EBADMSG for a corrupted pool.
 [[nodiscard]] Result<std::uint64_t> expire_all(const Map& map, Instant now);
-
-/// What can be a key of a `MapOf`: text, or something whose bytes say all of its value.
-template <class T>
-concept MapKey =
-    std::same_as<T, std::string> || (Storable<T> && std::has_unique_object_representations_v<T>);
-/// What can be a value of a `MapOf`.
-template <class T>
-concept MapValue = std::same_as<T, std::string> || Storable<T>;
 
 /// Returns the bytes of a key or a value.
 template <class T>
@@ -231,17 +262,19 @@ public:
         return typed(Map::open_or_create(pool, number, options, schema));
     }
 
-    /// Returns a copy of a key's value, if it is there and has not expired. Errors: those of
-    /// `Pool::begin`; EBADMSG for a corrupted pool; EPROTO for a value of another size than
-    /// `Value`'s, which `untyped` has put.
+    /// Returns a copy of a key's value, if it is there and has not expired. Takes the pool's lock
+    /// only if something in the pool is being changed meanwhile. Errors: those of `Pool::begin`;
+    /// EBADMSG for a corrupted pool; EPROTO for a value of another size than `Value`'s, which
+    /// `untyped` has put.
     [[nodiscard]] Result<std::optional<Value>> get(KeyView key, Instant now = {}) const {
-        Result<Transaction> transaction = map_.pool().begin();
-        if (!transaction) return transaction.error();
+        Glance glance = map_.glance();
+        const Map::Sight seen = map_.see(glance, bytes_of(key), now);
+        // A length that may be anything is none to make room for.
+        const bool sized = size_of<Value> != 0 || glance.holds();
         std::optional<Value> value;
-        const std::optional<ByteView> found = map_.find(*transaction, bytes_of(key), now);
-        if (found) value = value_of<Value>(*found);
-        if (Result<void> done = transaction->commit(); !done) return done.error();
-        if (found && !value) return Error{"read a map: its value", std::errc::protocol_error};
+        if (sized && seen.value != nullptr) value = seen_value<Value>(seen);
+        if (!sized || !glance.holds() || (seen.value != nullptr && !value)) [[unlikely]]
+            return get_locked(key, now);
         return value;
     }
     /// Sets the value of a key. Errors: those of `get`; ENOMEM.
@@ -249,6 +282,24 @@ public:
         return transact(map_.pool(), [&](Transaction& transaction) {
             return map_.put(transaction, bytes_of(key), bytes_of(value), expires);
         });
+    }
+    /// As `get` above, within a larger transaction.
+    [[nodiscard]] Result<std::optional<Value>> get(Transaction& transaction, KeyView key,
+                                                   Instant now = {}) const {
+        const std::optional<ByteView> found = map_.find(transaction, bytes_of(key), now);
+        std::optional<Value> value;
+        if (found) value = value_of<Value>(*found);
+        if (found && !value) return Error{"read a map: its value", std::errc::protocol_error};
+        return value;
+    }
+    /// As `put` above, within a larger transaction; see `Map`.
+    [[nodiscard]] Result<void> put(Transaction& transaction, KeyView key, ValueView value,
+                                   Instant expires = never) const noexcept {
+        return map_.put(transaction, bytes_of(key), bytes_of(value), expires);
+    }
+    /// Removes a key, within a larger transaction; see `Map`.
+    bool erase(Transaction& transaction, KeyView key) const noexcept {
+        return map_.erase(transaction, bytes_of(key));
     }
     /// Removes a key; returns whether it was there. Errors: those of `get`.
     [[nodiscard]] Result<bool> erase(KeyView key) const {
@@ -276,6 +327,23 @@ private:
     static constexpr Word schema = Word{1} << 63 | size_of<Key> << 32 | size_of<Value>;
 
     explicit MapOf(const Map& map) noexcept : map_{map} {}
+    [[nodiscard]] Result<std::optional<Value>> get_locked(KeyView key, Instant now) const {
+        return transact(map_.pool(),
+                        [&](Transaction& transaction) { return get(transaction, key, now); });
+    }
+    template <MapValue T>
+    [[nodiscard]] static std::optional<T> seen_value(const Map::Sight& seen) {
+        if constexpr (std::same_as<T, std::string>) {
+            std::string copy(seen.bytes, '\0');
+            copy_out(seen.value, std::as_writable_bytes(std::span{copy}));
+            return copy;
+        } else {
+            if (seen.bytes != sizeof(T)) return std::nullopt;
+            std::array<std::byte, sizeof(T)> copy;
+            copy_out(seen.value, copy);
+            return std::bit_cast<T>(copy);
+        }
+    }
     [[nodiscard]] static Result<MapOf> typed(const Result<Map>& map) {
         if (!map) return map.error();
         return MapOf{*map};

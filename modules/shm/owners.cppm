@@ -23,7 +23,8 @@ struct Owner {
 struct OwnerName {
     std::uint32_t slot = 0;
     std::uint32_t generation = 0;
-    std::uint64_t process = 0;  ///< by which another master can tell whether it lives; 0: by nothing
+    std::uint64_t process =
+        0;  ///< by which another master can tell whether it lives; 0: by nothing
 };
 
 /// One row of the table as it lies in the zone.
@@ -32,6 +33,13 @@ struct OwnerRow {
     Word name;  ///< slot << 32 | generation
     Word process;
     Word reserved;
+
+    /// Reports whether this is the row of a living owner of so many in this row. Acquire, against
+    /// the release of `Owners::bury`: who reads that an owner is dead sees all that it wrote.
+    [[nodiscard]] bool is(std::uint32_t epoch) const noexcept {
+        return std::atomic_ref<Word>{const_cast<Word&>(life)}.load(std::memory_order_acquire) ==
+               (Word{epoch} << 1 | 1);
+    }
 };
 
 /// The table of owners in a zone: who is alive. The master alone writes it; all others ask it about
@@ -58,8 +66,7 @@ public:
 
     /// Reports whether `owner` has been admitted and not been buried.
     [[nodiscard]] bool alive(Owner owner) const noexcept {
-        const std::optional<Owner> found = living(owner.row);
-        return found && *found == owner;
+        return owner.row < count_ && rows_[owner.row].is(owner.epoch);
     }
     /// Returns who lives in a row, if anybody does.
     [[nodiscard]] std::optional<Owner> living(std::uint32_t row) const noexcept;

@@ -17,18 +17,7 @@ namespace ringfort::shm {
 namespace {
 
 constexpr Word magic = 0x6c6f'6f70'5f66'7220;  // " rf_pool"
-constexpr Word layout_version = 2;
-
-// FNV-1a over the words that follow from rows and size.
-Word checksum(PoolHeader header) {
-    header.checksum = 0;
-    header.quarantined = 0;
-    Word hash = 0xcbf2'9ce4'8422'2325;
-    for (const Word word : std::bit_cast<std::array<Word, sizeof header / sizeof(Word)>>(header))
-        for (int shift = 0; shift < 64; shift += 8)
-            hash = (hash ^ (word >> shift & 0xff)) * 0x100'0000'01b3;
-    return hash;
-}
+constexpr Word layout_version = 3;
 
 PoolHeader header_of(const Geometry& geometry) {
     PoolHeader header{};
@@ -37,10 +26,27 @@ PoolHeader header_of(const Geometry& geometry) {
     header.bytes = geometry.bytes;
     header.rows = geometry.rows;
     header.pages = geometry.pages;
-    header.offsets = {Geometry::owners_at,  geometry.roots,      geometry.slab,
-                      geometry.descriptors, geometry.first_page, geometry.end};
-    header.checksum = checksum(header);
+    header.offsets = {Geometry::owners_at, geometry.roots, geometry.slab,
+                      geometry.first_page, geometry.end,   geometry.books_end};
+    header.checksum = checksum_of(std::as_bytes(std::span{&header, 1}));
     return header;
+}
+
+// The blocks keep what is in them; the books are zeros.
+void clear_books(const Geometry& geometry) {
+    step();
+    std::memset(geometry.base, 0, geometry.first_page);
+    step();
+    std::memset(geometry.base + geometry.end, 0, geometry.books_end - geometry.end);
+}
+
+// At last: killed before, it is no pool.
+void put_header(const Geometry& geometry) {
+    PoolHeader header = header_of(geometry);
+    header.magic = 0;
+    step();
+    std::memcpy(geometry.base, &header, sizeof header);
+    publish(geometry.header().magic, magic);
 }
 
 }  // namespace
@@ -49,8 +55,7 @@ Bytes Pool::zone_size(std::uint32_t rows, Bytes content) noexcept {
     const std::uint64_t pages =
         std::max<std::uint64_t>(1, (content.count + page_bytes - 1) / page_bytes);
     const Geometry books = Geometry::of(nullptr, 0, rows + keeper_rows);
-    return Bytes{Zone::header_bytes + books.descriptors + 2 * zone_alignment +
-                 pages * (page_bytes + sizeof(Descriptor))};
+    return Bytes{Zone::header_bytes + books.first_page + pages * (page_bytes + sizeof(Descriptor))};
 }
 
 Result<Pool> Pool::format(Zone& zone, std::uint32_t rows) {
@@ -62,16 +67,55 @@ Result<Pool> Pool::format(Zone& zone, std::uint32_t rows) {
     // Others may be in it, and its table says who has been.
     if (get(geometry.header().magic) == magic)
         return Error{"lay out a pool: there is one", std::errc::file_exists};
-    // The blocks keep what is in them; the books are zeros.
-    std::fill_n(payload.begin(), geometry.first_page, std::byte{0});
+    clear_books(geometry);
     Slab::format(geometry);
-    PoolHeader header = header_of(geometry);
-    header.magic = 0;
-    std::memcpy(payload.data(), &header, sizeof header);
-    put(geometry.header().magic, magic);  // at last: killed before, it is no pool
+    put_header(geometry);
     const Owners owners{geometry.owners(), geometry.rows};
     RF_LET(const Owner keeper, owners.admit(rows, {}));
     return Pool{geometry, keeper};
+}
+
+// All that a transaction may read, under the lock of `from`. Nobody else has `to` yet.
+Result<void> Pool::copy(const Pool& from, const Geometry& to) {
+    RF_LET(Transaction transaction, from.begin());
+    Slab slab{transaction};
+    if (!slab.sound()) transaction.fail();
+    if (transaction.failed()) return transaction.commit();
+    const Geometry& geometry = from.geometry_;
+    const auto copy_bytes = [&](Offset at, Offset new_at, std::uint64_t bytes) {
+        step();
+        std::memcpy(to.base + new_at, geometry.base + at, bytes);
+    };
+    copy_bytes(Geometry::owners_at, Geometry::owners_at, geometry.rows * sizeof(OwnerRow));
+    copy_bytes(geometry.roots, geometry.roots, geometry.first_page - geometry.roots);
+    copy_bytes(geometry.end, to.end, geometry.pages * sizeof(Descriptor));
+    slab.used_runs([&](Word page, Word pages) {
+        const Offset at = geometry.first_page + page * page_bytes;
+        copy_bytes(at, at, pages * page_bytes);
+    });
+    // Entries in the journal of transactions that are over must not pass for later ones' in either.
+    put(to.journal().state, get(geometry.journal().state));
+    return transaction.commit();
+}
+
+Result<Pool> Pool::grow(const Pool& from, Zone& into) {
+    const std::span<std::byte> payload = into.payload();
+    const Geometry grown = Geometry::of(payload.data(), payload.size(), from.geometry_.rows);
+    if (grown.pages < from.geometry_.pages)
+        return Error{"grow a pool", std::errc::no_space_on_device};
+    if (get(grown.header().magic) == magic)
+        return Error{"grow a pool: there is one", std::errc::file_exists};
+    clear_books(grown);
+    RF_TRY(copy(from, grown));
+    const Pool pool{grown, from.self_};
+    if (grown.pages > from.geometry_.pages) {
+        RF_TRY(transact(pool, [&](Transaction& transaction) -> Result<void> {
+            Slab{transaction}.extend(from.geometry_.pages);
+            return {};
+        }));
+    }
+    put_header(grown);
+    return pool;
 }
 
 Result<Geometry> Pool::geometry_of(Zone& zone) {
@@ -87,8 +131,7 @@ Result<Geometry> Pool::geometry_of(Zone& zone) {
         return Error{"attach a pool: rows", std::errc::bad_message};
     const Geometry geometry =
         Geometry::of(payload.data(), payload.size(), static_cast<std::uint32_t>(found.rows));
-    PoolHeader expected = header_of(geometry);
-    expected.quarantined = found.quarantined;
+    const PoolHeader expected = header_of(geometry);
     if (geometry.pages == 0 || std::memcmp(&found, &expected, sizeof found) != 0)
         return Error{"attach a pool: header", std::errc::bad_message};
     return geometry;
@@ -96,7 +139,7 @@ Result<Geometry> Pool::geometry_of(Zone& zone) {
 
 Result<Pool> Pool::attach(Zone& zone, Owner self) {
     RF_LET(const Geometry geometry, geometry_of(zone));
-    if (get(geometry.header().quarantined) != 0)
+    if (get(geometry.journal().quarantined) != 0)
         return Error{"attach a pool: quarantined", std::errc::bad_message};
     if (!Owners{geometry.owners(), geometry.rows}.alive(self))
         return Error{"attach a pool: its owner", std::errc::owner_dead};
@@ -112,7 +155,7 @@ Result<Pool> Pool::attach(Zone& zone, std::uint32_t row) {
 
 bool Pool::unusable(Zone& zone) {
     const Result<Geometry> geometry = geometry_of(zone);
-    return !geometry || get(geometry->header().quarantined) != 0;
+    return !geometry || get(geometry->journal().quarantined) != 0;
 }
 
 Result<Pool> Pool::attach_keeper(Zone& zone, bool alone) {
@@ -178,12 +221,14 @@ Result<void> Pool::rebuild() const {
     lock_.repair();
     RF_LET(const Guard guard, lock_.lock());
     quarantine();
-    put(geometry_.journal().state,
-        Journal::empty_after(Journal::number_of(get(geometry_.journal().state))));
-    for (Offset at = geometry_.roots; at < geometry_.first_page; at += sizeof(Word))
+    publish(geometry_.journal().state,
+            Journal::empty_after(Journal::number_of(get(geometry_.journal().state))));
+    for (Offset at = geometry_.roots; at < geometry_.books_end; at += sizeof(Word)) {
+        if (at == geometry_.first_page) at = geometry_.end;
         put(geometry_.at<Word>(at), 0);
+    }
     Slab::format(geometry_);
-    put(geometry_.header().quarantined, 0);
+    put(geometry_.journal().quarantined, 0);
     return {};
 }
 

@@ -6,6 +6,7 @@ module;
 export module ringfort.shm:pool;
 
 import ringfort.base;
+import :glance;
 import :journal;
 import :layout;
 import :lock;
@@ -52,6 +53,19 @@ public:
     /// Attaches as a second keeper, while the one before lives: the new master in a binary upgrade.
     /// Errors: those of `keep`; EBUSY if there are two already.
     [[nodiscard]] static Result<Pool> join(Zone& zone);
+
+    /// Lays out `into`, a zone that is new, with what is in `from`: every structure is there under
+    /// its number, every block at its offset, and what the zone is larger by is free. The table of
+    /// owners is the same: who lives does in both, `from`'s own owner is who the pool returned
+    /// belongs to, and what the others hold of a `ConnectionLimiter` is to be healed in both when
+    /// they are buried in both. What happens in one from here on does not happen in the other.
+    ///
+    /// Holds `from`'s lock while it copies the pages in use; what is changed without transactions,
+    /// under a `SharedLock`, has to be left alone meanwhile. Killed at any moment, `from` is as it
+    /// was, and `into` no pool, which can be grown into again. Errors: EEXIST if `into` is laid out
+    /// already; ENOSPC if it has room for fewer pages than `from`; EBADMSG if the allocator's books
+    /// disagree, which quarantines `from`; those of `begin`.
+    [[nodiscard]] static Result<Pool> grow(const Pool& from, Zone& into);
 
     /// Admits a process as the owner of a row. For the keeper. Errors: EINVAL for a row not below
     /// `rows`, EBUSY if its owner has not been buried.
@@ -128,10 +142,11 @@ public:
     /// Reports whether something in the pool was found corrupted: until it is laid out anew, every
     /// operation fails.
     [[nodiscard]] bool quarantined() const noexcept {
-        return get(geometry_.header().quarantined) != 0;
+        return get(geometry_.journal().quarantined) != 0;
     }
 
 private:
+    friend class Map;
     friend class SeqWords;
     friend class SharedLock;
 
@@ -140,10 +155,12 @@ private:
           self_{self},
           lock_{geometry.lock(), Owners{geometry.owners(), geometry.rows}, self} {}
 
+    [[nodiscard]] Glance glance() const noexcept { return {geometry_, self_}; }
+    [[nodiscard]] static Result<void> copy(const Pool& from, const Geometry& to);
     [[nodiscard]] static Result<Geometry> geometry_of(Zone& zone);
     [[nodiscard]] inline Result<Transaction> start(Guard guard) const {
         if (Journal::count_of(get(geometry_.journal().state)) != 0 ||
-            get(geometry_.header().quarantined) != 0) [[unlikely]] {
+            get(geometry_.journal().quarantined) != 0) [[unlikely]] {
             if (Result<void> sound = recover(); !sound) return sound.error();
         }
         if (!owners().alive(self_)) [[unlikely]]

@@ -1,4 +1,5 @@
 module;
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -54,6 +55,11 @@ public:
 
     // Lays out the books of an empty pool; nobody else has it yet, so without the journal.
     static void format(const Geometry& geometry) noexcept;
+    // Adds the pages from `first` on, which are new and whose descriptors are zeros.
+    void extend(Word first) noexcept { release_run(first, geometry_.pages - first); }
+    // Calls `visit(page, pages)` for each run of pages that blocks may be in.
+    template <class Visit>
+    void used_runs(Visit visit) noexcept;
 
     Offset allocate(std::uint64_t size) noexcept;
     // What `Transaction::free` says of a block.
@@ -113,6 +119,16 @@ struct PageHead {
 
 inline PageHead head_of(const Descriptor& page) noexcept {
     return PageHead::of(get(page.head));
+}
+
+template <class Visit>
+void Slab::used_runs(Visit visit) noexcept {
+    for (Word page = 0; page < geometry_.pages;) {
+        const PageHead head = head_of(descriptor(page));
+        const Word pages = std::clamp<Word>(head.pages, 1, geometry_.pages - page);
+        if (head.kind != PageKind::free_head) visit(page, pages);
+        page += pages;
+    }
 }
 
 }  // namespace ringfort::shm

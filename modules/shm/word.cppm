@@ -52,6 +52,14 @@ inline void put(Word& word, Word value) noexcept {
     std::atomic_signal_fence(std::memory_order_seq_cst);
 }
 
+// As `put`, for a word that tells others, who take no lock, that the stores before it are theirs.
+inline void publish(Word& word, Word value) noexcept {
+    step();
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+    std::atomic_ref<Word>{word}.store(value, std::memory_order_release);
+    std::atomic_signal_fence(std::memory_order_seq_cst);
+}
+
 // Rounds a number of bytes up to whole words.
 constexpr std::uint64_t aligned_to_words(std::uint64_t bytes) noexcept {
     return (bytes + sizeof(Word) - 1) / sizeof(Word) * sizeof(Word);

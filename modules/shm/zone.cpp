@@ -134,4 +134,11 @@ std::span<std::byte> Zone::payload() const noexcept {
     return mapping_.bytes().subspan(sizeof(Header));
 }
 
+std::uint64_t checksum_of(std::span<const std::byte> header) noexcept {
+    std::uint64_t hash = 0xcbf2'9ce4'8422'2325;
+    for (const std::byte byte : header)
+        hash = (hash ^ std::to_integer<std::uint64_t>(byte)) * 0x100'0000'01b3;
+    return hash;
+}
+
 }  // namespace ringfort::shm

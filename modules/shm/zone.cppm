@@ -68,3 +68,10 @@ private:
 };
 
 }  // namespace ringfort::shm
+
+namespace ringfort::shm {
+
+// What a header notes of itself: FNV-1a, 64 bits, of its bytes with 0 where this is noted.
+std::uint64_t checksum_of(std::span<const std::byte> header) noexcept;
+
+}  // namespace ringfort::shm

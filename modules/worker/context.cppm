@@ -59,8 +59,8 @@ public:
     /// Is set when the worker has begun to drain: a service with idle connections closes them.
     [[nodiscard]] coro::Event& draining() noexcept { return draining_; }
 
-    /// Finds a zone of the configuration, or one that a service has asked for, as this worker's own:
-    /// what it holds in there is given back when it ends, however it does. From the service's
+    /// Finds a zone of the configuration, or one that a service has asked for, as this worker's
+    /// own: what it holds in there is given back when it ends, however it does. From the service's
     /// `start` on. Errors: ENOENT for none of that name; EBADMSG for one whose content is
     /// corrupted, until a reload makes it anew.
     [[nodiscard]] Result<shm::Pool> pool(std::string_view name) const;

@@ -68,8 +68,7 @@ public:
     static_assert(
         Hears<S> || !requires { &S::on_message; },
         "on_message is Task<Result<void>>(PeerMessage, Context&)");
-    static_assert(
-        Starts<S> || !requires { &S::start; }, "start is Result<void>(Context&)");
+    static_assert(Starts<S> || !requires { &S::start; }, "start is Result<void>(Context&)");
     explicit ServiceOf(S service) : service_{std::move(service)} {}
     /// See Service.
     Result<void> start(Context& context) override {

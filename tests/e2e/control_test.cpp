@@ -217,7 +217,7 @@ TEST_CASE("ctl finds the socket by the configuration, and says what keeps it fro
     const Finished unknown = run({app, "-c", config, "ctl", "sing\x1b[1m"});
     CHECK(unknown.code == 1);
     CHECK(unknown.error ==
-          "no order is called \"sing?[1m\"; there are status, reload, reload --dry-run, "
+          "no order is called \"sing?[1m\"; there are status, zones, reload, reload --dry-run, "
           "upgrade, reopen, log-level LEVEL, quit, stop\n");
     server.write_config("nonsense = ");
     const Finished broken = run({app, "-c", config, "ctl", "status"});

@@ -171,7 +171,8 @@ TEST_CASE("a worker that is killed in the middle of many changes leaves the coun
             } catch (const NetError&) {
                 // Of the one that was killed.
             }
-            if (time.elapsed() > milliseconds{20} && index < 1) ::kill(workers.at(index++), SIGKILL);
+            if (time.elapsed() > milliseconds{20} && index < 1)
+                ::kill(workers.at(index++), SIGKILL);
         }
     }
     std::vector<Connection> held;
@@ -196,8 +197,8 @@ TEST_CASE("reloads and upgrades go on with what is counted, those that make the 
     is_counted();
     app.config.more = zone_of("2MiB") + limit("connections = 4\n");
     app.server->write_config(app.config.text());
-    const Finished dry = run({app.original, "ctl", "reload", "--dry-run", "--socket",
-                              *app.config.control});
+    const Finished dry =
+        run({app.original, "ctl", "reload", "--dry-run", "--socket", *app.config.control});
     CHECK(has(dry.output, "zone limits: grown, 1MiB -> 2MiB"));
     CHECK(app.ctl("reload").code == 0);
     CHECK(has(app.ctl("zones").output, "zone limits (client limits/1): 2MiB"));
@@ -269,8 +270,8 @@ TEST_CASE("a master that takes over from a dead one goes on counting, and buries
 TEST_CASE("with noreuse a reload forgets what was counted") {
     const TempDir dir;
     Config config;
-    config.more = zone_of("1MiB", "noreuse = true\n") +
-                  limit("rate = 1\nper_ms = 600_000\nburst = 3\n");
+    config.more =
+        zone_of("1MiB", "noreuse = true\n") + limit("rate = 1\nper_ms = 600_000\nburst = 3\n");
     Server server{echo_app(), config, dir};
     const Endpoint endpoint = server.at("echo");
     CHECK(enter(endpoint, 5).size() == 3);
@@ -372,8 +373,9 @@ TEST_CASE("limits without their zone are refused, with what to do") {
     config.more = limit("connections = 4\n");
     Finished answer = tested();
     CHECK(answer.code == 1);
-    CHECK(has(answer.error, "zone limits: client limits/1 needs it, but there is none of that "
-                            "name. Add a [[zone]]."));
+    CHECK(has(answer.error,
+              "zone limits: client limits/1 needs it, but there is none of that "
+              "name. Add a [[zone]]."));
     config.more = "\n[service.echo.limit]\nrate = 4\n";
     answer = tested();
     CHECK(answer.code == 1);

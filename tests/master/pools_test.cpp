@@ -189,7 +189,7 @@ TEST_CASE("zones are described: their pages, blocks, lock and owners, or why not
     const std::string text = master::describe(*zone, &pool);
     INFO(text);
     CHECK(text.find(" pages free, fragmentation 0 %\n") != std::string::npos);
-    CHECK(text.find("\n  blocks of 80 B: ") != std::string::npos);
+    CHECK(text.find("\n  blocks of 64 B: ") != std::string::npos);
     CHECK(text.find("; 2 requests, 0 failed\n") != std::string::npos);
     CHECK(text.find("\n  lock: 0 waits, 0 recoveries; 1 workers\n") != std::string::npos);
     {

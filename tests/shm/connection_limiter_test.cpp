@@ -135,7 +135,7 @@ TEST_CASE("a count that there is no room for changes nothing, whatever else is c
             ConnectionLimiter::create(here.pool, 0, {.buckets = 16}).value();
         if (odd == 1) {
             Transaction transaction = here.pool.begin().value();
-            REQUIRE(transaction.allocate(80) != 0);
+            REQUIRE(transaction.allocate(64) != 0);
             transaction.commit().value();
         }
         std::uint32_t held = 0;

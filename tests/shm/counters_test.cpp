@@ -289,7 +289,8 @@ TEST_CASE("counters in a pool have a row for each owner, and outlive it") {
               .error()
               .is(std::errc::not_enough_memory));
     const auto histogram =
-        shm::Histogram::of(shm::Counters::open_or_create(keeper, 5, shm::Histogram::columns).value())
+        shm::Histogram::of(
+            shm::Counters::open_or_create(keeper, 5, shm::Histogram::columns).value())
             .value();
     histogram.record(first.self().row, 42);
     CHECK(histogram.count() == 1);

@@ -176,8 +176,8 @@ TEST_CASE("a mapping moves without moving its bytes, and goes with its owner") {
 }
 
 TEST_CASE("what lies beside a mapping is nobody's to touch") {
-    for (const std::uint64_t size : {std::uint64_t{4'096}, std::uint64_t{5'000},
-                                     std::uint64_t{4} << 20}) {
+    for (const std::uint64_t size :
+         {std::uint64_t{4'096}, std::uint64_t{5'000}, std::uint64_t{4} << 20}) {
         const Mapping mapping = Mapping::create("guarded", Bytes{size}).value();
         const auto bytes = mapping.bytes();
         bytes.front() = bytes.back() = std::byte{1};

@@ -124,6 +124,8 @@ public:
             pool_.owners().bury(row);
         }
         compare(row);
+        // What is read needs no lock; who next asks for it takes it from the dead.
+        static_cast<void>(map_.size().value());
         REQUIRE(now() - begin < 10s);
         REQUIRE_FALSE(pool_.bury(row).value());
         spawn(row);
