@@ -6,7 +6,7 @@ module;
 #include <optional>
 #include <string_view>
 #include <utility>
-/// The echo service: sends back what it receives (RFC 862), over TCP and unix sockets.
+/// The echo service: sends back what it receives (RFC 862), over TCP, UDP and unix sockets.
 export module echo;
 
 import ringfort;
@@ -31,5 +31,9 @@ export struct Echo {
             if (chunk.empty()) co_return co_await peer.flush(config.idle_timeout);
             RF_CO_TRY(co_await peer.post(std::move(chunk), config.idle_timeout));
         }
+    }
+
+    rf::Task<rf::Result<void>> on_datagram(rf::net::Delivery datagram, rf::worker::Context&) {
+        co_return co_await datagram.reply(datagram.bytes(), config.idle_timeout);
     }
 };

@@ -31,6 +31,7 @@ coro::Task<int> Worker::run() {
     commands_.emplace(context);
     acceptors_.emplace(context);
     connections_.emplace(context);
+    datagrams_.emplace(context);
     commands_->spawn(obey());
     if (options_.signals >= 0) commands_->spawn(watch_signals());
     if (options_.companion != nullptr) commands_->spawn(options_.companion->attend(loop_));
@@ -50,12 +51,14 @@ coro::Task<int> Worker::run() {
     }
     context_.draining().set();
     if (terminating_)
-        connections_->cancel();
+        cut();
     else
         commands_->spawn(limit_drain(drain_timeout_));
     co_await connections_->join();
+    co_await datagrams_->join();
     commands_->cancel();
     co_await commands_->join();
+    datagrams_.reset();
     connections_.reset();  // scopes end before the one they were made under
     acceptors_.reset();
     commands_.reset();
@@ -125,7 +128,13 @@ coro::Task<void> Worker::limit_drain(Milliseconds timeout) {
     if (!co_await loop_.sleep(timeout)) co_return;
     log::warning("drain time of {} ms is over: {} connections are cut", timeout.count(),
                  connections_->size());
+    cut();
+}
+
+/// Cancels what is served.
+void Worker::cut() {
     connections_->cancel();
+    datagrams_->cancel();
 }
 
 void Worker::stop(Milliseconds drain_timeout) {
@@ -138,7 +147,7 @@ void Worker::terminate() {
     if (!std::exchange(terminating_, true) && connections_->size() > 0)
         log::warning("told to end at once: {} connections are cut", connections_->size());
     stop_.set();
-    connections_->cancel();
+    cut();
 }
 
 namespace {
