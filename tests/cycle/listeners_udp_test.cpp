@@ -53,6 +53,16 @@ std::unique_ptr<Cycle> build(std::uint32_t workers, const Cycle* old = nullptr,
     return std::move(built.cycle);
 }
 
+/// Opens one at an address where of TCP nobody listens, nor a client happens to be connected from.
+std::shared_ptr<Listener> open_where_tcp_is_free() {
+    for (int i = 0; i < 50; ++i) {
+        auto made = Listener::open(udp()).value();
+        if (Listener::open(testing::listener(made->bound().text()))) return made;
+    }
+    FAIL("no port is free for both");
+    return nullptr;
+}
+
 const cycle::Binding& binding(const Cycle& cycle) {
     return cycle.bindings().at(0);
 }
@@ -120,7 +130,6 @@ TEST_CASE("a listener of UDP is bound, tells addresses, and shares its own with 
     const auto second = Listener::open(udp(made->bound().text()));
     REQUIRE_FALSE(second);
     CHECK(second.error().is(std::errc::address_in_use));
-    CHECK(Listener::open(testing::listener(made->bound().text())));  // of TCP nobody listens there
 }
 
 TEST_CASE("a listener of UDP for IPv6 takes nothing of IPv4, and tells addresses") {
@@ -145,7 +154,7 @@ TEST_CASE("a socket of UDP that another process opened is adopted with what wait
 }
 
 TEST_CASE("TCP and UDP have an address each, and are carried over each by itself") {
-    const auto free = Listener::open(udp()).value();
+    const auto free = open_where_tcp_is_free();
     config::Settings settings;
     settings.listeners.push_back(udp(free->bound().text()));
     settings.listeners.push_back(testing::listener(free->bound().text()));
