@@ -9,7 +9,7 @@ module;
 #include <system_error>
 #include <utility>
 #include <vector>
-/// The echo service: sends back what it receives (RFC 862), over TCP and unix sockets.
+/// The echo service: sends back what it receives (RFC 862), over TCP, UDP and unix sockets.
 export module echo;
 
 import ringfort;
@@ -37,10 +37,18 @@ public:
 
     rf::Result<void> start(rf::worker::Context& context) { return limit_.start(context); }
 
+    [[clang::coro_wrapper]] rf::Task<rf::Result<void>> work(rf::worker::Context& context) {
+        return limit_.work(context);
+    }
+
     [[clang::coro_wrapper]] rf::Task<rf::Result<void>> serve(rf::net::Stream peer,
                                                              rf::worker::Context& context) {
         if (config_.limit.zone.empty()) return echo<rf::net::Stream>(std::move(peer));
         return serve_counted(std::move(peer), context);
+    }
+
+    rf::Task<rf::Result<void>> on_datagram(rf::net::Delivery datagram, rf::worker::Context&) {
+        co_return co_await datagram.reply(datagram.bytes(), config_.idle_timeout);
     }
 
 private:

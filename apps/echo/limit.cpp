@@ -24,6 +24,8 @@ constexpr std::uint32_t held_root = 0;
 constexpr std::uint32_t rate_root = 1;
 
 constexpr int attempts = 4;  // to make room for a client that is not counted yet
+constexpr rf::Milliseconds upkeep_pause{1'000};
+constexpr int upkeep_steps = 16;  // transactions, then the pause
 constexpr rf::Milliseconds warning_pause{1'000};
 
 }  // namespace
@@ -106,6 +108,19 @@ rf::Task<void> ClientLimit::leave(std::string_view client, rf::worker::Context& 
     // It was not counted if that had failed; what is left over ends with this worker.
     if (!left && !left.error().is(std::errc::no_such_file_or_directory))
         warn("a client's connection stays counted until this worker ends", left.error());
+}
+
+rf::Task<rf::Result<void>> ClientLimit::work(rf::worker::Context& context) {
+    if (!counts_ || config_.rate == 0 || context.slot() != 0) co_return {};
+    for (;;) {
+        RF_CO_TRY(co_await context.loop().sleep(upkeep_pause));
+        for (int step = 0; step < upkeep_steps; ++step) {
+            auto transaction = co_await context.begin(counts_->pool);
+            if (!transaction) break;  // the next one may be luckier
+            if (counts_->rate.expire_some(*transaction, rf::now()) > 0)
+                static_cast<void>(transaction->commit());
+        }
+    }
 }
 
 void ClientLimit::warn(std::string_view text, const rf::Error& error) {

@@ -68,6 +68,9 @@ public:
     /// Gives back what `admit` has counted. Suspends.
     rf::Task<void> leave(std::string_view client, rf::worker::Context& context);
 
+    /// Forgets clients that have not come for a while, in one of the workers.
+    rf::Task<rf::Result<void>> work(rf::worker::Context& context);
+
 private:
     struct Counts {
         rf::shm::Pool pool;

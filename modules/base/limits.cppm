@@ -73,6 +73,8 @@ inline constexpr Milliseconds stall_ms{100};           ///< of one service's tas
 inline constexpr Milliseconds stall_report_ms{1'000};  ///< between two warnings
 inline constexpr Milliseconds stall_exact_ms{1'000};   ///< for which each resumption is measured
 inline constexpr std::uint32_t last_accepts = 64;  ///< a listener, by a worker that begins to drain
+inline constexpr std::uint32_t datagrams_in_service = 1'024;  ///< of a listener, by a worker
+inline constexpr std::uint32_t last_datagrams = 1'024;        ///< as last_accepts
 
 /// Coroutine frames: the largest that is kept for reuse, and how much is asked of malloc at once.
 inline constexpr std::size_t max_pooled_frame_bytes = 4'096;

@@ -23,7 +23,7 @@ struct Kind {
 // Master to worker.
 
 /// Gives a worker a listener to accept from: at start before `Start`, or at any time later.
-/// Carries 1 fd: the listening socket, which the master keeps a copy of.
+/// Carries 1 fd: the listening socket, or a bound one of UDP, which the master keeps a copy of.
 struct AddListener {
     static constexpr Kind kind{"add_listener", 1, 1};
     std::uint32_t id = 0;  ///< names the listener in later messages of this generation
@@ -170,7 +170,7 @@ enum class ListenerUse : std::uint8_t {
     foreign,  ///< a service, opened by the service manager, whose its file is
 };
 
-/// Passes a listening socket on. Carries 1 fd.
+/// Passes a listening socket on, or one of UDP, which says itself that it is. Carries 1 fd.
 struct OfferListener {
     static constexpr Kind kind{"offer_listener", 1, 1};
     ListenerUse use = ListenerUse::service;

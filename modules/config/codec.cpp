@@ -91,6 +91,8 @@ std::string address_help(std::string_view text) {
         return fmt::format("write \"unix:{}\" for a unix socket", text);
     if (text.starts_with("localhost:"))
         return fmt::format("names are not resolved; write \"127.0.0.1{}\"", text.substr(9));
+    if (text.starts_with("udp:"))
+        return "write the address alone, and protocol = \"udp\" beside it";
     if (text.starts_with("unix:")) return "the path may have up to 107 bytes";
     if (text.find(':') == text.npos) return "add the port: \"127.0.0.1:7000\"";
     return "write \"127.0.0.1:7000\", \"[::1]:7000\", \"*:7000\", \"unix:/path\" or "

@@ -20,6 +20,7 @@ export import :report;
 export import :codec;
 export import :schema;
 export import :registry;
+export import :listener;
 export import :sandbox;
 export import :settings;
 export import :parse;

@@ -61,13 +61,37 @@ void check_needed(const Registry& registry, const Node& root, const Node* tables
     }
 }
 
+/// Reports a listener whose service cannot take what comes there.
+void check_protocol(const Registry& registry, const Registry::Service& service,
+                    const Node& listener, Report& report) {
+    const Node* protocol = listener.find("protocol");
+    const bool udp = protocol != nullptr && protocol->string == "udp";
+    if (udp ? service.takes.datagrams : service.takes.connections) return;
+    const Node& name = *listener.find("service");
+    std::vector<std::string> able;
+    for (const auto& [other, known] : registry.services())
+        if (udp ? known.takes.datagrams : known.takes.connections) able.push_back(other);
+    Problem& problem = report.add(
+        name.span,
+        fmt::format("service `{}` takes no {}", name.string,
+                    udp ? "datagrams: it has no `on_datagram`" : "connections: it has no `serve`"),
+        udp ? "remove `protocol`, or name a service that takes datagrams"
+            : "add protocol = \"udp\", or name a service that takes connections");
+    if (!able.empty()) problem.help += ": " + enumerate(able, "or");
+    if (udp) problem.notes.push_back({"the protocol is here", report.snippet(protocol->span)});
+}
+
 void check_listeners(const Registry& registry, const Node& root, Report& report) {
     const Node* listeners = root.find("listener");
     if (listeners == nullptr) return;
     const std::vector<std::string> known = registry.names();
     for (const Node& listener : listeners->items) {
         const Node* name = listener.find("service");
-        if (name == nullptr || name->string.empty() || registry.find(name->string)) continue;
+        if (name == nullptr || name->string.empty()) continue;
+        if (const auto* service = registry.find(name->string)) {
+            check_protocol(registry, *service, listener, report);
+            continue;
+        }
         const std::string meant = nearest(name->string, known);
         report.add(name->span,
                    fmt::format("unknown service `{}`{}", name->string,

@@ -15,20 +15,27 @@ import :schema;
 
 export namespace ringfort::config {
 
+/// What a service can be a listener's for.
+struct Takes {
+    bool connections = true;
+    bool datagrams = false;
+};
+
 /// The services an application has, and the schema of each one's [service.NAME] table.
 class Registry {
 public:
     struct Service {
         TableSchema schema;
         const std::type_info* type;
+        Takes takes = {};
     };
     using Services = std::map<std::string, Service, std::less<>>;
 
     /// Adds a service. Aborts on a name that is there already or is not made of a-z, 0-9, _ and -,
     /// and on defaults that the schema itself would refuse.
     template <std::default_initializable Config>
-    void add(std::string name, Table<Config> schema) {
-        insert(std::move(name), {std::move(schema).schema(), &typeid(Config)});
+    void add(std::string name, Table<Config> schema, Takes takes = {}) {
+        insert(std::move(name), {std::move(schema).schema(), &typeid(Config), takes});
     }
 
     /// Returns the services by name.

@@ -20,7 +20,6 @@ namespace {
 constexpr std::int64_t max_path = 4'095;  // PATH_MAX without its NUL
 constexpr std::int64_t max_name = 255;
 constexpr std::int64_t max_variable = 131'071;  // MAX_ARG_STRLEN of execve(2) without its NUL
-constexpr std::int64_t max_keepalive_ms = 32'767'000;  // MAX_TCP_KEEPIDLE
 
 std::int64_t number(std::size_t value) {
     return static_cast<std::int64_t>(value);
@@ -66,49 +65,6 @@ void check_ring(const Worker& worker, Faults& faults) {
                 fmt::format("`ring_submissions` ({}) is more than `ring_completions` ({})",
                             grouped(worker.ring_submissions), grouped(worker.ring_completions)),
                 "the kernel wants at least as many completions as submissions"});
-}
-
-void check_listener(const Listener& listener, Faults& faults) {
-    const auto does_not_apply = [&](const char* key, bool is_set, const char* help) {
-        if (is_set)
-            faults.add({{key},
-                        fmt::format("`{}` does not apply to {}", key, listener.address.text()),
-                        help,
-                        {"address"},
-                        "the address"});
-    };
-    if (listener.address.path().empty()) {
-        constexpr auto help = "only a unix socket with a path has permissions";
-        does_not_apply("mode", listener.mode.has_value(), help);
-        does_not_apply("owner", !listener.owner.empty(), help);
-        does_not_apply("group", !listener.group.empty(), help);
-    }
-    if (listener.address.is_unix()) {
-        constexpr auto help = "only TCP has it";
-        does_not_apply("reuseport", listener.reuseport,
-                       "one unix socket is shared by all workers: the kernel has no groups of "
-                       "them");
-        does_not_apply("fast_open", listener.fast_open > 0, help);
-        does_not_apply("defer_accept_ms", listener.defer_accept > Milliseconds{0}, help);
-        does_not_apply("keepalive_ms", listener.keepalive > Milliseconds{0}, help);
-    }
-}
-
-void check_addresses(const std::vector<Listener>& listeners, Faults& faults) {
-    for (std::size_t i = 0; i < listeners.size(); ++i) {
-        const Address& address = listeners[i].address;
-        if (address.family() == 0) continue;                      // could not be read
-        if (!address.is_unix() && address.port() == 0) continue;  // each gets a port of its own
-        for (std::size_t j = 0; j < i; ++j) {
-            if (!(listeners[j].address == address)) continue;
-            faults.add({{"listener", i, "address"},
-                        fmt::format("two listeners have the address {}", address.text()),
-                        "one listener is shared by all workers: remove one of the two",
-                        {"listener", j, "address"},
-                        "the first one is here"});
-            break;
-        }
-    }
 }
 
 void check_zone_names(const std::vector<Zone>& zones, Faults& faults) {
@@ -271,48 +227,6 @@ Table<Log> log_schema() {
                Names<log::Format>{{"text", log::Format::text}, {"json", log::Format::json}});
 }
 
-Table<Listener> listener_schema() {
-    const auto size = [](Bytes bytes) { return static_cast<std::int64_t>(bytes.count); };
-    return table<Listener>("An address, and the service that gets its connections.")
-        .field("address", &Listener::address,
-               "\"127.0.0.1:7000\", \"[::1]:7000\", \"*:7000\", \"unix:/path\" or \"unix:@name\"; "
-               "port 0: the kernel picks",
-               {.required = true})
-        .field("service", &Listener::service, "the name of a service of the application",
-               {.required = true, .min = 1, .max = max_name})
-        .field("backlog", &Listener::backlog,
-               "connections waiting to be accepted; the kernel caps it at net.core.somaxconn",
-               {.min = 1, .max = limits::max_listen_backlog})
-        .field("mode", &Listener::mode,
-               "permissions of a unix socket's file; not set: what the umask leaves")
-        .field("owner", &Listener::owner,
-               "the user, by name or number, of a unix socket's file; \"\": the master's",
-               {.max = max_name})
-        .field("group", &Listener::group,
-               "the group, by name or number, of a unix socket's file; \"\": as the system has it",
-               {.max = max_name})
-        .field("reuseport", &Listener::reuseport,
-               "a socket for each worker, among which the kernel shares out connections, instead "
-               "of one for all")
-        .field("receive_buffer", &Listener::receive_buffer,
-               "SO_RCVBUF of the connections; not set: what the system grows by itself",
-               {.min = size(limits::min_socket_buffer), .max = size(limits::max_socket_buffer)})
-        .field("send_buffer", &Listener::send_buffer,
-               "SO_SNDBUF of the connections; not set: what the system grows by itself",
-               {.min = size(limits::min_socket_buffer), .max = size(limits::max_socket_buffer)})
-        .field("fast_open", &Listener::fast_open,
-               "TCP_FASTOPEN: so many connections at a time may bring data with their first "
-               "packet; 0: none",
-               {.min = 0, .max = limits::max_listen_backlog})
-        .field("defer_accept_ms", &Listener::defer_accept,
-               "TCP_DEFER_ACCEPT: a connection is accepted when data has come, or after so long, "
-               "in whole seconds; 0: at once")
-        .field("keepalive_ms", &Listener::keepalive,
-               "SO_KEEPALIVE: a silent peer is probed after so long, in whole seconds; 0: never",
-               {.max = max_keepalive_ms})
-        .check(check_listener);
-}
-
 Table<Zone> zone_schema() {
     const auto size = [](Bytes bytes) { return static_cast<std::int64_t>(bytes.count); };
     return table<Zone>("Shared memory that all workers see; a reload and an upgrade keep it.")
@@ -329,11 +243,9 @@ Table<Zone> zone_schema() {
 }  // namespace
 
 bool operator==(const WorkerCount&, const WorkerCount&) noexcept = default;
-bool operator==(const FileMode&, const FileMode&) noexcept = default;
 bool operator==(const Master&, const Master&) noexcept = default;
 bool operator==(const Worker&, const Worker&) noexcept = default;
 bool operator==(const Log&, const Log&) noexcept = default;
-bool operator==(const Listener&, const Listener&) noexcept = default;
 bool operator==(const Zone&, const Zone&) noexcept = default;
 
 bool Codec<WorkerCount>::read(const Input& input, WorkerCount& out) const {
@@ -355,29 +267,6 @@ bool Codec<WorkerCount>::read(const Input& input, WorkerCount& out) const {
     if (!read_integer(input, 1, limits::max_workers, value)) return false;
     out.number = static_cast<std::uint32_t>(value);
     return true;
-}
-
-bool Codec<FileMode>::read(const Input& input, FileMode& out) const {
-    const std::string written{input.report.text(input.node.span)};
-    const bool string = input.node.kind == Node::Kind::string;
-    if (!string && input.node.kind != Node::Kind::integer)
-        return input.wrong_type("octal permissions", input.write("\"0660\""));
-    if (!string && !written.starts_with("0o"))  // 666 would be 0o1232, which nobody means
-        return input.fail("must be written in octal", input.write("\"0" + written + "\""));
-    std::string_view digits = string ? std::string_view{input.node.string} : written;
-    if (digits.starts_with("0o")) digits.remove_prefix(2);
-    std::uint32_t bits = 0;
-    const char* const last = digits.data() + digits.size();
-    const auto [end, failure] = std::from_chars(digits.data(), last, bits, 8);
-    if (failure != std::errc{} || end != last || bits > 0777)
-        return input.fail("must be octal permissions from \"0000\" to \"0777\"",
-                          input.write("\"0660\""));
-    out.bits = bits;
-    return true;
-}
-
-std::optional<std::string> Codec<FileMode>::write(const FileMode& value) const {
-    return fmt::format("\"{:04o}\"", value.bits);
 }
 
 const TableSchema& core_schema() {

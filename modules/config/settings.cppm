@@ -13,6 +13,7 @@ export module ringfort.config:settings;
 
 import ringfort.base;
 import :codec;
+import :listener;
 import :sandbox;
 import :schema;
 
@@ -27,12 +28,6 @@ struct WorkerCount {
     friend bool operator==(const WorkerCount&, const WorkerCount&) noexcept;
 };
 
-/// Permission bits of a file, written in octal: "0660" or 0o660.
-struct FileMode {
-    std::uint32_t bits = 0;
-    friend bool operator==(const FileMode&, const FileMode&) noexcept;
-};
-
 template <>
 struct Codec<WorkerCount> {
     [[nodiscard]] std::string type() const { return "\"auto\" or integer"; }
@@ -43,14 +38,6 @@ struct Codec<WorkerCount> {
     [[nodiscard]] std::optional<std::string> write(const WorkerCount& value) const {
         return value.number ? grouped(*value.number) : quote("auto");
     }
-};
-
-template <>
-struct Codec<FileMode> {
-    [[nodiscard]] std::string type() const { return "octal permissions"; }
-    [[nodiscard]] std::string range(const Options&) const { return "\"0000\" to \"0777\""; }
-    bool read(const Input& input, FileMode& out) const;
-    [[nodiscard]] std::optional<std::string> write(const FileMode& value) const;
 };
 
 /// [master]: processes and their times.
@@ -108,23 +95,6 @@ struct Log {
     log::Level level = log::Level::info;
     log::Format format = log::Format::text;
     friend bool operator==(const Log&, const Log&) noexcept;
-};
-
-/// [[listener]]: an address, and the service that gets its connections.
-struct Listener {
-    Address address;
-    std::string service;
-    std::uint32_t backlog = limits::listen_backlog;
-    std::optional<FileMode> mode;  ///< only of a unix socket with a path; absent: by the umask
-    std::string owner = {};        ///< as `mode`; empty: the master's user
-    std::string group = {};        ///< as `mode`; empty: as the system has it
-    bool reuseport = false;        ///< a socket for each worker; not of a unix socket
-    std::optional<Bytes> receive_buffer = {};  ///< absent: as the system has it
-    std::optional<Bytes> send_buffer = {};     ///< as above
-    std::uint32_t fast_open = 0;               ///< connections whose data is taken early; 0: none
-    Milliseconds defer_accept{0};              ///< how long data is waited for; 0: not
-    Milliseconds keepalive{0};                 ///< silence before the first probe; 0: no probes
-    friend bool operator==(const Listener&, const Listener&) noexcept;
 };
 
 /// [[zone]]: named shared memory.

@@ -22,7 +22,7 @@ const Binding* find(const std::vector<Binding>& bindings, const Binding& one) {
 }
 
 std::string text(const Binding& binding) {
-    return "listener " + binding.first().bound().text() + " (" + binding.settings.service + ")";
+    return "listener " + binding.first().text() + " (" + binding.settings.service + ")";
 }
 
 /// What a listener that stays has of its own in the new cycle.

@@ -27,6 +27,8 @@ import ringfort.process;
 namespace ringfort::cycle {
 namespace {
 
+using config::Protocol;
+
 Result<void> set_option(const Fd& socket, int level, int option, Step step, int value = 1) {
     if (::setsockopt(socket.get(), level, option, &value, sizeof value) != 0)
         return Error::last(step);
@@ -38,6 +40,15 @@ int seconds(Milliseconds time) {
     return static_cast<int>(std::chrono::ceil<std::chrono::seconds>(time).count());
 }
 
+/// Has the kernel say of a datagram which of the machine's addresses it was sent to, where several
+/// may be meant: the answer is to come from that one. Source: nginx ngx_connection.c,
+/// ngx_configure_listening_sockets.
+Result<void> tell_addresses(const Fd& socket, const Address& address) {
+    if (address.family() == AF_INET6)
+        return set_option(socket, IPPROTO_IPV6, IPV6_RECVPKTINFO, "setsockopt(IPV6_RECVPKTINFO)");
+    return set_option(socket, IPPROTO_IP, IP_PKTINFO, "setsockopt(IP_PKTINFO)");
+}
+
 /// Sets what accepted sockets inherit, and how connections become accepted ones.
 Result<void> set_options(const Fd& socket, const config::Listener& settings) {
     if (settings.receive_buffer)
@@ -47,6 +58,7 @@ Result<void> set_options(const Fd& socket, const config::Listener& settings) {
         RF_TRY(set_option(socket, SOL_SOCKET, SO_SNDBUF, "setsockopt(SO_SNDBUF)",
                           static_cast<int>(settings.send_buffer->count)));
     if (settings.address.is_unix()) return {};
+    if (settings.protocol == Protocol::udp) return tell_addresses(socket, settings.address);
     RF_TRY(set_option(socket, IPPROTO_TCP, TCP_FASTOPEN, "setsockopt(TCP_FASTOPEN)",
                       static_cast<int>(settings.fast_open)));
     RF_TRY(set_option(socket, IPPROTO_TCP, TCP_DEFER_ACCEPT, "setsockopt(TCP_DEFER_ACCEPT)",
@@ -63,14 +75,17 @@ Result<void> let_others_join(const Fd& socket, bool may) {
     return set_option(socket, SOL_SOCKET, SO_REUSEPORT, "setsockopt(SO_REUSEPORT)", may ? 1 : 0);
 }
 
-Result<Fd> make_socket(const Address& address) {
+Result<Fd> make_socket(const Address& address, Protocol protocol) {
     // In blocking mode: workers wait for connections in the kernel, through their rings.
-    Fd socket{::socket(address.family(), SOCK_STREAM | SOCK_CLOEXEC, 0)};
+    const int type = protocol == Protocol::udp ? SOCK_DGRAM : SOCK_STREAM;
+    Fd socket{::socket(address.family(), type | SOCK_CLOEXEC, 0)};
     if (!socket) return Error::last("socket");
     if (address.is_unix()) return socket;
-    RF_TRY(set_option(socket, SOL_SOCKET, SO_REUSEADDR, "setsockopt(SO_REUSEADDR)"));
-    // Accepted sockets inherit it: one system call a listener instead of one a connection.
-    RF_TRY(set_option(socket, IPPROTO_TCP, TCP_NODELAY, "setsockopt(TCP_NODELAY)"));
+    if (protocol == Protocol::tcp) {  // of UDP it would share the address with strangers
+        RF_TRY(set_option(socket, SOL_SOCKET, SO_REUSEADDR, "setsockopt(SO_REUSEADDR)"));
+        // Accepted sockets inherit it: one system call a listener instead of one a connection.
+        RF_TRY(set_option(socket, IPPROTO_TCP, TCP_NODELAY, "setsockopt(TCP_NODELAY)"));
+    }
     if (address.family() == AF_INET6)
         RF_TRY(set_option(socket, IPPROTO_IPV6, IPV6_V6ONLY, "setsockopt(IPV6_V6ONLY)"));
     return socket;
@@ -136,28 +151,41 @@ Result<Owner> find_owner(const config::Listener& settings) {
 Result<std::shared_ptr<Listener>> Listener::open(const config::Listener& settings,
                                                  const Owner& owner) {
     const Address& address = settings.address;
-    RF_LET(Fd socket, make_socket(address));
+    RF_LET(Fd socket, make_socket(address, settings.protocol));
+    RF_TRY(set_options(socket, settings));  // before it is bound: datagrams come from then on
     RF_TRY(bind(socket, address));
     // Not before: another server at this address is an obstacle, and nobody to share it with.
     if (settings.reuseport) RF_TRY(let_others_join(socket, true));
     RF_LET(const Address bound, Address::of_socket(socket.get()));
     // From here on the socket file is the listener's, which removes it if a later step fails.
-    std::shared_ptr<Listener> listener{new Listener{std::move(socket), address, bound}};
-    RF_TRY(set_options(listener->socket_, settings));
+    std::shared_ptr<Listener> listener{
+        new Listener{std::move(socket), address, bound, settings.protocol}};
+    listener->listening_ = settings.protocol == Protocol::udp;
     RF_TRY(set_access(bound, settings, owner));  // before listening: nobody connects too early
     RF_TRY(listener->begin(settings));
     return listener;
 }
 
 Result<std::shared_ptr<Listener>> Listener::adopt(Fd socket, const Address& configured) {
+    int type = 0;
     int listens = 0;
     socklen_t size = sizeof listens;
-    if (::getsockopt(socket.get(), SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) != 0)
-        return Error::last("getsockopt(SO_ACCEPTCONN)");
-    RF_LET(const Address bound, Address::of_socket(socket.get()));
-    if (listens == 0 && (bound.is_unix() || bound.port() == 0))
+    if (::getsockopt(socket.get(), SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) != 0 ||
+        ::getsockopt(socket.get(), SOL_SOCKET, SO_TYPE, &type, &size) != 0)
+        return Error::last("getsockopt");
+    RF_LET(Address bound, Address::of_socket(socket.get()));
+    const Protocol protocol = type == SOCK_DGRAM ? Protocol::udp : Protocol::tcp;
+    const bool is_bound = !bound.is_unix() && bound.port() != 0;
+    if (protocol == Protocol::udp) {
+        if (bound.is_unix() || configured.family() != bound.family())
+            return Error{"adopt a listener", EINVAL};
+        listens = is_bound ? 1 : 0;
+        if (!is_bound) bound = configured;  // what it is to be bound to
+    }
+    if (listens == 0 && !is_bound && protocol == Protocol::tcp)
         return Error{"adopt a listener", EINVAL};
-    std::shared_ptr<Listener> listener{new Listener{std::move(socket), configured, bound}};
+    std::shared_ptr<Listener> listener{
+        new Listener{std::move(socket), configured, bound, protocol}};
     listener->listening_ = listens != 0;
     listener->disown();
     return listener;
@@ -165,22 +193,32 @@ Result<std::shared_ptr<Listener>> Listener::adopt(Fd socket, const Address& conf
 
 Result<std::shared_ptr<Listener>> Listener::open_beside(const config::Listener& settings) const {
     RF_TRY(let_others_join(socket_, true));
-    RF_LET(Fd socket, make_socket(bound_));
+    RF_LET(Fd socket, make_socket(bound_, protocol_));
     RF_TRY(let_others_join(socket, true));
     RF_TRY(set_options(socket, settings));
-    RF_TRY(bind(socket, bound_));
-    return std::shared_ptr<Listener>{new Listener{std::move(socket), configured_, bound_}};
+    const bool udp = protocol_ == Protocol::udp;
+    if (!udp) RF_TRY(bind(socket, bound_));  // UDP: then it would get its share already
+    return std::shared_ptr<Listener>{
+        new Listener{std::move(socket), udp ? bound_ : configured_, bound_, protocol_}};
 }
 
 Result<void> Listener::begin(const config::Listener& settings) {
     if (listening_) return {};
-    RF_TRY(listen(socket_, settings.backlog));
+    if (protocol_ == Protocol::tcp)
+        RF_TRY(listen(socket_, settings.backlog));
+    else if (::bind(socket_.get(), bound_.data(), bound_.size()) != 0)
+        return Error::last("bind");
     listening_ = true;
     return {};
 }
 
-Listener::Listener(Fd socket, const Address& configured, const Address& bound) noexcept
-    : socket_{std::move(socket)}, configured_{configured}, bound_{bound}, owner_{::getpid()} {
+Listener::Listener(Fd socket, const Address& configured, const Address& bound,
+                   Protocol protocol) noexcept
+    : socket_{std::move(socket)},
+      configured_{configured},
+      bound_{bound},
+      owner_{::getpid()},
+      protocol_{protocol} {
     struct stat status{};
     if (bound_.path().empty() || ::stat(bound_.path().c_str(), &status) != 0) return;
     device_ = status.st_dev;
@@ -208,9 +246,9 @@ bool Listener::has_waiting() const noexcept {
 
 void Listener::update(const config::Listener& settings, const Owner& owner) const {
     const auto warn = [this](const Result<void>& done) {
-        if (!done) log::warning("{}: {}", bound_.text(), done.error().text());
+        if (!done) log::warning("{}: {}", text(), done.error().text());
     };
-    warn(listen(socket_, settings.backlog));
+    if (protocol_ == Protocol::tcp) warn(listen(socket_, settings.backlog));
     warn(set_options(socket_, settings));
     if (!bound_.is_unix()) warn(let_others_join(socket_, settings.reuseport));
     warn(set_access(bound_, settings, owner));
@@ -237,7 +275,10 @@ Result<void> Listener::direct_to_first(std::uint32_t count) const {
 }
 
 void Listener::end() const noexcept {
-    (void)::shutdown(socket_.get(), SHUT_RDWR);
+    if (protocol_ == Protocol::tcp)
+        (void)::shutdown(socket_.get(), SHUT_RDWR);
+    else  // of UDP shutdown(2) would leave it in the group; the kernel passes over connected ones
+        (void)::connect(socket_.get(), bound_.data(), bound_.size());
 }
 
 }  // namespace ringfort::cycle

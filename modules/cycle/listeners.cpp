@@ -23,7 +23,7 @@ void direct(Binding& binding) {
     const auto directed = binding.first().direct_to_first(count);
     binding.directed = directed || !orphans;
     if (!directed)
-        log::warning("{}: {}. {}", binding.first().bound().text(), directed.error().text(),
+        log::warning("{}: {}. {}", binding.first().text(), directed.error().text(),
                      orphans ? "The sockets of the workers that are no more stay open."
                              : "Connections go to fewer sockets than there are.");
 }
@@ -36,7 +36,7 @@ std::vector<std::size_t> begin(Binding& binding) {
         Listener& listener = *binding.listeners[slot];
         if (listener.listening()) continue;
         if (const auto listens = listener.begin(binding.settings); !listens) {
-            log::error("{}: {}. Only {} workers get connections from it.", listener.bound().text(),
+            log::error("{}: {}. Only {} workers get connections from it.", listener.text(),
                        listens.error().text(), slot);
             binding.listeners.resize(slot);
             break;

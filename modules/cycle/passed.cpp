@@ -77,12 +77,14 @@ Result<std::shared_ptr<Listener>> accept_listener(Fd socket) {
     if (::getsockopt(socket.get(), SOL_SOCKET, SO_TYPE, &type, &size) != 0 ||
         ::getsockopt(socket.get(), SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) != 0)
         return Error::last("getsockopt");
-    if (type != SOCK_STREAM || listens == 0) return Error{step, EINVAL};
+    const bool datagrams = type == SOCK_DGRAM;
+    if (!datagrams && (type != SOCK_STREAM || listens == 0)) return Error{step, EINVAL};
     RF_LET(const Address bound, Address::of_socket(socket.get()));
+    if (datagrams && bound.port() == 0) return Error{step, EINVAL};
     const int flags = ::fcntl(socket.get(), F_GETFL);
     if (::fcntl(socket.get(), F_SETFL, flags & ~O_NONBLOCK) != 0) return Error::last("fcntl");
     const int on = 1;
-    if (!bound.is_unix() &&
+    if (!bound.is_unix() && !datagrams &&
         ::setsockopt(socket.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof on) != 0)
         return Error::last("setsockopt(TCP_NODELAY)");
     return Listener::adopt(std::move(socket), bound);
@@ -121,7 +123,7 @@ Passed accept_passed(std::vector<process::PassedFd> passed, const Stock& known) 
         if (!taken)
             log::warning(
                 "the service manager has passed {}, which is neither a listening stream "
-                "socket nor a zone: {}",
+                "socket, nor a bound one of UDP, nor a zone: {}",
                 name, taken.error().text());
     }
     return accepted;

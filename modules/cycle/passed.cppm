@@ -25,7 +25,8 @@ struct Passed {
 };
 
 /// Makes listeners and zones of what was passed. What `known` has already, and what is neither a
-/// stream socket that listens nor a zone, is closed, the latter with a warning.
+/// stream socket that listens, nor a socket of UDP that is bound, nor a zone, is closed, the latter
+/// with a warning.
 [[nodiscard]] Passed accept_passed(std::vector<process::PassedFd> passed, const Stock& known);
 
 /// What is kept of a cycle that serves, by the name it is kept under: "ringfort" for what all

@@ -87,7 +87,7 @@ void Cycle::take_listeners(Stock stock, const BuildOptions& options,
         const auto owner =
             known == stock.owners.end() ? find_owner(wanted) : Result<Owner>{known->second};
         if (!owner)
-            obstacles.push_back("listener " + wanted.address.text() + ": " + owner.error().text() +
+            obstacles.push_back("listener " + wanted.text() + ": " + owner.error().text() +
                                 ". Nobody is called so on this machine.");
         bindings_.push_back({.listeners = {},
                              .settings = wanted,
@@ -101,8 +101,7 @@ void Cycle::take_listeners(Stock stock, const BuildOptions& options,
             return obstacles.push_back(shortage(opened.error(), bindings_.size()));
         if (!opened && (options.in_use != AddressInUse::is_allowed ||
                         !opened.error().is(std::errc::address_in_use)))
-            obstacles.push_back(
-                obstacle("listener " + binding.settings.address.text(), opened.error()));
+            obstacles.push_back(obstacle("listener " + binding.settings.text(), opened.error()));
     }
 }
 
@@ -112,7 +111,8 @@ void Cycle::carry_over(std::vector<Group> stocked) {
     const auto take = [&](Binding& binding, const Address& (Listener::*address)() const noexcept) {
         if (!binding.listeners.empty()) return;
         const auto same = std::ranges::find_if(stocked, [&](const Group& candidate) {
-            return (candidate.first().*address)() == binding.settings.address;
+            return candidate.first().protocol() == binding.settings.protocol &&
+                   (candidate.first().*address)() == binding.settings.address;
         });
         if (same == stocked.end()) return;
         binding.listeners = std::move(same->listeners);

@@ -10,8 +10,10 @@ import ringfort.base;
 namespace ringfort::cycle {
 
 void Stock::add(std::shared_ptr<Listener> listener, bool fresh) {
-    const auto same = std::ranges::find_if(
-        groups, [&](const Group& group) { return group.first().bound() == listener->bound(); });
+    const auto same = std::ranges::find_if(groups, [&](const Group& group) {
+        return group.first().protocol() == listener->protocol() &&
+               group.first().bound() == listener->bound();
+    });
     if (same != groups.end())
         same->listeners.push_back(std::move(listener));
     else

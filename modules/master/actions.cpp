@@ -254,7 +254,7 @@ void Master::carry_out(const action::Commit& action) {
     log::identify({.role = "master", .generation = action.generation});
     for (const cycle::Binding& binding : cycle.bindings())
         if (!binding.carried_over)
-            log::info("listening on {} (service {})", binding.first().bound().text(),
+            log::info("listening on {} (service {})", binding.first().text(),
                       binding.settings.service);
     for (auto& [number, other] : generations_)
         if (number < action.generation) other.cycle->close_listeners();

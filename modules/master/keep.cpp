@@ -44,7 +44,7 @@ void Master::use_passed(const cycle::Cycle& cycle) {
         });
         if (!used)
             log::warning("the service manager has passed {}, where no listener is configured",
-                         listener->bound().text());
+                         listener->text());
     }
 }
 

@@ -34,8 +34,7 @@ void Master::give_new_listeners(std::uint32_t generation) {
         if (worker == nullptr) continue;
         if (const auto given = give(worker->channel, cycle, place); !given)
             log::error("worker slot {} does not get its socket of {}: {}", place.slot,
-                       cycle.bindings()[place.binding].first().bound().text(),
-                       given.error().text());
+                       cycle.bindings()[place.binding].first().text(), given.error().text());
     }
 }
 

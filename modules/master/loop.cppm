@@ -26,10 +26,11 @@ struct WorkerStart {
 
 /// What a worker writes down of itself where the master can read it.
 struct Observation {
-    Instant pulse{};             ///< when it last made progress
-    std::uint64_t accepted = 0;  ///< connections, of all workers that had its row
-    std::uint64_t active = 0;    ///< connections that are open
-    std::uint64_t failed = 0;    ///< connections that ended with an error, of all as above
+    Instant pulse{};              ///< when it last made progress
+    std::uint64_t accepted = 0;   ///< connections, of all workers that had its row
+    std::uint64_t active = 0;     ///< connections that are open
+    std::uint64_t failed = 0;     ///< connections that ended with an error, of all as above
+    std::uint64_t datagrams = 0;  ///< received, of all as above
 };
 
 /// What the application hands down to the master, which knows neither services nor workers.

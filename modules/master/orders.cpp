@@ -221,6 +221,7 @@ std::string Master::status() const {
                     application_.observe(*generations_.at(generation.number).cycle, process->row);
                 fmt::format_to(out, ", process {}, {} connections, {} accepted, {} failed",
                                process->process.pid, seen.active, seen.accepted, seen.failed);
+                if (seen.datagrams > 0) fmt::format_to(out, ", {} datagrams", seen.datagrams);
             }
             text += '\n';
         }

@@ -46,21 +46,65 @@ Address address_in(std::span<const std::byte> name) noexcept {
     return Address::from(reinterpret_cast<const sockaddr*>(&storage), static_cast<socklen_t>(size));
 }
 
-/// Finds the size of the datagrams that the kernel has joined; 0 when it has not.
-std::uint32_t segment_size_in(std::span<const std::byte> control) noexcept {
+/// What the kernel says of a datagram beside its bytes.
+struct Remarks {
+    std::uint32_t segment_size = 0;  ///< of the datagrams that it has joined; 0: it has not
+    Address local;
+};
+
+template <class Value>
+std::optional<Value> value_of(const cmsghdr& head, std::span<const std::byte> control, int level,
+                              int type) noexcept {
+    Value value;
+    if (head.cmsg_level != level || head.cmsg_type != type ||
+        head.cmsg_len < CMSG_LEN(sizeof value))
+        return {};
+    std::memcpy(&value, control.data() + CMSG_LEN(0), sizeof value);
+    return value;
+}
+
+Address address_of(const in_pktinfo& info) noexcept {
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr = info.ipi_spec_dst;  // of a broadcast the interface's own
+    return Address::from(reinterpret_cast<const sockaddr*>(&address), sizeof address);
+}
+
+Address address_of(const in6_pktinfo& info) noexcept {
+    if (IN6_IS_ADDR_MULTICAST(&info.ipi6_addr)) return {};  // nobody can send from it
+    sockaddr_in6 address{};
+    address.sin6_family = AF_INET6;
+    address.sin6_addr = info.ipi6_addr;
+    if (IN6_IS_ADDR_LINKLOCAL(&info.ipi6_addr)) address.sin6_scope_id = info.ipi6_ifindex;
+    return Address::from(reinterpret_cast<const sockaddr*>(&address), sizeof address);
+}
+
+Remarks remarks_in(std::span<const std::byte> control) noexcept {
+    Remarks remarks;
     while (control.size() >= sizeof(cmsghdr)) {
         cmsghdr head;
         std::memcpy(&head, control.data(), sizeof head);
-        if (head.cmsg_len < sizeof head || head.cmsg_len > control.size()) return 0;
-        if (head.cmsg_level == SOL_UDP && head.cmsg_type == UDP_GRO &&
-            head.cmsg_len >= CMSG_LEN(sizeof(int))) {
-            int size = 0;
-            std::memcpy(&size, control.data() + CMSG_LEN(0), sizeof size);
-            return static_cast<std::uint32_t>(std::max(size, 0));
-        }
+        if (head.cmsg_len < sizeof head || head.cmsg_len > control.size()) break;
+        if (const auto size = value_of<int>(head, control, SOL_UDP, UDP_GRO))
+            remarks.segment_size = static_cast<std::uint32_t>(std::max(*size, 0));
+        if (const auto info = value_of<in_pktinfo>(head, control, IPPROTO_IP, IP_PKTINFO))
+            remarks.local = address_of(*info);
+        if (const auto info = value_of<in6_pktinfo>(head, control, IPPROTO_IPV6, IPV6_PKTINFO))
+            remarks.local = address_of(*info);
         control = control.subspan(std::min(CMSG_ALIGN(head.cmsg_len), control.size()));
     }
-    return 0;
+    return remarks;
+}
+
+Packet packet_of(uring::Message message) noexcept {
+    const Remarks remarks = remarks_in(message.control);
+    const bool one = remarks.segment_size >= message.bytes.size();
+    const Address sender = address_in(message.name);
+    return {.sender = sender,
+            .bytes = std::move(message.bytes),
+            .segment_size = one ? 0 : remarks.segment_size,
+            .truncated = (message.flags & MSG_TRUNC) != 0,
+            .local = remarks.local};
 }
 
 }  // namespace
@@ -68,17 +112,19 @@ std::uint32_t segment_size_in(std::span<const std::byte> control) noexcept {
 Result<Packet> ReceivePacket::await_resume() noexcept {
     auto message = NextMessage::await_resume();
     if (!message) return message.error();
-    const std::uint32_t segment_size = segment_size_in(message->control);
-    const bool one = segment_size >= message->bytes.size();
-    return Packet{.sender = address_in(message->name),
-                  .bytes = std::move(message->bytes),
-                  .segment_size = one ? 0 : segment_size,
-                  .truncated = (message->flags & MSG_TRUNC) != 0};
+    return packet_of(*std::move(message));
+}
+
+Result<std::optional<Packet>> LastPacket::await_resume() noexcept {
+    auto message = LastMessage::await_resume();
+    if (!message) return message.error();
+    if (!*message) return std::optional<Packet>{};
+    return std::optional<Packet>{packet_of(**std::move(message))};
 }
 
 SendPacket::SendPacket(uring::Loop& loop, RawFd socket, std::span<const std::byte> bytes,
                        const Address* receiver, std::uint16_t segment_size,
-                       std::optional<Milliseconds> limit) noexcept
+                       std::optional<Milliseconds> limit, const Address* sender) noexcept
     : Operation{loop,
                 {.opcode = uring::Opcode::send_message,
                  .fd = socket,
@@ -92,14 +138,32 @@ SendPacket::SendPacket(uring::Loop& loop, RawFd socket, std::span<const std::byt
         message_.msg_name = const_cast<sockaddr*>(receiver->data());
         message_.msg_namelen = receiver->size();
     }
-    if (segment_size > 0 && segment_size < bytes.size()) {
-        message_.msg_control = control_.data();
-        message_.msg_controllen = control_.size();
-        const cmsghdr head{.cmsg_len = CMSG_LEN(sizeof segment_size),
-                           .cmsg_level = SOL_UDP,
-                           .cmsg_type = UDP_SEGMENT};
-        std::memcpy(control_.data(), &head, sizeof head);
-        std::memcpy(control_.data() + CMSG_LEN(0), &segment_size, sizeof segment_size);
+    if (segment_size > 0 && segment_size < bytes.size())
+        add_control(SOL_UDP, UDP_SEGMENT, std::as_bytes(std::span{&segment_size, 1}));
+    if (sender != nullptr) add_sender(*sender);
+}
+
+void SendPacket::add_control(int level, int type, std::span<const std::byte> value) noexcept {
+    const cmsghdr head{.cmsg_len = CMSG_LEN(value.size()), .cmsg_level = level, .cmsg_type = type};
+    std::byte* const place = control_.data() + message_.msg_controllen;
+    std::memcpy(place, &head, sizeof head);
+    std::memcpy(place + CMSG_LEN(0), value.data(), value.size());
+    message_.msg_control = control_.data();
+    message_.msg_controllen += CMSG_SPACE(value.size());
+}
+
+void SendPacket::add_sender(const Address& sender) noexcept {
+    if (sender.family() == AF_INET) {
+        // Not the interface: which way an answer goes is the routes' to say.
+        in_pktinfo info{};
+        info.ipi_spec_dst = reinterpret_cast<const sockaddr_in*>(sender.data())->sin_addr;
+        add_control(IPPROTO_IP, IP_PKTINFO, std::as_bytes(std::span{&info, 1}));
+    } else if (sender.family() == AF_INET6) {
+        const auto& address = *reinterpret_cast<const sockaddr_in6*>(sender.data());
+        in6_pktinfo info{};
+        info.ipi6_addr = address.sin6_addr;
+        info.ipi6_ifindex = address.sin6_scope_id;  // 0 but of a link's own address
+        add_control(IPPROTO_IPV6, IPV6_PKTINFO, std::as_bytes(std::span{&info, 1}));
     }
 }
 
@@ -134,6 +198,10 @@ Datagram::~Datagram() {
 
 ReceivePacket Datagram::receive(std::optional<Milliseconds> limit) noexcept {
     return messages_->next_as<ReceivePacket>(limit);
+}
+
+LastPacket Datagram::last() noexcept {
+    return messages_->last<LastPacket>();
 }
 
 }  // namespace ringfort::net

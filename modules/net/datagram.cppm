@@ -1,10 +1,12 @@
 module;
+#include <netinet/in.h>
 #include <sys/socket.h>
 
 #include <array>
 #include <coroutine>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string_view>
@@ -25,6 +27,10 @@ struct Packet {
     /// Bytes of each datagram in `bytes` but the last, which may be shorter; 0: there is only one.
     std::uint32_t segment_size = 0;
     bool truncated = false;  ///< the datagram was longer than the buffer; its end is lost
+    /// The address of this machine that it was sent to, without a port; of a datagram to many, the
+    /// one to answer from. Of family AF_UNSPEC where that is not known: without IP_PKTINFO or
+    /// IPV6_RECVPKTINFO on the socket, or of a multicast of IPv6.
+    Address local = {};
 };
 
 /// How a datagram socket is made.
@@ -40,19 +46,31 @@ public:
     [[nodiscard]] Result<Packet> await_resume() noexcept;
 };
 
+/// Awaits a Packet that was received before the socket was told to stop, or nothing.
+class LastPacket : public uring::LastMessage {
+public:
+    using LastMessage::LastMessage;
+    [[nodiscard]] Result<std::optional<Packet>> await_resume() noexcept;
+};
+
 /// Awaits that a datagram, or several of one size, were handed to the kernel.
 class SendPacket : public uring::Operation {
 public:
-    /// What is sent, to whom (nobody: the connected peer), in pieces of which size (0: in one).
+    /// What is sent, to whom (nobody: the connected peer), in pieces of which size (0: in one), and
+    /// from which of the machine's addresses (none: as the kernel has it).
     SendPacket(uring::Loop& loop, RawFd socket, std::span<const std::byte> bytes,
                const Address* receiver, std::uint16_t segment_size,
-               std::optional<Milliseconds> limit) noexcept;
+               std::optional<Milliseconds> limit, const Address* sender = nullptr) noexcept;
     [[nodiscard]] Result<void> await_resume() const noexcept;
 
 private:
+    void add_control(int level, int type, std::span<const std::byte> value) noexcept;
+    void add_sender(const Address& sender) noexcept;
+
     msghdr message_{};
     iovec piece_{};
-    alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(sizeof(std::uint16_t))> control_{};
+    alignas(cmsghdr) std::array<std::byte, CMSG_SPACE(sizeof(std::uint16_t)) +
+                                               CMSG_SPACE(sizeof(in6_pktinfo))> control_{};
 };
 
 /// A datagram socket, UDP or unix: owns it. Moves, but not while a task receives or sends. One
@@ -80,6 +98,11 @@ public:
     /// like, each once; ETIMEDOUT after `limit`.
     [[nodiscard]] ReceivePacket receive(std::optional<Milliseconds> limit = {}) noexcept;
 
+    /// Stops receiving, and returns what had been received before; nothing when that was all. What
+    /// comes later waits in the socket, for whoever else has it, or for the next `receive`.
+    /// Suspends until the kernel has let go; not cancellable. Errors: as for `receive`.
+    [[nodiscard]] LastPacket last() noexcept;
+
     /// Sends one datagram to a receiver; `bytes` and `receiver` must live
     /// until then. Suspends while the socket's buffer is full; cancellable: then nothing was sent.
     /// Errors: EMSGSIZE above 65,507 bytes of IPv4 or 65,527 of IPv6; those of sendmsg(2);
@@ -93,6 +116,14 @@ public:
     [[nodiscard]] inline SendPacket send(std::span<const std::byte> bytes,
                                          std::optional<Milliseconds> limit = {}) noexcept {
         return {loop(), fd_.get(), bytes, nullptr, 0, limit};
+    }
+    /// The same as `send_to`, from one of the machine's addresses: a `Packet::local`. Of a socket
+    /// that is bound to a wildcard; of family AF_UNSPEC the kernel chooses. Errors besides: EINVAL
+    /// for an address that the machine does not have. Source: ip(7), IP_PKTINFO; RFC 3542, 6.
+    [[nodiscard]] inline SendPacket send_from(const Address& sender, const Address& receiver,
+                                              std::span<const std::byte> bytes,
+                                              std::optional<Milliseconds> limit = {}) noexcept {
+        return {loop(), fd_.get(), bytes, &receiver, 0, limit, &sender};
     }
     /// Sends `bytes` as datagrams of `segment_size` bytes each, the last perhaps shorter, in one
     /// pass through the kernel (UDP_SEGMENT). Errors besides those of `send_to`: EINVAL for more
@@ -123,6 +154,39 @@ private:
     uring::Loop* loop_;
     Fd fd_;
     std::optional<uring::MessageStream> messages_;
+};
+
+/// A packet of a listener, and the way back to who has sent it. Owns the packet's buffer, and holds
+/// the socket: one that a task keeps keeps both.
+class Delivery {
+public:
+    Delivery(std::shared_ptr<Datagram> socket, Packet packet) noexcept
+        : socket_{std::move(socket)}, packet_{std::move(packet)} {}
+
+    /// Return what has come and from whom, while this lives.
+    [[nodiscard]] const Packet& packet() const noexcept { return packet_; }
+    [[nodiscard]] std::span<const std::byte> bytes() const noexcept {
+        return packet_.bytes.bytes();
+    }
+    [[nodiscard]] const Address& sender() const noexcept { return packet_.sender; }
+
+    /// Sends a datagram to the sender, from the address that it had written to. `bytes`, which may
+    /// be those received, and this must live until then. Suspends while the socket's buffer is
+    /// full; cancellable. Errors: those of `Datagram::send_from`; EDESTADDRREQ when the sender has
+    /// no address.
+    [[nodiscard]] SendPacket reply(std::span<const std::byte> bytes,
+                                   std::optional<Milliseconds> limit = {}) noexcept {
+        return socket_->send_from(packet_.local, packet_.sender, bytes, limit);
+    }
+    /// Sends a datagram to somebody else, from the listener's port. As `Datagram::send_to`.
+    [[nodiscard]] SendPacket send_to(const Address& receiver, std::span<const std::byte> bytes,
+                                     std::optional<Milliseconds> limit = {}) noexcept {
+        return socket_->send_to(receiver, bytes, limit);
+    }
+
+private:
+    std::shared_ptr<Datagram> socket_;
+    Packet packet_;
 };
 
 }  // namespace ringfort::net

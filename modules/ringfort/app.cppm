@@ -29,7 +29,8 @@ import :zones;
 
 export namespace ringfort {
 
-/// A service as an application declares it: a name, a configuration with its schema, and `serve`.
+/// A service as an application declares it: a name, a configuration with its schema, and `serve`,
+/// `on_datagram` or both.
 /// It is made with its configuration, `S{config}`, where it can be; otherwise by default.
 template <class S>
 concept DeclaredService = worker::Serves<S> && requires {
@@ -57,7 +58,9 @@ public:
     App& service() {
         using Config = typename S::Config;
         const std::string name{std::string_view{S::name}};
-        registry_.add<Config>(name, S::schema());
+        registry_.add<Config>(
+            name, S::schema(),
+            {.connections = worker::TakesConnections<S>, .datagrams = worker::TakesDatagrams<S>});
         factories_[name] = [name](const config::Settings& settings) -> worker::ServiceFactory {
             return [&config = settings.service<Config>(name)] { return make<S>(config); };
         };

@@ -220,7 +220,7 @@ void Single::on_ready() {
     before_.reset();  // with it, the listeners that this configuration does without
     for (const cycle::Binding& binding : current_->bindings())
         if (!binding.carried_over)
-            log::info("listening on {} (service {})", binding.first().bound().text(),
+            log::info("listening on {} (service {})", binding.first().text(),
                       binding.settings.service);
     if (std::exchange(served_, true)) {
         log::info("reload: generation {} serves, in one process", current_->generation());

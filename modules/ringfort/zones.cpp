@@ -75,7 +75,8 @@ master::Observation observe(const cycle::Cycle& cycle, std::uint32_t row) {
         return {.pulse = std::clamp(pulse, Instant{}, now()),
                 .accepted = counters->get(row, worker::Counter::accepted),
                 .active = counters->get(row, worker::Counter::active),
-                .failed = counters->get(row, worker::Counter::failed)};
+                .failed = counters->get(row, worker::Counter::failed),
+                .datagrams = counters->get(row, worker::Counter::datagrams)};
     }
     return {.pulse = now()};  // of a table that cannot be read nobody's end is inferred
 }

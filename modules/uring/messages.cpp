@@ -33,6 +33,19 @@ constinit const msghdr layout{.msg_name = nullptr,
                               .msg_controllen = control_room,
                               .msg_flags = 0};
 
+Result<Message> message_of(Answer answer) {
+    Message message{.bytes = std::move(answer.lease)};
+    const auto whole = message.bytes.bytes();
+    if (whole.size() < head_size) return Error{"receive a message", EPROTO};
+    const auto& head = *reinterpret_cast<const io_uring_recvmsg_out*>(whole.data());
+    message.name = whole.subspan(sizeof head, std::min<std::size_t>(head.namelen, name_room));
+    message.control = whole.subspan(sizeof head + name_room,
+                                    std::min<std::size_t>(head.controllen, control_room));
+    message.flags = head.flags;
+    message.bytes.remove_prefix(head_size);
+    return message;
+}
+
 }  // namespace
 
 Result<BufferPool*> Loop::open_message_buffers() {
@@ -56,16 +69,15 @@ Result<Message> NextMessage::await_resume() noexcept {
     auto answer = take();
     if (!answer) return answer.error();
     ensure(answer->has_value(), "a wait ended without an answer");
-    Message message{.bytes = std::move((*answer)->lease)};
-    const auto whole = message.bytes.bytes();
-    if (whole.size() < head_size) return Error{"receive a message", EPROTO};
-    const auto& head = *reinterpret_cast<const io_uring_recvmsg_out*>(whole.data());
-    message.name = whole.subspan(sizeof head, std::min<std::size_t>(head.namelen, name_room));
-    message.control = whole.subspan(sizeof head + name_room,
-                                    std::min<std::size_t>(head.controllen, control_room));
-    message.flags = head.flags;
-    message.bytes.remove_prefix(head_size);
-    return message;
+    return message_of(**std::move(answer));
+}
+
+Result<std::optional<Message>> LastMessage::await_resume() noexcept {
+    auto answer = take();
+    if (!answer) return answer.error();
+    if (!*answer) return std::optional<Message>{};
+    RF_LET(auto message, message_of(**std::move(answer)));
+    return std::optional<Message>{std::move(message)};
 }
 
 }  // namespace ringfort::uring

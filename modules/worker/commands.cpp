@@ -70,6 +70,12 @@ void Worker::on(const channel::AddListener& message, channel::Fds fds) {
     const auto [place, added] = listeners_.try_emplace(message.id, message, std::move(fds[0]));
     if (!added)
         return fail(Error{"add a listener", std::errc::file_exists}, message.address.text());
+    if (const auto opened = open_mailbox(place->second); !opened) {
+        if (!started_) return fail(opened.error(), message.address.text());
+        log::error("{}: {}", message.address.text(), opened.error().text());
+        listeners_.erase(place);
+        return;
+    }
     if (started_) begin_accepting(place->second);
 }
 
@@ -160,6 +166,7 @@ Result<void> Worker::start(const channel::Start& message) {
             log::error("service {}: {}", name, prepared.error().text());
             return prepared.error();
         }
+    for (auto& [name, running] : services_) upkeep_->spawn(work(running), &running.label);
     if (options_.pulse > Milliseconds{0}) commands_->spawn(beat());
     commands_->spawn(flush_peers());
     started_ = true;

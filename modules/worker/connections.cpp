@@ -22,15 +22,17 @@ void Worker::begin_accepting(Listener& listener) {
     if (stop_.is_set()) return;
     listener.accepting.emplace(coro::Context{
         .scheduler = &loop_.scheduler(), .cancel = &acceptors_->cancel_source(), .label = nullptr});
-    listener.accepting->spawn(accept_from(listener));
+    listener.accepting->spawn(listener.mailbox ? receive_from(listener) : accept_from(listener));
 }
 
-/// Ends a listener that the master takes back. What it accepts at this very moment is served.
+/// Ends a listener that the master takes back. What it accepts at this very moment is served, and
+/// the datagrams it has received.
 coro::Task<void> Worker::retire(Listeners::node_type listener) {
     std::optional<coro::Scope>& accepting = listener.mapped().accepting;
     if (!accepting) co_return;
     accepting->cancel();
     co_await accepting->join();
+    if (listener.mapped().mailbox) co_await receive_last(listener.mapped());
 }
 
 coro::Task<void> Worker::accept_from(const Listener& listener) {
@@ -54,11 +56,17 @@ coro::Task<void> Worker::accept_from(const Listener& listener) {
     }
 }
 
-/// Takes what has arrived before the listeners are closed: connections that wait in a queue which
-/// nobody else may read, or for which the kernel woke only the accept that was cancelled. Bounded:
-/// under a load that keeps the queue filled, other workers are woken all the time.
+/// Takes what has arrived before the listeners are closed: datagrams, and connections that wait in
+/// a queue which nobody else may read, or for which the kernel woke only the accept that was
+/// cancelled. Bounded: under a load that keeps the queue filled, other workers are woken all the
+/// time.
 coro::Task<void> Worker::accept_last() {
     for (const auto& [id, listener] : listeners_) {
+        if (listener.mailbox) {
+            co_await receive_waiting(listener);
+            co_await receive_last(listener);
+            continue;
+        }
         net::Acceptor acceptor{loop_, listener.socket.get()};
         for (std::uint32_t i = 0; i < limits::last_accepts && !terminating_; ++i) {
             auto peer = co_await acceptor.accept_waiting();

@@ -24,9 +24,10 @@ export namespace ringfort::worker {
 enum class Counter : std::uint8_t {
     accepted,   ///< connections, since the zone was made
     active,     ///< connections open now; a gauge
-    failed,     ///< connections that ended with an error
+    failed,     ///< connections, and tasks of datagrams, that ended with an error
     pulse,      ///< when the worker last made progress, as `pulse_at`
     succeeded,  ///< the generation, once an orphan of it has learnt that another master serves
+    datagrams,  ///< received and given to a service, since the zone was made
     count
 };
 /// The workers' counters, one row a living worker.
@@ -43,7 +44,7 @@ using Counters = shm::CountersOf<Counter>;
 
 /// The zone of the workers' counters, made by every cycle.
 inline constexpr std::string_view counters_zone = "ringfort.workers";
-inline constexpr std::string_view counters_tag = "counters/3";
+inline constexpr std::string_view counters_tag = "counters/4";
 
 /// What a service sees of the worker it runs in. Outlives every task of the service.
 class Context {

@@ -29,13 +29,16 @@ namespace ringfort::worker {
 coro::Task<int> Worker::run() {
     const coro::Context context = co_await coro::current_context();
     commands_.emplace(context);
+    upkeep_.emplace(context);
     acceptors_.emplace(context);
     connections_.emplace(context);
+    datagrams_.emplace(context);
     commands_->spawn(obey());
     if (options_.signals >= 0) commands_->spawn(watch_signals());
     if (options_.companion != nullptr) commands_->spawn(options_.companion->attend(loop_));
 
     (void)co_await stop_.wait();
+    upkeep_->cancel();
     acceptors_->cancel();
     co_await acceptors_->join();
     for (auto& [id, listener] : listeners_)
@@ -50,12 +53,16 @@ coro::Task<int> Worker::run() {
     }
     context_.draining().set();
     if (terminating_)
-        connections_->cancel();
+        cut();
     else
         commands_->spawn(limit_drain(drain_timeout_));
     co_await connections_->join();
+    co_await datagrams_->join();
+    co_await upkeep_->join();
     commands_->cancel();
     co_await commands_->join();
+    upkeep_.reset();
+    datagrams_.reset();
     connections_.reset();  // scopes end before the one they were made under
     acceptors_.reset();
     commands_.reset();
@@ -106,6 +113,19 @@ coro::Task<void> Worker::deliver(PeerMessage message) {
     }
 }
 
+coro::Task<void> Worker::work(Running& running) {
+    const std::string_view name = running.label.name;
+    try {
+        const auto worked = co_await running.service->work(context_);
+        if (!worked && !worked.error().is(std::errc::operation_canceled))
+            log::warning("service {}: its work has ended: {}", name, worked.error().text());
+    } catch (const std::exception& exception) {
+        log::error("service {} threw at its work: {}", name, exception.what());
+    } catch (...) {
+        log::error("service {} threw at its work what is no std::exception", name);
+    }
+}
+
 /// Sends on what a slow peer had no room for.
 coro::Task<void> Worker::flush_peers() {
     while (co_await peers_.stalled().wait()) {
@@ -125,7 +145,13 @@ coro::Task<void> Worker::limit_drain(Milliseconds timeout) {
     if (!co_await loop_.sleep(timeout)) co_return;
     log::warning("drain time of {} ms is over: {} connections are cut", timeout.count(),
                  connections_->size());
+    cut();
+}
+
+/// Cancels what is served.
+void Worker::cut() {
     connections_->cancel();
+    datagrams_->cancel();
 }
 
 void Worker::stop(Milliseconds drain_timeout) {
@@ -138,7 +164,7 @@ void Worker::terminate() {
     if (!std::exchange(terminating_, true) && connections_->size() > 0)
         log::warning("told to end at once: {} connections are cut", connections_->size());
     stop_.set();
-    connections_->cancel();
+    cut();
 }
 
 namespace {

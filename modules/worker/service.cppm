@@ -15,8 +15,8 @@ import :peers;
 
 export namespace ringfort::worker {
 
-/// What answers the connections of a listener. One object per worker; its tasks all run on the
-/// worker's one thread.
+/// What answers the connections or the datagrams of a listener. One object per worker; its tasks
+/// all run on the worker's one thread.
 class Service {
 public:
     Service() = default;
@@ -29,8 +29,21 @@ public:
     [[nodiscard]] virtual Result<void> start(Context& context);
 
     /// Serves one connection from beginning to end. Owns `peer`. An error is counted and logged at
-    /// level debug. When the worker's drain time is over, the task is cancelled.
-    [[nodiscard]] virtual coro::Task<Result<void>> serve(net::Stream peer, Context& context) = 0;
+    /// level debug. When the worker's drain time is over, the task is cancelled. Without one,
+    /// ENOTSUP ends the connection; the check of the configuration refuses such a listener.
+    [[nodiscard]] virtual coro::Task<Result<void>> serve(net::Stream peer, Context& context);
+
+    /// Deals with one datagram of a listener of UDP: answers it, or does not. Owns it. Up to
+    /// `limits::datagrams_in_service` tasks at a time; more datagrams wait, and the kernel drops
+    /// those it has no room for. An error, cancelling and the lack of one: as for `serve`.
+    [[nodiscard]] virtual coro::Task<Result<void>> on_datagram(net::Delivery datagram,
+                                                               Context& context);
+
+    /// Works beside the connections: what is to be done from time to time, say. Begins when the
+    /// worker is started, and is cancelled when that drains or ends. Runs in every worker: what one
+    /// is to do for all is done where `Context::slot()` is 0, which is respawned if it dies. An
+    /// error is logged as a warning.
+    [[nodiscard]] virtual coro::Task<Result<void>> work(Context& context);
 
     /// Hears what this service in another worker has sent; see `Context::send`. The next message of
     /// the same worker comes when the task has ended: meanwhile they wait, and their sender is
@@ -43,11 +56,21 @@ public:
 /// Makes the service object of a worker; runs in the worker, before it is ready.
 using ServiceFactory = std::function<std::unique_ptr<Service>()>;
 
-/// A type that can be a service without deriving from Service.
+/// A service that takes connections.
 template <class S>
-concept Serves = requires(S service, net::Stream peer, Context& context) {
+concept TakesConnections = requires(S service, net::Stream peer, Context& context) {
     { service.serve(std::move(peer), context) } -> std::same_as<coro::Task<Result<void>>>;
 };
+
+/// A service that takes datagrams.
+template <class S>
+concept TakesDatagrams = requires(S service, net::Delivery datagram, Context& context) {
+    { service.on_datagram(std::move(datagram), context) } -> std::same_as<coro::Task<Result<void>>>;
+};
+
+/// A type that can be a service without deriving from Service.
+template <class S>
+concept Serves = TakesConnections<S> || TakesDatagrams<S>;
 
 /// A service that hears what its siblings in other workers send.
 template <class S>
@@ -61,6 +84,12 @@ concept Starts = requires(S service, Context& context) {
     { service.start(context) } -> std::same_as<Result<void>>;
 };
 
+/// A service with work beside its connections, see `Service::work`.
+template <class S>
+concept Works = requires(S service, Context& context) {
+    { service.work(context) } -> std::same_as<coro::Task<Result<void>>>;
+};
+
 /// Lets such a type be one.
 template <Serves S>
 class ServiceOf final : public Service {
@@ -69,6 +98,13 @@ public:
         Hears<S> || !requires { &S::on_message; },
         "on_message is Task<Result<void>>(PeerMessage, Context&)");
     static_assert(Starts<S> || !requires { &S::start; }, "start is Result<void>(Context&)");
+    static_assert(Works<S> || !requires { &S::work; }, "work is Task<Result<void>>(Context&)");
+    static_assert(
+        TakesConnections<S> || !requires { &S::serve; },
+        "serve is Task<Result<void>>(net::Stream, Context&)");
+    static_assert(
+        TakesDatagrams<S> || !requires { &S::on_datagram; },
+        "on_datagram is Task<Result<void>>(net::Delivery, Context&)");
     explicit ServiceOf(S service) : service_{std::move(service)} {}
     /// See Service.
     Result<void> start(Context& context) override {
@@ -78,9 +114,27 @@ public:
             return Service::start(context);
     }
     /// See Service.
+    [[clang::coro_wrapper]] coro::Task<Result<void>> work(Context& context) override {
+        if constexpr (Works<S>)
+            return service_.work(context);
+        else
+            return Service::work(context);
+    }
+    /// See Service.
     [[clang::coro_wrapper]] coro::Task<Result<void>> serve(net::Stream peer,
                                                            Context& context) override {
-        return service_.serve(std::move(peer), context);
+        if constexpr (TakesConnections<S>)
+            return service_.serve(std::move(peer), context);
+        else
+            return Service::serve(std::move(peer), context);
+    }
+    /// See Service.
+    [[clang::coro_wrapper]] coro::Task<Result<void>> on_datagram(net::Delivery datagram,
+                                                                 Context& context) override {
+        if constexpr (TakesDatagrams<S>)
+            return service_.on_datagram(std::move(datagram), context);
+        else
+            return Service::on_datagram(std::move(datagram), context);
     }
     /// See Service.
     [[clang::coro_wrapper]] coro::Task<Result<void>> on_message(PeerMessage message,

@@ -36,12 +36,18 @@ public:
     coro::Task<int> run();
 
 private:
+    /// Where datagrams come in and answers go out. The tasks that answer hold it, too.
+    struct Mailbox {
+        net::Datagram socket;
+        std::uint32_t in_service = 0;  ///< datagrams that a task deals with
+    };
     struct Listener {
         Listener(const channel::AddListener& message, Fd given)
             : service{message.service}, address{message.address}, socket{std::move(given)} {}
         std::string service;
         Address address;
         Fd socket;
+        std::shared_ptr<Mailbox> mailbox;      ///< of UDP; has a copy of the socket
         std::optional<coro::Scope> accepting;  ///< below `acceptors_`; from the start on
     };
     using Listeners = std::map<std::uint32_t, Listener>;
@@ -58,10 +64,15 @@ private:
     coro::Task<void> retire(Listeners::node_type listener);
     coro::Task<void> accept_last();
     coro::Task<void> serve(Service& service, net::Stream peer);
+    coro::Task<void> receive_from(const Listener& listener);
+    coro::Task<void> receive_waiting(const Listener& listener);
+    coro::Task<void> receive_last(const Listener& listener);
+    coro::Task<void> answer(Service& service, std::shared_ptr<Mailbox> mailbox, net::Packet packet);
     coro::Task<void> watch_peer(PeerId peer);
     coro::Task<void> deliver(PeerMessage message);
     coro::Task<void> flush_peers();
     coro::Task<void> beat();
+    coro::Task<void> work(Running& running);
     coro::Task<void> limit_drain(Milliseconds timeout);
     coro::Task<void> end_grace();
     coro::Task<void> wait_for_successor();
@@ -87,11 +98,14 @@ private:
     void open_pools();
     void begin_accepting(Listener& listener);
     void take(const Listener& listener, net::Stream peer);
+    void take(const Listener& listener, net::Packet packet);
+    Result<void> open_mailbox(Listener& listener);
     Result<void> offer_estate(channel::Channel& successor);
     void lose_master();
     [[nodiscard]] bool is_succeeded() const;
     void stop(Milliseconds drain_timeout);
     void terminate();
+    void cut();
     void fail(const Error& error, const std::string& what);
     void send(const channel::Message& message);
     void count(Counter counter, std::uint64_t amount = 1);
@@ -110,11 +124,13 @@ private:
     std::uint32_t row_ = 0;
     std::map<std::string, Running> services_;  ///< those with a listener
     std::optional<coro::Scope> commands_;
+    std::optional<coro::Scope> upkeep_;     ///< the services' own work
     std::optional<coro::Scope> acceptors_;  ///< one scope below it for each listener
     Listeners listeners_;
     std::optional<coro::Scope> connections_;
+    std::optional<coro::Scope> datagrams_;  ///< apart: `connections_` has its own limit
     coro::Event stop_;
-    coro::Event room_;  ///< a connection has ended
+    coro::Event room_;  ///< a connection or the task of a datagram has ended
     bool started_ = false;
     bool terminating_ = false;
     Milliseconds drain_timeout_{0};

@@ -60,11 +60,13 @@ rf::config::Registry registry() {
     const rf::config::Names<Balance> names{{"round-robin", Balance::round_robin},
                                            {"least-connections", Balance::least_connections}};
     rf::config::Registry registry;
-    registry.add("echo", table<Echo>("Sends back what it gets.")
-                             .field("idle_timeout_ms", &Echo::idle_timeout,
-                                    "close after this long without a byte", {.min = 1})
-                             .field("shout", &Echo::shout, "in capitals")
-                             .field("greeting", &Echo::greeting, "sent first"));
+    registry.add("echo",
+                 table<Echo>("Sends back what it gets.")
+                     .field("idle_timeout_ms", &Echo::idle_timeout,
+                            "close after this long without a byte", {.min = 1})
+                     .field("shout", &Echo::shout, "in capitals")
+                     .field("greeting", &Echo::greeting, "sent first"),
+                 {.datagrams = true});
     registry.add(
         "proxy",
         table<Proxy>("Relays to upstreams.")

@@ -46,7 +46,8 @@ std::string Config::text() const {
     for (const ListenerConfig& listener : listeners)
         out += "\n[[listener]]\naddress = " + quoted(listener.address) +
                "\nservice = " + quoted(listener.service) + "\n" +
-               (listener.reuseport ? "reuseport = true\n" : "");
+               (listener.reuseport ? "reuseport = true\n" : "") +
+               (listener.udp ? "protocol = \"udp\"\n" : "");
     if (echo_idle_timeout_ms) out += "\n[service.echo]\n";
     add(out, "idle_timeout_ms", echo_idle_timeout_ms);
     if (!upstreams.empty()) {

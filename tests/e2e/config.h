@@ -10,6 +10,7 @@ struct ListenerConfig {
     std::string address = "127.0.0.1:0";
     std::string service = "echo";
     bool reuseport = false;
+    bool udp = false;
 };
 
 /// The configuration of one server under test. What is empty is left to the defaults.

@@ -22,7 +22,8 @@ namespace {
 Config proxied_echo(const TempDir& dir) {
     Config config;
     const std::string echo = "unix:" + dir.file("echo.sock");
-    config.listeners = {{"127.0.0.1:0", "proxy"}, {echo, "echo"}};
+    config.listeners = {
+        {"127.0.0.1:0", "proxy"}, {echo, "echo"}, {"127.0.0.1:0", "echo", false, true}};
     config.upstreams = {echo};
     return config;
 }

@@ -19,7 +19,7 @@ namespace {
 
 constexpr unsigned listening = 0x0a;  // TCP_LISTEN
 
-struct TcpRow {
+struct SocketRow {
     unsigned local_port = 0;
     unsigned remote_port = 0;
     unsigned state = 0;
@@ -30,15 +30,15 @@ unsigned port_in(const std::string& address) {
     return static_cast<unsigned>(std::stoul(address.substr(address.rfind(':') + 1), nullptr, 16));
 }
 
-std::vector<TcpRow> tcp_rows(const char* table) {
-    std::vector<TcpRow> result;
+std::vector<SocketRow> rows_of(const char* table) {
+    std::vector<SocketRow> result;
     std::istringstream text{read_file(table)};
     std::string line;
     std::getline(text, line);  // the heading
     while (std::getline(text, line)) {
         std::istringstream fields{line};
         std::string slot, local, remote, state, skipped;
-        TcpRow row;
+        SocketRow row;
         fields >> slot >> local >> remote >> state;
         for (int i = 0; i < 5; ++i) fields >> skipped;
         if (!(fields >> row.inode)) continue;
@@ -50,8 +50,8 @@ std::vector<TcpRow> tcp_rows(const char* table) {
     return result;
 }
 
-std::vector<TcpRow> tcp_rows(int family) {
-    return tcp_rows(family == AF_INET6 ? "/proc/net/tcp6" : "/proc/net/tcp");
+std::vector<SocketRow> tcp_rows(int family) {
+    return rows_of(family == AF_INET6 ? "/proc/net/tcp6" : "/proc/net/tcp");
 }
 
 std::set<std::uint64_t> unix_listeners(const std::string& path) {
@@ -72,15 +72,23 @@ std::set<std::uint64_t> unix_listeners(const std::string& path) {
 std::set<std::uint64_t> listeners_at(const Endpoint& endpoint) {
     if (endpoint.family() == AF_UNIX) return unix_listeners(endpoint.unix_path());
     std::set<std::uint64_t> result;
-    for (const TcpRow& row : tcp_rows(endpoint.family()))
+    for (const SocketRow& row : tcp_rows(endpoint.family()))
         if (row.state == listening && row.local_port == endpoint.port()) result.insert(row.inode);
+    return result;
+}
+
+std::set<std::uint64_t> datagram_sockets_at(const Endpoint& endpoint) {
+    std::set<std::uint64_t> result;
+    for (const SocketRow& row :
+         rows_of(endpoint.family() == AF_INET6 ? "/proc/net/udp6" : "/proc/net/udp"))
+        if (row.local_port == endpoint.port()) result.insert(row.inode);
     return result;
 }
 
 std::optional<pid_t> holder_of_peer(int client_fd, const std::vector<pid_t>& pids) {
     const Endpoint client = Endpoint::of_socket(client_fd);
     const Endpoint server = Endpoint::of_peer(client_fd);
-    for (const TcpRow& row : tcp_rows(client.family())) {
+    for (const SocketRow& row : tcp_rows(client.family())) {
         if (row.local_port != server.port() || row.remote_port != client.port()) continue;
         for (const pid_t pid : pids)
             if (socket_inodes(pid).contains(row.inode)) return pid;

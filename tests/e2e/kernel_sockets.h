@@ -15,6 +15,8 @@ namespace e2e {
 
 /// Returns the inodes of the sockets that listen at this endpoint.
 [[nodiscard]] std::set<std::uint64_t> listeners_at(const Endpoint& endpoint);
+/// Returns the inodes of the sockets of UDP that are bound to this endpoint's port.
+[[nodiscard]] std::set<std::uint64_t> datagram_sockets_at(const Endpoint& endpoint);
 /// Returns which of the processes holds the server's end of this TCP client socket; empty when none
 /// does (it may be a direct descriptor of a ring, which no table shows).
 [[nodiscard]] std::optional<pid_t> holder_of_peer(int client_fd, const std::vector<pid_t>& pids);

@@ -115,7 +115,8 @@ bool Server::nothing_left() const {
     if (!members_of_group(master()).empty()) return false;
     return std::none_of(listeners_.begin(), listeners_.end(), [](const Listener& listener) {
         if (listener.inodes.empty()) return false;
-        const auto now = listeners_at(listener.endpoint);
+        const auto now =
+            listener.udp ? datagram_sockets_at(listener.endpoint) : listeners_at(listener.endpoint);
         return std::any_of(now.begin(), now.end(),
                            [&](auto inode) { return listener.inodes.contains(inode); });
     });
@@ -132,11 +133,16 @@ void Server::note_listeners() {
         const std::size_t end = line.find(')', middle);
         if (middle == line.npos || end == line.npos) continue;
         Listener listener;
-        listener.endpoint = Endpoint::parse(line.substr(start, middle - start));
+        constexpr std::string_view udp = "/udp";
+        std::string address = line.substr(start, middle - start);
+        listener.udp = address.ends_with(udp);
+        if (listener.udp) address.resize(address.size() - udp.size());
+        listener.endpoint = Endpoint::parse(address);
         listener.service = line.substr(middle + bracket.size(), end - middle - bracket.size());
         // Of thousands a sample is enough: each look reads all sockets of the machine.
         if (lines.size() < 100 || listeners_.size() < 2)
-            listener.inodes = listeners_at(listener.endpoint);
+            listener.inodes = listener.udp ? datagram_sockets_at(listener.endpoint)
+                                           : listeners_at(listener.endpoint);
         listeners_.push_back(std::move(listener));
     }
     noted_ = size;

@@ -73,6 +73,7 @@ private:
     struct Listener {
         Endpoint endpoint;
         std::string service;
+        bool udp = false;
         std::set<std::uint64_t> inodes;
     };
     std::vector<Listener> listeners_;

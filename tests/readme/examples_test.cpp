@@ -10,6 +10,7 @@
 
 #include "child.h"
 #include "connection.h"
+#include "datagrams.h"
 #include "deadline.h"
 #include "endpoint.h"
 #include "files.h"
@@ -21,6 +22,7 @@ namespace {
 const std::string readme_server = EXAMPLES "readme_server";
 const std::string guide_greeter = EXAMPLES "guide_greeter";
 const std::string guide_motto = EXAMPLES "guide_motto";
+const std::string guide_ruler = EXAMPLES "guide_ruler";
 
 using Replacements = std::initializer_list<std::pair<std::string_view, std::string>>;
 
@@ -136,6 +138,19 @@ TEST_CASE("the server of the guide about siblings tells all workers what one was
         client.echo(motto, later());
         CHECK(eventually(later(), [&] { return all_say(at, motto); }));
     }
+    end(server, log);
+}
+
+TEST_CASE("the server of the guide about datagrams says how long they are") {
+    const TempDir dir;
+    const std::string path = dir.file("ruler.toml");
+    write_file(path, configuration(guide_ruler));
+    Child server{{.argv = {guide_ruler, "-c", path}, .error_path = dir.file("log")}};
+    LogFile log{dir.file("log")};
+    const DatagramClient client{listener(log)};
+    CHECK(client.ask("hello", later()) == "5 bytes\n");
+    reload(log, [&] { server.signal(SIGHUP); });
+    CHECK(client.ask("hello again", later()) == "11 bytes\n");
     end(server, log);
 }
 

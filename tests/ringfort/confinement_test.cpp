@@ -86,3 +86,12 @@ TEST_CASE("without a sandbox a ring is not restricted") {
     settings.sandbox.mode = config::SandboxMode::off;
     CHECK_FALSE(Confinement(settings, two()).permits());
 }
+
+TEST_CASE("a listener of UDP opens nothing more in the sandbox") {
+    config::Settings settings = listening("echo");
+    settings.listeners[0].protocol = config::Protocol::udp;
+    const Confinement echo{settings, two()};
+    CHECK_FALSE(echo.options().datagrams);
+    REQUIRE(echo.permits());
+    CHECK_FALSE(echo.permits()->connections);
+}

@@ -102,3 +102,24 @@ TEST_CASE("a worker makes one object of a service, however many listeners have i
     CHECK(testing::reads(made.read, "!"));
     CHECK_FALSE(testing::readable(made.read.get(), 0));
 }
+
+TEST_CASE("a service works beside its connections, until its worker drains") {
+    Serving serving{"working"};
+    Client client{serving.listener};
+    client.send("?");
+    CHECK(client.receives("at work"));
+    client.close();
+    CHECK(serving.drain() == 0);
+}
+
+TEST_CASE("work that ends with an error is told, and its service serves on") {
+    Serving serving{"working"};
+    Client client{serving.listener};
+    client.send("end");
+    CHECK(client.receives("at work"));
+    CHECK(testing::reads(serving.worker.errors(),
+                         "service working: its work has ended: work: Input/output error"));
+    Client other{serving.listener};
+    other.send("?");
+    CHECK(other.receives("at work"));
+}

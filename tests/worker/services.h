@@ -82,6 +82,27 @@ struct Informer {
     }
 };
 
+/// Works all the time, and tells how often it has.
+struct Working {
+    std::shared_ptr<int> rounds = std::make_shared<int>(0);
+
+    Served work(ringfort::worker::Context& context) {
+        for (;;) {
+            ++*rounds;
+            auto slept = co_await context.loop().sleep(ringfort::Milliseconds{1});
+            if (!slept) co_return slept.error();
+            if (*rounds == 1'000'000) co_return ringfort::Error{"work", std::errc::io_error};
+        }
+    }
+    Served serve(ringfort::net::Stream peer, ringfort::worker::Context&) {
+        const bool worked = *rounds > 0;
+        auto chunk = co_await peer.receive();
+        if (!chunk) co_return chunk.error();
+        if (chunk->text() == "end") *rounds = 999'999;
+        co_return co_await peer.send_all(worked ? "at work" : "at rest");
+    }
+};
+
 /// Counts its connections in a pool, with the lock awaited. What it begins in, it has opened before
 /// the first one.
 struct Counting {
@@ -165,6 +186,7 @@ inline ringfort::worker::Options options() {
     made.services.emplace("polite", make<Polite>());
     made.services.emplace("informer", make<Informer>());
     made.services.emplace("counting", make<Counting>());
+    made.services.emplace("working", make<Working>());
     made.services.emplace("gossip", make<Gossip>());
     made.services.emplace("slow", make<Slow>());
     return made;
