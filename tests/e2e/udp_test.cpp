@@ -1,5 +1,6 @@
 // Listeners of UDP: answers, their addresses, reloads and workers that die.
 #include <signal.h>
+#include <sys/socket.h>
 
 #include <algorithm>
 #include <catch2/catch_test_macros.hpp>
@@ -26,11 +27,21 @@
 namespace e2e {
 namespace {
 
-/// A free port for both protocols: that of a socket of TCP which nobody uses any more.
-std::string free_address(const std::string& host = "127.0.0.1") {
-    const OwnedFd held = reserve(Endpoint::parse(host + ":0"));
-    return Endpoint::of_socket(held.get()).text();
-}
+/// A port for both protocols. A socket of TCP that does not listen keeps others from it, but no
+/// listener of the server, which sets SO_REUSEADDR as well.
+class FreeAddress {
+public:
+    FreeAddress() : held_{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)} {
+        const int on = 1;
+        REQUIRE(::setsockopt(held_.get(), SOL_SOCKET, SO_REUSEADDR, &on, sizeof on) == 0);
+        const Endpoint any = Endpoint::parse("127.0.0.1:0");
+        REQUIRE(::bind(held_.get(), any.data(), any.size()) == 0);
+    }
+    [[nodiscard]] std::string text() const { return Endpoint::of_socket(held_.get()).text(); }
+
+private:
+    OwnedFd held_;
+};
 
 Config with_udp(const std::string& address, bool reuseport = false) {
     Config config;
@@ -56,7 +67,8 @@ void stop(pid_t pid) {
 TEST_CASE("datagrams come back over IPv4 and IPv6, beside connections at the same address") {
     const std::string app = echo_app();
     const TempDir dir;
-    const std::string address = free_address();
+    const FreeAddress free;
+    const std::string address = free.text();
     Config config;
     config.listeners = {{.address = address},
                         {.address = address, .udp = true},
@@ -91,7 +103,8 @@ TEST_CASE("reloads under load lose no datagram, nor does a change of address or 
     const bool reuseport = GENERATE(false, true);
     const std::string app = echo_app();
     const TempDir dir;
-    Config config = with_udp("127.0.0.1:0", reuseport);
+    const FreeAddress free;
+    Config config = with_udp(free.text(), reuseport);
     Server server{app, config, dir};
     const Endpoint endpoint = server.at("echo");
     DatagramLoad load{endpoint};
@@ -172,7 +185,8 @@ TEST_CASE("a shared socket of UDP is served by whoever lives, also when a worker
 TEST_CASE("ctl tells listeners of UDP and their datagrams, and -t tries to open them") {
     const std::string app = echo_app();
     const TempDir dir;
-    Config config = with_udp(free_address());
+    const FreeAddress free;
+    Config config = with_udp(free.text());
     config.control = dir.file("control.sock");
     Server server{app, config, dir};
     const auto ctl = [&](std::vector<std::string> order) {
