@@ -146,6 +146,12 @@ private:
     // What a transaction finds, which is rolled back afterwards.
     std::string picture(Transaction& transaction, const Views& views) {
         Model found;
+        // Before anything is allocated for the rest of the picture.
+        auto blocks = model_.blocks;
+        if (pending_) blocks.insert(pending_->after.blocks.begin(), pending_->after.blocks.end());
+        for (const auto& [block, content] : blocks)
+            if (transaction.size_of(block) != 0)
+                found.blocks.emplace(block, string_of(transaction.bytes(block, content.size())));
         const Map& map = views.map.untyped();
         for (std::uint32_t bucket = 0; bucket < map.buckets(); ++bucket)
             map.visit(transaction, bucket, {}, [&](ByteView key, ByteView value) {
@@ -164,11 +170,6 @@ private:
                 --most;
             tokens += std::to_string(most);
         }
-        auto blocks = model_.blocks;
-        if (pending_) blocks.insert(pending_->after.blocks.begin(), pending_->after.blocks.end());
-        for (const auto& [block, content] : blocks)
-            if (transaction.size_of(block) != 0)
-                found.blocks.emplace(block, string_of(transaction.bytes(block, content.size())));
         return text(found, tokens);
     }
     std::string text(const Model& model) const {
