@@ -91,7 +91,7 @@ rf::Task<bool> ClientLimit::admit(std::string_view client, rf::worker::Context& 
             co_return true;
         }
         auto transaction = co_await context.begin(counts_->pool);
-        if (transaction && counts_->rate.expire_some(*transaction, rf::now()) > 0)
+        if (transaction && counts_->rate.expire(*transaction, rf::now()) > 0)
             static_cast<void>(transaction->commit());
     }
     warn("zone " + config_.zone + " is full of clients, and more are refused: make it larger",
@@ -117,7 +117,7 @@ rf::Task<rf::Result<void>> ClientLimit::work(rf::worker::Context& context) {
         for (int step = 0; step < upkeep_steps; ++step) {
             auto transaction = co_await context.begin(counts_->pool);
             if (!transaction) break;  // the next one may be luckier
-            if (counts_->rate.expire_some(*transaction, rf::now()) > 0)
+            if (counts_->rate.expire(*transaction, rf::now()) > 0)
                 static_cast<void>(transaction->commit());
         }
     }

@@ -103,31 +103,38 @@ bool Cache::forget_oldest(Transaction& transaction) const noexcept {
     return true;
 }
 
+std::optional<std::string> Cache::get(Transaction& transaction, std::string_view key,
+                                      Instant now) const {
+    const Map::Place place = map_.look_up(transaction, bytes_of(key));
+    if (place.entry.at == 0 || place.entry.expired(now)) return std::nullopt;
+    if (shm::get(header(transaction).newest) != place.entry.at) {
+        unlink(transaction, place.entry.at);
+        link(transaction, place.entry.at);
+    }
+    return value_of<std::string>(place.entry.value);
+}
+
 Result<std::optional<std::string>> Cache::get(std::string_view key, Instant now) const {
     using Value = std::optional<std::string>;
     return transact(map_.pool(), [&](Transaction& transaction) -> Result<Value> {
-        const Map::Place place = map_.look_up(transaction, bytes_of(key));
-        if (place.entry.at == 0 || place.entry.expired(now)) return Value{};
-        if (shm::get(header(transaction).newest) != place.entry.at) {
-            unlink(transaction, place.entry.at);
-            link(transaction, place.entry.at);
-        }
-        return Value{value_of<std::string>(place.entry.value)};
+        return get(transaction, key, now);
     });
 }
 
 Result<void> Cache::put(std::string_view key, std::string_view value, Instant expires) const {
     for (;;) {
-        RF_LET(const Put put, transact(map_.pool(), [&](Transaction& transaction) {
-                   return try_put(transaction, bytes_of(key), bytes_of(value), expires);
+        RF_LET(const bool done, transact(map_.pool(), [&](Transaction& transaction) {
+                   return put(transaction, key, value, expires);
                }));
-        if (put == Put::done) return {};
+        if (done) return {};
     }
 }
 
 // Either puts, or forgets something, so that the next attempt has more room.
-Result<Cache::Put> Cache::try_put(Transaction& transaction, ByteView key, ByteView value,
-                                  Instant expires) const noexcept {
+Result<bool> Cache::put(Transaction& transaction, std::string_view name, std::string_view content,
+                        Instant expires) const noexcept {
+    const ByteView key = bytes_of(name);
+    const ByteView value = bytes_of(content);
     Header& head = header(transaction);
     const std::uint64_t budget = shm::get(head.budget);
     const std::uint64_t needed = cost(key.size(), value.size());
@@ -140,22 +147,22 @@ Result<Cache::Put> Cache::try_put(Transaction& transaction, ByteView key, ByteVi
     const std::uint64_t used = shm::get(head.used);
     if (used < before || used > budget) {
         transaction.fail();
-        return Put::done;
+        return true;
     }
     if (used - before + needed > budget) {
         if (!forget_oldest(transaction)) transaction.fail();
-        return transaction.failed() ? Put::done : Put::again;
+        return transaction.failed();
     }
     const Word moment = expires_word(expires);
     if (found.at != 0 && map_.overwrite(transaction, found, value, moment)) {
         unlink(transaction, found.at);
         link(transaction, found.at);
-        return Put::done;
+        return true;
     }
     const Offset next = found.at != 0 ? found.next : shm::get(*place.link);
     const Offset made = map_.add(transaction, key, value, found.hash, moment, next);
     if (made == 0) {
-        if (forget_oldest(transaction)) return Put::again;
+        if (forget_oldest(transaction)) return false;
         return Error{"put into a cache", std::errc::not_enough_memory};
     }
     transaction.set(*place.link, made);
@@ -166,15 +173,19 @@ Result<Cache::Put> Cache::try_put(Transaction& transaction, ByteView key, ByteVi
         transaction.release(found.at);
     else
         map_.count_one_more(transaction);
-    return Put::done;
+    return true;
+}
+
+bool Cache::erase(Transaction& transaction, std::string_view key) const noexcept {
+    const Map::Place place = map_.look_up(transaction, bytes_of(key));
+    if (place.entry.at == 0) return false;
+    remove(transaction, place);
+    return true;
 }
 
 Result<bool> Cache::erase(std::string_view key) const {
     return transact(map_.pool(), [&](Transaction& transaction) -> Result<bool> {
-        const Map::Place place = map_.look_up(transaction, bytes_of(key));
-        if (place.entry.at == 0) return false;
-        remove(transaction, place);
-        return true;
+        return erase(transaction, key);
     });
 }
 

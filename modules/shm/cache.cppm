@@ -55,6 +55,16 @@ public:
     /// Removes a key; returns whether it was there. Errors: those of `get`.
     [[nodiscard]] Result<bool> erase(std::string_view key) const;
 
+    /// As the functions above, within a larger transaction.
+    [[nodiscard]] std::optional<std::string> get(Transaction& transaction, std::string_view key,
+                                                 Instant now = {}) const;
+    bool erase(Transaction& transaction, std::string_view key) const noexcept;
+    /// As `put` above, within a larger transaction. Returns whether it has put: if not, it has
+    /// forgotten an entry, whose room is there for the next transaction, in which it is to be
+    /// called again.
+    [[nodiscard]] Result<bool> put(Transaction& transaction, std::string_view key,
+                                   std::string_view value, Instant expires = never) const noexcept;
+
     /// Returns how much of the budget an entry takes: its bytes, and what it takes to keep them.
     [[nodiscard]] static std::uint64_t cost(std::uint64_t key_bytes,
                                             std::uint64_t value_bytes) noexcept {
@@ -73,20 +83,25 @@ public:
     template <class Visit>
     [[nodiscard]] Result<void> visit(Visit visit) const {
         return transact(map_.pool(), [&](Transaction& transaction) -> Result<void> {
-            std::uint64_t left = map_.bound(transaction);
-            Offset newer = 0;
-            for (Offset at = shm::get(header(transaction).newest); at != 0; --left) {
-                const Map::Entry entry = map_.read(transaction, at);
-                const Uses& there = uses(transaction, at);
-                if (left == 0 || shm::get(there.newer) != newer) transaction.fail();
-                if (transaction.failed()) return {};
-                visit(entry.key, entry.value);
-                newer = at;
-                at = shm::get(there.older);
-            }
-            if (shm::get(header(transaction).oldest) != newer) transaction.fail();
+            this->visit(transaction, visit);
             return {};
         });
+    }
+    /// As above, within a larger transaction.
+    template <class Visit>
+    void visit(Transaction& transaction, Visit visit) const {
+        std::uint64_t left = map_.bound(transaction);
+        Offset newer = 0;
+        for (Offset at = shm::get(header(transaction).newest); at != 0; --left) {
+            const Map::Entry entry = map_.read(transaction, at);
+            const Uses& there = uses(transaction, at);
+            if (left == 0 || shm::get(there.newer) != newer) transaction.fail();
+            if (transaction.failed()) return;
+            visit(entry.key, entry.value);
+            newer = at;
+            at = shm::get(there.older);
+        }
+        if (shm::get(header(transaction).oldest) != newer) transaction.fail();
     }
 
 private:
@@ -103,7 +118,6 @@ private:
         Word newer;
         Word older;
     };
-    enum class Put : std::uint8_t { done, again };
 
     Cache(const Map& map, Offset header) noexcept : map_{map}, header_{header} {}
 
@@ -118,8 +132,6 @@ private:
     void unlink(Transaction& transaction, Offset at) const noexcept;
     void remove(Transaction& transaction, const Map::Place& place) const noexcept;
     bool forget_oldest(Transaction& transaction) const noexcept;
-    [[nodiscard]] Result<Put> try_put(Transaction& transaction, ByteView key, ByteView value,
-                                      Instant expires) const noexcept;
     [[nodiscard]] Result<Word> read(Word Header::* field) const;
 
     Map map_;

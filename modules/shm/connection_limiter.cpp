@@ -23,9 +23,6 @@ module ringfort.shm;
 namespace ringfort::shm {
 namespace {
 
-// What the map is for.
-constexpr Word connections_schema = 0x312f'6e6e'6f63'7220;  // " rconn/1"
-
 constexpr Owner everybody{~0U, ~0U};
 
 // An owner, or everybody, and the key.
@@ -56,23 +53,6 @@ Result<void> check(std::string_view key) {
 }
 
 }  // namespace
-
-Result<ConnectionLimiter> ConnectionLimiter::create(const Pool& pool, std::uint32_t number,
-                                                    MapOptions options) {
-    RF_LET(const Map map, Map::create(pool, number, options, connections_schema));
-    return ConnectionLimiter{map};
-}
-
-Result<ConnectionLimiter> ConnectionLimiter::open(const Pool& pool, std::uint32_t number) {
-    RF_LET(const Map map, Map::open(pool, number, connections_schema));
-    return ConnectionLimiter{map};
-}
-
-Result<ConnectionLimiter> ConnectionLimiter::open_or_create(const Pool& pool, std::uint32_t number,
-                                                            MapOptions options) {
-    RF_LET(const Map map, Map::open_or_create(pool, number, options, connections_schema));
-    return ConnectionLimiter{map};
-}
 
 Result<bool> ConnectionLimiter::acquire(std::string_view key, std::uint64_t limit) const {
     return transact(map_.pool(),
@@ -178,7 +158,7 @@ Result<bool> Healer::step() {
     std::uint32_t bucket = bucket_;
     for (; root < limits::pool_roots; ++root, bucket = 0) {
         // Other structures hold nothing for anybody.
-        const auto map = Map::open(pool_, *transaction, root, connections_schema);
+        const auto map = Map::open(pool_, *transaction, root, ConnectionLimiter::schema);
         if (!map) continue;
         RF_LET(const bool through, ConnectionLimiter{*map}.heal_part(*transaction, bucket));
         if (!through) break;

@@ -6,6 +6,7 @@ export module ringfort.shm:connection_limiter;
 import ringfort.base;
 import :journal;
 import :map;
+import :on_map;
 import :owners;
 import :pool;
 import :word;
@@ -16,17 +17,8 @@ export namespace ringfort::shm {
 /// key. What each worker holds is counted besides, so that what a dead one held can be given back.
 ///
 /// A view, as `Map`: valid as long as the pool it was made or opened with. Cheap to copy.
-class ConnectionLimiter {
+class ConnectionLimiter : public OnMap<ConnectionLimiter> {
 public:
-    /// Makes a limiter as structure `number`, for about `options.buckets` keys and workers that
-    /// hold them, opens one, or whichever it takes. Errors: those of the same functions of `Map`.
-    [[nodiscard]] static Result<ConnectionLimiter> create(const Pool& pool, std::uint32_t number,
-                                                          MapOptions options = {});
-    [[nodiscard]] static Result<ConnectionLimiter> open(const Pool& pool, std::uint32_t number);
-    [[nodiscard]] static Result<ConnectionLimiter> open_or_create(const Pool& pool,
-                                                                  std::uint32_t number,
-                                                                  MapOptions options = {});
-
     /// Counts one more for a key, held by the calling owner, unless `limit` are held already;
     /// returns whether it did. Errors: EINVAL for a key over `limits::max_limited_key` bytes;
     /// ENOMEM; those of `Pool::begin`.
@@ -55,7 +47,12 @@ public:
 
 private:
     friend class Healer;
-    explicit ConnectionLimiter(const Map& map) noexcept : map_{map} {}
+    friend class OnMap<ConnectionLimiter>;
+
+    // What the map is for.
+    static constexpr Word schema = 0x312f'6e6e'6f63'7220;  // " rconn/1"
+
+    explicit ConnectionLimiter(const Map& map) noexcept : OnMap{map} {}
 
     [[nodiscard]] Result<void> give_back(Transaction& transaction, Owner owner,
                                          std::string_view key, std::uint64_t amount) const;
@@ -63,8 +60,6 @@ private:
                                                     std::uint32_t bucket) const;
     // As much of it as fits into the transaction; returns whether it has come through.
     [[nodiscard]] Result<bool> heal_part(Transaction& transaction, std::uint32_t& cursor) const;
-
-    Map map_;
 };
 
 /// Gives back what buried owners held in all limiters of a pool, a part at a time: for a master

@@ -45,6 +45,7 @@ void Transaction::write(Offset offset, std::span<const std::byte> source) noexce
         broken_ = true;
         return;
     }
+    ensure_own(offset, source.size());
 #ifdef RINGFORT_SHM_STEPS
     // A kill may cut a copy anywhere.
     const std::size_t half = source.size() / 2;
@@ -71,7 +72,9 @@ bool Transaction::freed(Offset block) const noexcept {
 }
 
 Offset Transaction::allocate(std::uint64_t size) noexcept {
-    return Slab{*this}.allocate(size);
+    const Offset block = Slab{*this}.allocate(size);
+    if (block != 0) claim(block, size);
+    return block;
 }
 
 Result<void> Transaction::free(Offset block) noexcept {

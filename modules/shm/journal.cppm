@@ -47,6 +47,10 @@ public:
           broken_{other.broken_},
           full_{other.full_} {
         for (std::uint32_t n = 0; n < frees_; ++n) freed_[n] = other.freed_[n];
+#ifdef RINGFORT_SHM_STEPS
+        own_ = other.own_;
+        owns_ = other.owns_;
+#endif
     }
     Transaction& operator=(Transaction&&) = delete;
     /// Rolls back what was not committed.
@@ -100,10 +104,21 @@ public:
             broken_ = true;
             return;
         }
+        ensure_own(offset_of(word), sizeof word);
         put(word, value);
     }
     /// Copies bytes into a block that this transaction has allocated; as for `init`.
     void write(Offset offset, std::span<const std::byte> source) noexcept;
+    /// Says that bytes of a block of an earlier transaction mean nothing to anybody, so that `init`
+    /// and `write` may be used on them. Does nothing but in the build for tests that look at every
+    /// store, which aborts for a store that would need the journal.
+    inline void claim(Offset offset, std::uint64_t size) noexcept {
+#ifdef RINGFORT_SHM_STEPS
+        own_[owns_++ % own_.size()] = {offset, size};
+#else
+        static_cast<void>(offset), static_cast<void>(size);
+#endif
+    }
 
     /// Takes a block of at least `size` bytes, aligned to 16, with arbitrary contents; bounded in
     /// time. Returns 0 if there is none, which is counted, or for a size of 0. Never a block that
@@ -167,6 +182,15 @@ private:
         broken_ = true;
         return const_cast<T&>(reinterpret_cast<const T&>(nothing));
     }
+    inline void ensure_own(Offset offset, std::uint64_t size) const noexcept {
+#ifdef RINGFORT_SHM_STEPS
+        for (const Range& own : own_)
+            if (offset >= own.begin && offset + size <= own.begin + own.size) return;
+        ensure(owns_ > own_.size(), "a store without the journal, into what others may read");
+#else
+        static_cast<void>(offset), static_cast<void>(size);
+#endif
+    }
     [[nodiscard]] bool freed(Offset block) const noexcept;
     void free_all() noexcept;
     void refuse() noexcept;
@@ -182,6 +206,14 @@ private:
     bool broken_ = false;
     bool full_ = false;
     std::array<Offset, limits::transaction_frees> freed_;  // the first `frees_`
+#ifdef RINGFORT_SHM_STEPS
+    struct Range {
+        Offset begin;
+        std::uint64_t size;
+    };
+    std::array<Range, 64> own_{};  // what it may write without the journal: the last of them
+    std::size_t owns_ = 0;
+#endif
 };
 
 }  // namespace ringfort::shm

@@ -31,12 +31,35 @@ void pause() noexcept {
 
 }  // namespace
 
+#ifdef RINGFORT_SHM_STEPS
+namespace {
+const Scheduler* current_scheduler = nullptr;
+}
+
+void set_scheduler(const Scheduler* scheduler) noexcept {
+    current_scheduler = scheduler;
+}
+#endif
+
+Instant wait_clock() noexcept {
+#ifdef RINGFORT_SHM_STEPS
+    if (current_scheduler != nullptr) return current_scheduler->now();
+#endif
+    return now();
+}
+
 // Not FUTEX_PRIVATE_FLAG: the word is waited on from several processes, and by rings.
 long wake(std::uint32_t* word, int processes) noexcept {
+#ifdef RINGFORT_SHM_STEPS
+    if (current_scheduler != nullptr) return current_scheduler->wake(word, processes);
+#endif
     return ::syscall(SYS_futex, word, FUTEX_WAKE, processes, nullptr, nullptr, 0);
 }
 
 bool wait(std::uint32_t* word, std::uint32_t expected, Instant::duration limit) noexcept {
+#ifdef RINGFORT_SHM_STEPS
+    if (current_scheduler != nullptr) return current_scheduler->wait(word, expected);
+#endif
     const auto left = std::chrono::nanoseconds{limit}.count();
     const timespec time{left / 1'000'000'000, left % 1'000'000'000};
     return ::syscall(SYS_futex, word, FUTEX_WAIT, expected, &time, nullptr, 0) == 0 ||
@@ -102,11 +125,11 @@ Result<Guard> Lock::lock_slowly(Milliseconds limit) const {
         count_up(cell_->waits);
         return Guard{this, false};
     }
-    const Instant end = now() + limit;
+    const Instant end = wait_clock() + limit;
     for (;;) {
         RF_TRY(waiter.attempt());
         if (std::optional<Guard> guard = waiter.taken()) return std::move(*guard);
-        const auto left = end - now();
+        const auto left = end - wait_clock();
         if (left <= Instant::duration::zero()) {
             // It has waited for as long as it was to, and may take a lock that is free before those
             // who come after it: they may have died who barred it.
@@ -165,8 +188,8 @@ Result<void> LockWaiter::attempt() {
             count_up(lock_.cell_->waits);
             return {};
         }
-        if (!waited_) begin_ = now();
-        const bool impatient = waited_ && now() - begin_ >= limits::lock_patience_us;
+        if (!waited_) begin_ = wait_clock();
+        const bool impatient = waited_ && wait_clock() - begin_ >= limits::lock_patience_us;
         const std::uint32_t desired = word | Lock::waiters | (impatient ? Lock::impatient : 0);
         if (desired != word && !exchange(word, desired)) continue;
         waited_ = true;

@@ -21,6 +21,18 @@ struct LockCell {
     Word recoveries;  ///< how often it was taken from a dead owner
 };
 
+#ifdef RINGFORT_SHM_STEPS
+/// For tests alone: what decides, instead of the kernel, which of several owners in one process
+/// goes on. See `wait`, `wake` and `now` in the layer.
+struct Scheduler {
+    bool (*wait)(std::uint32_t* word, std::uint32_t expected);
+    long (*wake)(std::uint32_t* word, int processes);
+    Instant (*now)();
+};
+/// Sets it, or unsets it with null.
+void set_scheduler(const Scheduler* scheduler) noexcept;
+#endif
+
 class Lock;
 
 /// Holds a lock, and lets go of it at its end. Moves, never copies. The Lock outlives it.
@@ -92,6 +104,7 @@ private:
     friend class Guard;
     friend class LockWaiter;
     friend class Pool;
+    friend class ReadWaiter;
     friend class SharedLock;
     using Ref = std::atomic_ref<std::uint32_t>;
 
@@ -199,5 +212,7 @@ long wake(std::uint32_t* word, int processes) noexcept;
 // Waits until a word is woken, unless it is not `expected`; returns whether the wait ended by a
 // wake-up or by its time, not because the word was another.
 bool wait(std::uint32_t* word, std::uint32_t expected, Instant::duration limit) noexcept;
+// The time that waits are measured with.
+Instant wait_clock() noexcept;
 
 }  // namespace ringfort::shm

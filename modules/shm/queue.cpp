@@ -99,6 +99,7 @@ Result<void> Queue::push(Transaction& transaction, ByteView message) const noexc
         return Error{"put into a queue", std::errc::no_buffer_space};
     const std::uint64_t tail = get(found.tail);
     // Behind the tail nobody reads, so only the tail needs the journal.
+    transaction.claim(header_ + sizeof(Header), capacity_);
     transaction.init(transaction.at<Word>(at(tail)), message.size());
     const std::uint64_t begin = tail + sizeof(Word);
     const std::size_t first =

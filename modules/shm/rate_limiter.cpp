@@ -16,9 +16,6 @@ module ringfort.shm;
 namespace ringfort::shm {
 namespace {
 
-// What the map is for.
-constexpr Word rate_schema = 0x312f'6574'6172'7220;  // " rrate/1"
-
 using std::chrono::nanoseconds;
 
 constexpr std::int64_t longest_ns = 100LL * 366 * 86'400 * 1'000'000'000;
@@ -42,23 +39,6 @@ Result<Pace> pace_of(Rate rate) {
 }
 
 }  // namespace
-
-Result<RateLimiter> RateLimiter::create(const Pool& pool, std::uint32_t number,
-                                        MapOptions options) {
-    RF_LET(const Map map, Map::create(pool, number, options, rate_schema));
-    return RateLimiter{map};
-}
-
-Result<RateLimiter> RateLimiter::open(const Pool& pool, std::uint32_t number) {
-    RF_LET(const Map map, Map::open(pool, number, rate_schema));
-    return RateLimiter{map};
-}
-
-Result<RateLimiter> RateLimiter::open_or_create(const Pool& pool, std::uint32_t number,
-                                                MapOptions options) {
-    RF_LET(const Map map, Map::open_or_create(pool, number, options, rate_schema));
-    return RateLimiter{map};
-}
 
 Result<RateVerdict> RateLimiter::take(std::string_view key, Rate rate, Instant now,
                                       std::uint64_t tokens) const {

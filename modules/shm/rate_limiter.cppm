@@ -8,6 +8,7 @@ export module ringfort.shm:rate_limiter;
 import ringfort.base;
 import :journal;
 import :map;
+import :on_map;
 import :pool;
 import :word;
 
@@ -31,16 +32,8 @@ struct RateVerdict {
 /// them without losing the buckets.
 ///
 /// A view, as `Map`: valid as long as the pool it was made or opened with. Cheap to copy.
-class RateLimiter {
+class RateLimiter : public OnMap<RateLimiter> {
 public:
-    /// Makes a limiter as structure `number`, for about `options.buckets` keys at a time, opens
-    /// one, or whichever it takes. Errors: those of the same functions of `Map`.
-    [[nodiscard]] static Result<RateLimiter> create(const Pool& pool, std::uint32_t number,
-                                                    MapOptions options = {});
-    [[nodiscard]] static Result<RateLimiter> open(const Pool& pool, std::uint32_t number);
-    [[nodiscard]] static Result<RateLimiter> open_or_create(const Pool& pool, std::uint32_t number,
-                                                            MapOptions options = {});
-
     /// Takes `tokens` out of a key's bucket if there are as many; otherwise takes none. More than
     /// `rate.burst` there never are: `retry_after` is then the largest there is. Errors: EINVAL for
     /// a rate of nothing, of more than a token in a nanosecond, or whose bucket takes longer than
@@ -53,20 +46,23 @@ public:
     [[nodiscard]] Result<RateVerdict> take(Transaction& transaction, std::string_view key,
                                            Rate rate, Instant now, std::uint64_t tokens = 1) const;
 
-    /// Forgets the buckets that are full again; returns how many. Errors: those of `Pool::begin`.
-    [[nodiscard]] Result<std::uint64_t> expire(Instant now) const { return expire_all(map_, now); }
-    /// As above, of a part of them, within a larger transaction; the next one goes on there.
-    std::uint32_t expire_some(Transaction& transaction, Instant now) const {
+    /// Forgets some of the buckets that are full again, as `Map::expire`; returns how many.
+    std::uint32_t expire(Transaction& transaction, Instant now) const noexcept {
         return map_.expire(transaction, now);
     }
+    /// Forgets the buckets that are full again; returns how many. Errors: those of `Pool::begin`.
+    [[nodiscard]] Result<std::uint64_t> expire(Instant now) const { return expire_all(map_, now); }
     /// Returns how many keys have a bucket, full ones that are still there included. Errors: those
     /// of `Pool::begin`.
     [[nodiscard]] Result<std::uint64_t> size() const;
 
 private:
-    explicit RateLimiter(const Map& map) noexcept : map_{map} {}
+    friend class OnMap<RateLimiter>;
 
-    Map map_;
+    // What the map is for.
+    static constexpr Word schema = 0x312f'6574'6172'7220;  // " rrate/1"
+
+    explicit RateLimiter(const Map& map) noexcept : OnMap{map} {}
 };
 
 }  // namespace ringfort::shm

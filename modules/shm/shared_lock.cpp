@@ -30,6 +30,24 @@ namespace {
 constexpr Word shared_tag = 0x312f'6b6c'7366'7220;  // " rfslk/1"
 constexpr std::size_t line = 64;
 
+// Sleeps between the attempts of a waiter, for up to `limit`.
+template <class Taken, class Waiter>
+Result<Taken> wait_for(Waiter& waiter, Milliseconds limit, Error late) {
+    RF_TRY(waiter.attempt());
+    if (std::optional<Taken> guard = waiter.taken()) return *std::move(guard);
+    const Instant end = wait_clock() + limit;
+    for (;;) {
+        const auto left = end - wait_clock();
+        const bool last = left <= Instant::duration::zero();
+        if (last || wait(waiter.word(), waiter.expected(),
+                         std::min<Instant::duration>(left, LockWaiter::bound)))
+            waiter.woken();
+        RF_TRY(waiter.attempt());
+        if (std::optional<Taken> guard = waiter.taken()) return *std::move(guard);
+        if (last) return late;
+    }
+}
+
 }  // namespace
 
 SharedLock::SharedLock(const Pool& pool, Offset at) noexcept
@@ -109,30 +127,45 @@ void WriteGuard::repaired() noexcept {
     if (dirty_ != nullptr) put(*dirty_, 0);
 }
 
-Result<WriteGuard> SharedLock::lock(Milliseconds limit) const {
-    if (own_count() != 0)
-        return Error{"take a shared lock", std::errc::resource_deadlock_would_occur};
-    const Instant end = now() + limit;
-    RF_LET(Guard taken, writer_.lock_for(limit));
-    // Noted in the cell, since this one may die or give up as well before anything is repaired.
-    // Killed before it is noted, it is itself a writer that died.
-    if (taken.recovered()) put(cell().dirty, 1);
-    WriteGuard guard{std::move(taken), cell().dirty};
-    // Against the fence of readers: either they see that there is a writer, or it sees them.
-    std::atomic_thread_fence(std::memory_order_seq_cst);
-    for (std::uint32_t row = 0; row < pool_.geometry_.rows; ++row) {
-        for (;;) {
-            const std::uint32_t left = std::atomic_ref{cell().left}.load(std::memory_order_acquire);
-            if (!reading(row)) break;
-            const auto rest = end - now();
-            // If the lock was a dead writer's, that one had not come further than this: while there
-            // is a writer nobody begins to read, so whoever reads has done so since before it.
-            if (rest <= Instant::duration::zero())
-                return Error{"wait for readers", std::errc::timed_out};
-            wait(&cell().left, left, std::min<Instant::duration>(rest, LockWaiter::bound));
-        }
+Result<void> WriteWaiter::attempt() {
+    if (ready_) return {};
+    if (!guard_) {
+        if (lock_.own_count() != 0)
+            return Error{"take a shared lock", std::errc::resource_deadlock_would_occur};
+        RF_TRY(waiter_.attempt());
+        std::optional<Guard> guard = waiter_.taken();
+        word_ = lock_.writer_.word();
+        expected_ = waiter_.expected();
+        if (!guard) return {};
+        // Noted in the cell, since this one may die or give up as well before anything is repaired.
+        // Killed before it is noted, it is itself a writer that died.
+        if (guard->recovered()) put(lock_.cell().dirty, 1);
+        guard_.emplace(WriteGuard{*std::move(guard), lock_.cell().dirty});
+        // Against the fence of readers: either they see that there is a writer, or it sees them.
+        std::atomic_thread_fence(std::memory_order_seq_cst);
     }
-    return guard;
+    // If the lock was a dead writer's, that one had not come further than this: while there is a
+    // writer nobody begins to read, so whoever reads has done so since before it.
+    word_ = &lock_.cell().left;
+    for (; row_ < lock_.pool_.owners().rows(); ++row_) {
+        expected_ = std::atomic_ref{*word_}.load(std::memory_order_acquire);
+        if (lock_.reading(row_)) return {};
+    }
+    ready_ = true;
+    return {};
+}
+
+std::optional<WriteGuard> WriteWaiter::taken() noexcept {
+    if (!std::exchange(ready_, false)) return std::nullopt;
+    std::optional<WriteGuard> taken{std::move(*guard_)};
+    guard_.reset();
+    row_ = 0;
+    return taken;
+}
+
+Result<WriteGuard> SharedLock::lock(Milliseconds limit) const {
+    WriteWaiter waiter{*this};
+    return wait_for<WriteGuard>(waiter, limit, Error{"wait for readers", std::errc::timed_out});
 }
 
 bool SharedLock::enter() const noexcept {
@@ -163,44 +196,68 @@ void SharedLock::let_writers_on() const noexcept {
 }
 
 Result<ReadGuard> SharedLock::lock_shared(Milliseconds limit) const {
-    if (const std::uint32_t count = own_count(); count != 0) {
-        set_own_count(count + 1);
-        return ReadGuard{this};
+    ReadWaiter waiter{*this};
+    return wait_for<ReadGuard>(waiter, limit, Error{"wait for a writer", std::errc::timed_out});
+}
+
+std::uint32_t* ReadWaiter::word() const noexcept {
+    return lock_.writer_.word();
+}
+
+Result<void> ReadWaiter::attempt() {
+    if (ready_) return {};
+    if (const std::uint32_t count = lock_.own_count(); count != 0) {
+        lock_.set_own_count(count + 1);
+        ready_ = true;
+        return {};
     }
-    if (enter()) return admitted();
-    const Instant begin = now();
-    bool impatient = false;
     for (;;) {
-        leave();
-        std::uint32_t word = std::atomic_ref{cell().writer.word}.load(std::memory_order_acquire);
-        const std::uint32_t holder = word & Lock::holder;
-        if (!writer_.possible(word))
-            return Error{"take a shared lock: its word", std::errc::bad_message};
-        if (holder == writer_.id_)
-            return Error{"take a shared lock", std::errc::resource_deadlock_would_occur};
-        if (holder != 0 && writer_.dead(word))
-            return Error{"take a shared lock: a writer died", std::errc::owner_dead};
-        const auto waited = now() - begin;
-        if (waited >= limit) return Error{"wait for a writer", std::errc::timed_out};
-        if (holder != 0) {
-            impatient = waited >= limits::lock_patience_us;
-            const std::uint32_t expected = word | Lock::waiters | (impatient ? Lock::impatient : 0);
-            step();
-            if (!std::atomic_ref{cell().writer.word}.compare_exchange_strong(
-                    word, expected, std::memory_order_relaxed))
-                continue;
-            wait(&cell().writer.word, expected,
-                 std::min<Instant::duration>(limit - waited, LockWaiter::bound));
+        if (lock_.enter()) {
+            enough();
+            RF_TRY(lock_.admitted());
+            ready_ = true;
+            return {};
         }
-        if (enter()) break;
+        lock_.leave();
+        std::uint32_t found = std::atomic_ref{*word()}.load(std::memory_order_acquire);
+        const std::uint32_t holder = found & Lock::holder;
+        if (!lock_.writer_.possible(found))
+            return Error{"take a shared lock: its word", std::errc::bad_message};
+        if (holder == lock_.writer_.id_)
+            return Error{"take a shared lock", std::errc::resource_deadlock_would_occur};
+        if (holder == 0) continue;
+        if (lock_.writer_.dead(found))
+            return Error{"take a shared lock: a writer died", std::errc::owner_dead};
+        if (!std::exchange(waited_, true)) begin_ = wait_clock();
+        const bool impatient = wait_clock() - begin_ >= limits::lock_patience_us;
+        expected_ = found | Lock::waiters | (impatient ? Lock::impatient : 0);
+        step();
+        if (!std::atomic_ref{*word()}.compare_exchange_strong(found, expected_,
+                                                              std::memory_order_relaxed))
+            continue;
+        impatient_ = impatient_ || impatient;
+        return {};
     }
-    if (impatient) let_writers_on();
-    return admitted();
+}
+
+// A reader that has kept writers from the lock is in, or has gone: now they may come again.
+void ReadWaiter::enough() noexcept {
+    if (std::exchange(impatient_, false)) lock_.let_writers_on();
+}
+
+ReadWaiter::~ReadWaiter() {
+    static_cast<void>(taken());
+    enough();
+}
+
+std::optional<ReadGuard> ReadWaiter::taken() noexcept {
+    if (!std::exchange(ready_, false)) return std::nullopt;
+    return ReadGuard{&lock_};
 }
 
 // Whoever comes in while there is no writer sees what the last one has noted before it let go.
-Result<ReadGuard> SharedLock::admitted() const {
-    if (get(cell().dirty) == 0) return ReadGuard{this};
+Result<void> SharedLock::admitted() const {
+    if (get(cell().dirty) == 0) return {};
     leave();
     return Error{"take a shared lock: a writer died", std::errc::owner_dead};
 }

@@ -1,6 +1,9 @@
 module;
+#include <chrono>
+#include <compare>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <utility>
 export module ringfort.shm:shared_lock;
 
@@ -13,6 +16,8 @@ import :word;
 export namespace ringfort::shm {
 
 class SharedLock;
+class ReadWaiter;
+class WriteWaiter;
 
 /// Holds a shared lock for writing, and lets go of it at its end. Moves, never copies.
 class WriteGuard {
@@ -34,7 +39,7 @@ public:
     }
 
 private:
-    friend class SharedLock;
+    friend class WriteWaiter;
     inline WriteGuard(Guard guard, Word& dirty) noexcept
         : guard_{std::move(guard)}, dirty_{&dirty} {}
 
@@ -54,6 +59,7 @@ public:
     void unlock() noexcept;
 
 private:
+    friend class ReadWaiter;
     friend class SharedLock;
     inline explicit ReadGuard(const SharedLock* lock) noexcept : lock_{lock} {}
 
@@ -94,6 +100,8 @@ public:
 
 private:
     friend class ReadGuard;
+    friend class ReadWaiter;
+    friend class WriteWaiter;
     struct Cell;
 
     SharedLock(const Pool& pool, Offset at) noexcept;
@@ -108,12 +116,73 @@ private:
     [[nodiscard]] bool reading(std::uint32_t row) const noexcept;
     void leave() const noexcept;
     [[nodiscard]] bool enter() const noexcept;
-    [[nodiscard]] Result<ReadGuard> admitted() const;
+    [[nodiscard]] Result<void> admitted() const;
     void let_writers_on() const noexcept;
 
     Pool pool_;
     Offset at_;
     Lock writer_;
+};
+
+/// Waits to write under a `SharedLock`, without deciding how: see `LockWaiter`, which is used in
+/// the same way but for the word, which is not always the same one. The SharedLock outlives it.
+class WriteWaiter {
+public:
+    inline explicit WriteWaiter(const SharedLock& lock) noexcept
+        : lock_{lock}, waiter_{lock.writer_} {}
+    WriteWaiter(const WriteWaiter&) = delete;
+    WriteWaiter& operator=(const WriteWaiter&) = delete;
+
+    /// Takes the lock if nobody has it, as far as possible: a writer that waits for readers keeps
+    /// new ones out. Errors: those of `SharedLock::lock`, but ETIMEDOUT.
+    [[nodiscard]] Result<void> attempt();
+    /// Returns the guard once, after an attempt that took the lock.
+    [[nodiscard]] std::optional<WriteGuard> taken() noexcept;
+    /// Return what is to be waited on after an attempt that did not, and what was there then.
+    [[nodiscard]] std::uint32_t* word() const noexcept { return word_; }
+    [[nodiscard]] std::uint32_t expected() const noexcept { return expected_; }
+    /// As `LockWaiter::woken`.
+    void woken() noexcept { waiter_.woken(); }
+
+private:
+    const SharedLock& lock_;
+    LockWaiter waiter_;
+    std::optional<WriteGuard> guard_;
+    std::uint32_t row_ = 0;  // whose readers it waits for
+    bool ready_ = false;
+    std::uint32_t* word_ = nullptr;
+    std::uint32_t expected_ = 0;
+};
+
+/// Waits to read under a `SharedLock`, as `WriteWaiter`.
+class ReadWaiter {
+public:
+    inline explicit ReadWaiter(const SharedLock& lock) noexcept : lock_{lock} {}
+    ReadWaiter(const ReadWaiter&) = delete;
+    ReadWaiter& operator=(const ReadWaiter&) = delete;
+    /// Lets go of a lock that was taken and not asked for, and does not keep writers out any more.
+    ~ReadWaiter();
+
+    /// Takes the lock unless there is a writer. Errors: those of `SharedLock::lock_shared`, but
+    /// ETIMEDOUT.
+    [[nodiscard]] Result<void> attempt();
+    /// Returns the guard once, after an attempt that took the lock.
+    [[nodiscard]] std::optional<ReadGuard> taken() noexcept;
+    /// Return what is to be waited on after an attempt that did not, and what was there then.
+    [[nodiscard]] std::uint32_t* word() const noexcept;
+    [[nodiscard]] std::uint32_t expected() const noexcept { return expected_; }
+    /// As `LockWaiter::woken`.
+    void woken() noexcept {}
+
+private:
+    void enough() noexcept;
+
+    const SharedLock& lock_;
+    Instant begin_{};
+    bool waited_ = false;
+    bool impatient_ = false;  // has set the bit
+    bool ready_ = false;
+    std::uint32_t expected_ = 0;
 };
 
 }  // namespace ringfort::shm

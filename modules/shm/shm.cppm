@@ -22,6 +22,7 @@ export import :layout;
 export import :lock;
 export import :map;
 export import :mapping;
+export import :on_map;
 export import :owners;
 export import :pool;
 export import :queue;

@@ -3,6 +3,13 @@
 // usage: bench_shm [--plain]     --plain: "name least median" lines for programs
 #include <fmt/format.h>
 #include <pthread.h>
+#ifdef BENCH_BOOST
+#include <boost/interprocess/allocators/allocator.hpp>
+#include <boost/interprocess/managed_external_buffer.hpp>
+#include <boost/interprocess/sync/interprocess_mutex.hpp>
+#include <boost/interprocess/sync/scoped_lock.hpp>
+#include <boost/unordered_map.hpp>
+#endif
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -15,12 +22,15 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
 #include <utility>
 #include <vector>
+
+#include "first_fit.h"
 
 import ringfort.base;
 import ringfort.shm;
@@ -221,6 +231,55 @@ void contention(const Table& table) {
     }
 }
 
+// Free pages of which every other one is in use, and what two pages in a row cost then.
+void fragmented(const Table& table, std::size_t holes) {
+    constexpr std::size_t turns = 64;
+    const std::size_t pages = holes * 2 + turns * 2 + 64;
+    const Place here = place(Bytes{pages * 4'096});
+    bench::FirstFit first_fit{pages};
+    const auto one = [&](std::size_t bytes) {
+        Transaction transaction = here.pool.begin().value();
+        const Offset block = transaction.allocate(bytes);
+        transaction.commit().value();
+        return block;
+    };
+    const auto give_back = [&](Offset block) {
+        Transaction transaction = here.pool.begin().value();
+        transaction.release(block);
+        transaction.commit().value();
+    };
+    std::vector<Offset> blocks;
+    for (std::size_t n = 0; n < holes * 2; ++n) {
+        blocks.push_back(one(4'096));
+        static_cast<void>(first_fit.take(1));
+    }
+    for (std::size_t n = 0; n < holes * 2; n += 2) {
+        give_back(blocks[n]);
+        first_fit.give(n, 1);
+    }
+    std::vector<double> ours;
+    std::vector<double> theirs;
+    for (int run = 0; run < 100; ++run) {
+        std::array<Offset, turns> taken;
+        auto begin = Clock::now();
+        for (Offset& block : taken) block = one(8'192);
+        ours.push_back(std::chrono::duration<double, std::nano>(Clock::now() - begin).count() /
+                       turns);
+        for (const Offset block : taken) give_back(block);
+        bench::FirstFit copy = first_fit;
+        begin = Clock::now();
+        for (std::size_t n = 0; n < turns; ++n) use(copy.take(2));
+        theirs.push_back(std::chrono::duration<double, std::nano>(Clock::now() - begin).count() /
+                         turns);
+    }
+    std::sort(ours.begin(), ours.end());
+    std::sort(theirs.begin(), theirs.end());
+    table.row(fmt::format("run_{}", holes),
+              fmt::format("allocate two pages, {} holes of one page", holes), {ours[0], ours[50]});
+    table.row(fmt::format("first_fit_{}", holes), "the same in one list, the first that fits",
+              {theirs[0], theirs[50]});
+}
+
 std::string name_of(std::size_t number) {
     return fmt::format("client {:08}", number * 2'654'435'761 % 100'000'000);
 }
@@ -256,6 +315,49 @@ void lookups(const Table& table, std::size_t entries) {
               }));
 }
 
+#ifdef BENCH_BOOST
+void boost_allocations(const Table& table) {
+    constexpr std::size_t bytes = 16 << 20;
+    void* memory =
+        ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    boost::interprocess::managed_external_buffer segment{boost::interprocess::create_only, memory,
+                                                         bytes};
+    std::vector<void*> blocks(256);
+    table.row("boost_allocate", "Boost.Interprocess: free and allocate 16 to 496 bytes",
+              measure([&](std::size_t i) {
+                  void*& block = blocks[i * 7 % blocks.size()];
+                  if (block != nullptr) segment.deallocate(block);
+                  block = segment.allocate(std::size_t{16} + i * 40 % 480);
+              }));
+    ::munmap(memory, bytes);
+}
+
+// A mutex that a dead owner keeps for good, a map that it leaves half written.
+void boost_interprocess(const Table& table, std::size_t entries) {
+    namespace ipc = boost::interprocess;
+    const std::size_t bytes = entries * 256 + (16 << 20);
+    void* memory =
+        ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    ipc::managed_external_buffer segment{ipc::create_only, memory, bytes};
+    using Entry = std::pair<const std::size_t, std::uint64_t>;
+    using Allocator = ipc::allocator<Entry, ipc::managed_external_buffer::segment_manager>;
+    using Shared = boost::unordered_map<std::size_t, std::uint64_t, boost::hash<std::size_t>,
+                                        std::equal_to<>, Allocator>;
+    auto& mutex = *segment.construct<ipc::interprocess_mutex>("mutex")();
+    auto& map =
+        *segment.construct<Shared>("map")(entries, boost::hash<std::size_t>{}, std::equal_to<>{},
+                                          Allocator{segment.get_segment_manager()});
+    for (std::size_t n = 0; n < entries; ++n) map.emplace(n, n);
+    table.row(fmt::format("boost_get_{}", entries),
+              fmt::format("Boost.Interprocess: mutex, find of an integer, {} entries", entries),
+              measure([&](std::size_t i) {
+                  const ipc::scoped_lock<ipc::interprocess_mutex> lock{mutex};
+                  use(map.find(i * 7'919 % entries)->second);
+              }));
+    ::munmap(memory, bytes);
+}
+#endif
+
 void others(const Table& table) {
     const Place here = place(Bytes{4 << 20});
     const RateLimiter rates = RateLimiter::create(here.pool, 0).value();
@@ -279,6 +381,11 @@ int main(int argc, char** argv) {
     locks(table);
     allocations(table);
     for (const std::size_t entries : {1'000U, 100'000U}) lookups(table, entries);
+#ifdef BENCH_BOOST
+    boost_allocations(table);
+    for (const std::size_t entries : {1'000U, 100'000U}) boost_interprocess(table, entries);
+#endif
+    for (const std::size_t holes : {100U, 1'000U, 10'000U}) fragmented(table, holes);
     others(table);
     contention(table);
     return 0;

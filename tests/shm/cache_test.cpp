@@ -138,3 +138,28 @@ TEST_CASE("a cached entry expires, and a cache is found again") {
     REQUIRE(Cache::open(other, 2).error().is(std::errc::no_such_file_or_directory));
     REQUIRE(Cache::create(other, 3).error().is(std::errc::file_exists));
 }
+
+TEST_CASE("what a cache is asked for within a transaction happens with the rest of it, or not") {
+    const Place here = place(1 << 16);
+    const Cache cache =
+        Cache::create(here.pool, 0, {.buckets = 8, .budget = Bytes{Cache::cost(1, 8) * 2}}).value();
+    {
+        Transaction transaction = here.pool.begin().value();
+        REQUIRE(cache.put(transaction, "a", "12345678").value());
+        REQUIRE(cache.get(transaction, "a") == "12345678");
+    }
+    REQUIRE_FALSE(cache.get("a").value().has_value());
+    cache.put("a", "12345678").value();
+    cache.put("b", "12345678").value();
+    Transaction transaction = here.pool.begin().value();
+    // There is no room: the first call forgets what was not used for longest, the next one puts.
+    REQUIRE_FALSE(cache.put(transaction, "c", "12345678").value());
+    transaction.commit().value();
+    Transaction next = here.pool.begin().value();
+    REQUIRE(cache.put(next, "c", "12345678").value());
+    REQUIRE(cache.erase(next, "b"));
+    next.commit().value();
+    REQUIRE_FALSE(cache.get("a").value().has_value());
+    REQUIRE_FALSE(cache.get("b").value().has_value());
+    REQUIRE(cache.get("c").value() == "12345678");
+}

@@ -1,0 +1,90 @@
+// Several owners in one process, whose turns a seed decides: each goes on until a store of its own,
+// where another one may have its turn, or where it is killed. A wait for a futex is a turn of
+// others.
+#ifndef RINGFORT_TESTS_SHM_FIBERS_HPP
+#define RINGFORT_TESTS_SHM_FIBERS_HPP
+
+#include <ucontext.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+import ringfort.base;
+import ringfort.shm;
+
+namespace fibers {
+
+/// How turns are taken.
+struct Odds {
+    std::uint32_t turn = 4;      ///< at one step of so many another one goes on
+    std::uint32_t kill = 3'000;  ///< at one of so many who goes on is killed
+};
+
+/// The owners of a test, one fiber each. One at a time in a process.
+class Fibers {
+public:
+    /// `work` is what an owner does, over and over; `killed` is told of each that was killed, after
+    /// which its fiber begins `work` anew.
+    Fibers(std::uint32_t count, std::uint64_t seed, Odds odds,
+           std::function<void(std::uint32_t)> work, std::function<void(std::uint32_t)> killed);
+    ~Fibers();
+    Fibers(const Fibers&) = delete;
+    Fibers& operator=(const Fibers&) = delete;
+
+    /// Goes on for so many steps, or until something fails; then everybody is killed.
+    void run(std::uint64_t steps);
+
+    /// Within an owner's work: notes what is wrong, and goes no further, unless `right`.
+    void require(bool right, const std::string& what);
+    /// Returns what went wrong first; empty: nothing.
+    const std::string& failure() const { return failure_; }
+    /// Returns a number that follows from the seed.
+    std::uint64_t random() { return random_(); }
+
+    std::uint64_t steps() const { return steps_; }
+    std::uint64_t kills() const { return kills_; }
+    std::uint64_t sleeps() const { return sleeps_; }
+
+private:
+    struct Fiber {
+        ucontext_t context{};
+        std::unique_ptr<std::byte[]> stack;
+        bool started = false;
+        std::uint32_t* sleeps_on = nullptr;
+        std::uint64_t asleep_since = 0;
+    };
+    enum class End : std::uint8_t { turn, killed, failed };
+
+    static void enter();
+    void step();
+    void leave(End end);
+    void start(Fiber& fiber);
+    std::uint32_t choose();
+    bool wait(std::uint32_t* word, std::uint32_t expected);
+    long wake(const std::uint32_t* word, int count);
+
+    static constexpr std::uint32_t nobody = ~0U;
+
+    std::function<void(std::uint32_t)> work_;
+    std::function<void(std::uint32_t)> killed_;
+    Odds odds_;
+    std::mt19937_64 random_;
+    std::vector<Fiber> fibers_;
+    ucontext_t scheduler_{};
+    std::uint32_t current_ = nobody;
+    End end_ = End::turn;
+    std::string failure_;
+    std::uint64_t steps_ = 0;
+    std::uint64_t kills_ = 0;
+    std::uint64_t sleeps_ = 0;
+    std::int64_t time_ns_ = 0;
+};
+
+}  // namespace fibers
+
+#endif
