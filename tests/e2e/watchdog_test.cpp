@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <vector>
 
@@ -67,6 +68,54 @@ TEST_CASE("a worker that is stopped is aborted, killed and replaced, and the oth
     Connection::to(server.at("echo")).echo("hello");
     CHECK(load.wait_for_more(50));
     load.stop();
+}
+
+TEST_CASE(
+    "a worker that hangs in the middle of a change of shared memory keeps nobody else waiting") {
+    const std::string app = spin_app();
+    const TempDir dir;
+    Config config = watched("spin");
+    config.workers = 3;
+    config.more = "\n[[zone]]\nname = \"numbers\"\nsize = \"1MiB\"\n";
+    Server server{app, config, dir};
+    const auto endpoint = server.at("spin");
+    const auto ask = [&](Connection& connection, std::string_view what) {
+        connection.send(what);
+        return connection.receive(1);
+    };
+    Connection first = Connection::to(endpoint);
+    CHECK(ask(first, "count") == "1");
+    const auto before = server.wait_workers(3);
+    const std::string how = GENERATE("hold", "stop");
+    Connection hangs = Connection::to(endpoint);
+    hangs.send(how);
+    // Not the same worker, which does nothing any more: whoever accepts now.
+    const std::size_t mark = server.log().mark();
+    const Stopwatch time;
+    std::vector<Connection> waiting;
+    for (int i = 0; i < 4; ++i) {
+        waiting.push_back(Connection::to(endpoint));
+        waiting.back().send("count");
+    }
+    server.log().wait_for("zone numbers: what worker slot ", mark);
+    std::string answers;
+    for (Connection& one : waiting) {
+        // The hanging one may have taken it before it hung.
+        while (answers.size() < 4) {
+            try {
+                answers += one.receive(1);
+                break;
+            } catch (const NetError&) {
+                one = Connection::to(endpoint);
+                one.send("count");
+            }
+        }
+    }
+    INFO("after " << time.elapsed().count() << " ms");
+    std::ranges::sort(answers);
+    CHECK(answers == "2345");  // what the hanging one had begun has not happened
+    (void)hangs.wait_gone();
+    CHECK(server.wait_workers(3).size() == 3);
 }
 
 TEST_CASE("a worker in an endless loop leaves its stack in the log and is replaced") {

@@ -73,8 +73,8 @@ std::string contents(const Pool& pool) {
     cache.visit([&](ByteView key, ByteView) { text += value_of<std::string>(key).value() + ' '; })
         .value();
     text += std::to_string(Queue::open(pool, 4).value().used().value().count);
-    for (const std::uint64_t word : SeqValue<Triple>::open(pool, 5).value().load().value())
-        text += '/' + std::to_string(word);
+    const auto triple = SeqValue<Triple>::open(pool, 5).value().load().value();
+    for (const std::uint64_t word : triple) text += '/' + std::to_string(word);
     return text;
 }
 
