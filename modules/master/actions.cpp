@@ -141,7 +141,7 @@ Result<void> Master::spawn(WorkerId id, const Generation& generation) {
 std::optional<std::uint32_t> Master::free_row() {
     const auto is_free = [this](std::uint32_t row) { return pools_.is_free(row); };
     if (const auto row = roster_.free_row(is_free)) return row;
-    pools_.watch(own_processes());  // buries whoever has ended
+    pools_.watch(own_processes(), true);  // buries whoever has ended
     const auto row = roster_.free_row(is_free);
     return row ? row : roster_.free_row();
 }

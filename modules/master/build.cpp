@@ -144,7 +144,7 @@ void Master::build_first(config::Settings settings) {
                        .made = {},
                        .log = {}};
     pools_.keep(stock.zones, predecessor_ && !orphaned_);
-    pools_.watch(own_processes());
+    pools_.watch(own_processes(), predecessor_.has_value());
     found(std::move(generation), std::move(settings), std::move(stock), std::move(obstacles));
 }
 
@@ -161,7 +161,9 @@ void Master::found(Generation generation, config::Settings settings, cycle::Stoc
     std::ranges::move(built.obstacles, std::back_inserter(obstacles));
     if (!obstacles.empty()) return build_failed(obstacles);
     generation.cycle = std::move(built.cycle);
-    pools_.keep(generation.cycle->zones(), false);
+    pools_.keep(generation.cycle->zones(), predecessor_ && !orphaned_);
+    // Whoever has ended since a larger zone was made of another is still alive in it.
+    pools_.watch(own_processes(), true);
     const config::Settings& taken = generation.cycle->settings();
     const std::uint32_t number = ++last_generation_;
     raise(event::CycleBuilt{.generation = number,

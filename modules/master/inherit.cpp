@@ -215,8 +215,8 @@ void Master::lose_predecessor(const Error& error) {
     log::info("{} has gone", who);
     predecessor_.reset();
     roster_.own_rows();
-    pools_.bury_keeper();
-    pools_.watch(own_processes());  // its workers, if they have not gone with it
+    if (const cycle::Cycle* const cycle = current_cycle()) pools_.keep(cycle->zones(), true);
+    pools_.watch(own_processes(), true);  // it, and its workers, if they have not gone with it
     // It went before it could say so: nobody else serves now, and the service manager will learn
     // nothing from it any more.
     if (served_ && inheritance_.complete) return take_over();

@@ -154,6 +154,7 @@ void Master::serve_others() {
     serve_builder(rehearsal_, &Master::end_rehearsal);
     serve_successor();
     serve_predecessor();
+    if (pools_.unsure()) pools_.watch(own_processes(), true);
     pools_.tend(now());
 }
 
@@ -240,7 +241,8 @@ void Master::handle_exit(WorkerId id) {
     log::write_at(level, "worker slot {} (pid {}) of generation {} {}", id.slot, worker.process.pid,
                   id.generation, how);
     note_of_worker(id, how);
-    pools_.bury(worker.row);
+    pools_.bury(worker.row,
+                {.slot = id.slot, .generation = id.generation, .process = worker.identity});
     roster_.remove(id);
     raise(event::WorkerExited{id});
 }

@@ -1,6 +1,7 @@
 module;
 #include <fmt/format.h>
 #include <poll.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
@@ -59,9 +60,10 @@ std::string sizes_text(const shm::PoolStatistics& statistics) {
 void Pools::keep(const std::vector<cycle::SharedZone>& zones, bool company) {
     for (const cycle::SharedZone& zone : zones) {
         if (find(*zone) != nullptr || is_custom(*zone)) continue;
-        auto pool = company ? shm::Pool::join(*zone) : shm::Pool::keep(*zone);
+        const shm::OwnerName self{.process = process::identify(::getpid())};
+        auto pool = company ? shm::Pool::join(*zone, self) : shm::Pool::keep(*zone, self);
         if (pool)
-            kept_.push_back({.zone = zone, .pool = *std::move(pool)});
+            kept_.push_back({.zone = zone, .pool = *pool, .healing = shm::Healer{*pool}});
         else
             log::warning("zone {}: what is in it cannot be used: {}", zone->name(),
                          pool.error().text());
@@ -98,45 +100,48 @@ void Pools::admit(std::uint32_t row, shm::OwnerName name) {
     }
 }
 
-void Pools::bury(std::uint32_t row) {
-    for (Kept& kept : kept_) bury(kept, kept.pool.bury(row), row);
+void Pools::bury(std::uint32_t row, const shm::OwnerName& name) {
+    for (Kept& kept : kept_) {
+        // Not admitted there, it is not to be taken for whoever is.
+        const auto owner = kept.pool.owners().living(row);
+        if (owner && kept.pool.owners().name(row) == name) bury(kept, kept.pool.bury(*owner), row);
+    }
     tend(now());
 }
 
-void Pools::bury_keeper() {
-    for (Kept& kept : kept_)
-        if (const auto buried = kept.pool.bury_keeper(); buried && *buried)
-            log::warning("zone {}: what the other master had begun is rolled back",
-                         kept.zone->name());
-}
-
 void Pools::bury(Kept& kept, const Result<bool>& buried, std::uint32_t row) {
-    const shm::OwnerName name = kept.pool.owners().name(row);
     if (buried && *buried)
-        log::warning("zone {}: what worker slot {} of generation {} had begun is rolled back",
-                     kept.zone->name(), name.slot, name.generation);
+        log::warning("zone {}: what {} had begun is rolled back", kept.zone->name(),
+                     owner_text(kept.pool, row));
     kept.healing.emplace(kept.pool);
 }
 
 void Pools::bury_process(std::uint64_t identity) {
     for (Kept& kept : kept_)
-        for (std::uint32_t row = 0; row < kept.pool.rows(); ++row)
+        for (std::uint32_t row = 0; row < kept.pool.owners().rows(); ++row)
             if (const auto owner = kept.pool.owners().living(row);
                 owner && kept.pool.owners().name(row).process == identity)
                 bury(kept, kept.pool.bury(*owner), row);
 }
 
-void Pools::watch(const std::vector<std::uint64_t>& own) {
-    for (const Kept& kept : kept_)
-        for (std::uint32_t row = 0; row < kept.pool.rows() && !kept.pool.quarantined(); ++row) {
-            const std::uint64_t identity = kept.pool.owners().name(row).process;
-            if (!kept.pool.owners().living(row) || watched_.contains(identity) ||
-                std::ranges::find(own, identity) != own.end())
+void Pools::watch(const std::vector<std::uint64_t>& own, bool company) {
+    unsure_ = false;
+    for (const Kept& kept : kept_) {
+        const shm::Owners owners = kept.pool.owners();
+        for (std::uint32_t row = 0; row < owners.rows() && !kept.pool.quarantined(); ++row) {
+            const std::uint64_t identity = owners.name(row).process;
+            if (!owners.living(row) || row == kept.pool.self().row || watched_.contains(identity) ||
+                std::ranges::find(own, identity) != own.end() || (identity == 0 && company))
                 continue;
             auto opened = process::open_identified(identity);
-            // One that has ended is buried by the next look at an invalid descriptor.
-            watched_.emplace(identity, opened ? *std::move(opened) : Fd{});
+            if (opened)
+                watched_.emplace(identity, *std::move(opened));
+            else if (opened.error().is(std::errc::no_such_process))
+                watched_.emplace(identity, Fd{});  // has ended: `tend` buries it
+            else
+                unsure_ = true;
         }
+    }
     tend(now());
 }
 
@@ -161,8 +166,10 @@ void Pools::tend(Instant time) {
     due_.reset();
     if (!kept_.empty()) due_ = time + limits::pool_check_ms;
     for (Kept& kept : kept_) {
-        heal(kept);
-        if (kept.healing) due_ = time + limits::heal_pause_ms;
+        const shm::Healing healing = heal(kept);
+        if (healing != shm::Healing::through)
+            due_ = std::min(*due_, time + (healing == shm::Healing::more ? limits::heal_pause_ms
+                                                                         : limits::lock_check_ms));
         if (!kept.pool.quarantined() || std::exchange(kept.reported, true)) continue;
         log::error(
             "zone {}: what is in it is corrupted; all that is asked of it fails, until a reload "
@@ -171,11 +178,13 @@ void Pools::tend(Instant time) {
     }
 }
 
-void Pools::heal(Kept& kept) {
+shm::Healing Pools::heal(Kept& kept) {
     for (std::uint32_t i = 0; kept.healing && i < limits::heal_steps; ++i) {
-        const auto through = kept.healing->step();
-        if (!through || *through) kept.healing.reset();
+        const auto healed = kept.healing->step();
+        if (healed && *healed == shm::Healing::refused) return *healed;
+        if (!healed || *healed == shm::Healing::through) kept.healing.reset();
     }
+    return kept.healing ? shm::Healing::more : shm::Healing::through;
 }
 
 std::string describe(const shm::Zone& zone, const shm::Pool* pool) {

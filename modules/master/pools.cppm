@@ -41,14 +41,16 @@ public:
     [[nodiscard]] bool is_free(std::uint32_t row) const noexcept;
     /// Admits a process that this master has started, or this one, to a row in all sound pools.
     void admit(std::uint32_t row, shm::OwnerName name);
-    /// Buries the owner of a row, which this master has reaped: what it had begun in any pool is
-    /// rolled back, and what it held there given back, the latter by `tend`.
-    void bury(std::uint32_t row);
-    /// Buries the other keeper, of whom only this master is left.
-    void bury_keeper();
+    /// Buries whoever was admitted so, and has been reaped: what it had begun in any pool is rolled
+    /// back, and what it held there given back, the latter by `tend`.
+    void bury(std::uint32_t row, const shm::OwnerName& name);
 
-    /// Watches the owners that are not this master's. `own` are the processes that are.
-    void watch(const std::vector<std::uint64_t>& own);
+    /// Watches the owners, keepers included, that are not this master's. `own` are the processes
+    /// that are; `company` says that others may live of which it cannot be told, since /proc is not
+    /// to be read: they are left alone.
+    void watch(const std::vector<std::uint64_t>& own, bool company);
+    /// Tells whether some could not be looked at, so that `watch` is to be called again.
+    [[nodiscard]] bool unsure() const noexcept { return unsure_; }
     /// Appends what is to be polled before the next `tend`.
     void add_to(std::vector<pollfd>& polled) const;
     /// Returns when to call `tend` though nothing happens.
@@ -67,11 +69,12 @@ private:
 
     static void bury(Kept& kept, const Result<bool>& buried, std::uint32_t row);
     void bury_process(std::uint64_t identity);
-    static void heal(Kept& kept);
+    [[nodiscard]] static shm::Healing heal(Kept& kept);
 
     std::vector<Kept> kept_;
     std::map<std::uint64_t, Fd> watched_;  ///< pidfds, by identity
     std::optional<Instant> due_;
+    bool unsure_ = false;
 };
 
 /// Says for people what is in a zone and how it is used, a line each. `pool` is nullptr for one

@@ -141,15 +141,18 @@ void Master::begin_build() {
         build_row_ = errand.row;
         return;
     }
-    pools_.bury(errand.row);
+    pools_.bury(errand.row, errand.name);
     build_failed({"no process can be started to build the cycle: " + started.error().text()});
 }
 
 /// Admits a builder to the pools, under this master's name: it is no worker's life, and what it
 /// does there is to read.
 Master::Errand Master::prepare_errand() {
-    const Errand errand{.master = ::getpid(), .row = free_row().value_or(limits::max_counter_rows)};
-    pools_.admit(errand.row, {.process = process::identify(errand.master)});
+    const pid_t self = ::getpid();
+    const Errand errand{.master = self,
+                        .row = free_row().value_or(limits::max_counter_rows),
+                        .name = {.process = process::identify(self)}};
+    pools_.admit(errand.row, errand.name);
     return errand;
 }
 
@@ -168,11 +171,15 @@ void Master::rehearse(std::uint64_t client) {
                                   listening_fds(current_cycle()),
                                   [&](const Send& send) { return rehearse_apart(send, errand); });
     if (!started) {
-        pools_.bury(errand.row);
+        pools_.bury(errand.row, errand.name);
         return refuse("no process can be started for it: " + started.error().text());
     }
     rehearsal_.emplace(*std::move(started));
     rehearsal_row_ = errand.row;
+}
+
+void Master::bury_builder(std::uint32_t row) {
+    pools_.bury(row, {.process = process::identify(::getpid())});
 }
 
 /// Takes what a builder has sent; when it has ended, goes on with that.
@@ -191,14 +198,14 @@ void Master::end_rehearsal(Estate estate) {
         {.success = estate.success, .text = fmt::format("{}", fmt::join(estate.findings, "\n"))},
         now());
     rehearsal_.reset();
-    pools_.bury(rehearsal_row_);
+    bury_builder(rehearsal_row_);
     if (std::exchange(build_waits_, false)) begin_build();
 }
 
 /// Makes a generation of what the child has built; what is left to do here does not wait.
 void Master::end_build(Estate estate) {
     build_.reset();
-    pools_.bury(build_row_);
+    bury_builder(build_row_);
     const bool rotated = std::exchange(reopened_again_, false);
     auto pid_file = take_files(estate);
     if (!estate.success) return build_failed(estate.findings);
@@ -216,7 +223,7 @@ void Master::end_build(Estate estate) {
     stock.owners = std::move(estate.stock.owners);
     if (!rotated) stock.log = std::move(estate.stock.log);
     found(std::move(generation), *std::move(parsed), std::move(stock), {});
-    pools_.bury(build_row_);  // in a pool that it has made larger it is an owner, too
+    bury_builder(build_row_);  // in a pool that it has made larger it is an owner, too
 }
 
 /// Builds the next cycle, as far as that does not depend on being the master. In a child; what has
@@ -238,7 +245,12 @@ std::vector<std::string> Master::draft(Draft& draft, const Errand& errand, const
     const cycle::BuildOptions options{
         .workers = worker_count(*parsed),
         .opened = [&](const cycle::Listener& listener) { pass_on(listener, false); },
-        .open_pool = [&](shm::Zone& zone) { return shm::Pool::attach(zone, errand.row); }};
+        .open_pool = [&](shm::Zone& zone) -> Result<shm::Pool> {
+            RF_LET(const shm::Pool pool, shm::Pool::attach(zone, errand.row));
+            if (pool.owners().name(errand.row) != errand.name)
+                return Error{"open a pool: its owner", std::errc::owner_dead};
+            return pool;
+        }};
     const auto requests = application_.zones(*parsed);
     auto built = cycle::Cycle::build(*std::move(parsed), last_generation_ + 1, current_stock(),
                                      requests, options);

@@ -17,6 +17,7 @@ import ringfort.channel;
 import ringfort.config;
 import ringfort.cycle;
 import ringfort.process;
+import ringfort.shm;
 import :builder;
 import :control;
 import :estate;
@@ -93,8 +94,10 @@ private:
     struct Errand {
         pid_t master = 0;
         std::uint32_t row = 0;
+        shm::OwnerName name;
     };
     Errand prepare_errand();
+    void bury_builder(std::uint32_t row);
     void serve_builder(std::optional<Builder>& builder, void (Master::*end)(Estate));
     void end_build(Estate estate);
     void end_rehearsal(Estate estate);

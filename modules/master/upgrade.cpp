@@ -114,8 +114,7 @@ void Master::serve_successor() {
     log::warning("upgrade: {}", how);
     if (!successor_->gives_up) note_finding(how);
     successor_.reset();
-    pools_.bury_keeper();
-    pools_.watch(own_processes());  // its workers end after it
+    pools_.watch(own_processes(), true);  // its workers end after it
     raise(event::SuccessorExited{});
 }
 

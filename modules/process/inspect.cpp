@@ -1,5 +1,6 @@
 module;
 #include <execinfo.h>
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/types.h>
 #include <unistd.h>
@@ -11,6 +12,7 @@ extern "C" {  // glibc 2.36 declares it without
 #include <array>
 #include <charconv>
 #include <csignal>
+#include <cstddef>
 #include <cstdint>
 #include <fstream>
 #include <iterator>
@@ -96,8 +98,9 @@ std::string describe(pid_t pid) {
     return text + ".";
 }
 
-std::uint64_t identify(pid_t pid) {
-    const std::string stat = read_proc(pid, "stat");
+namespace {
+
+std::uint64_t identity_in(pid_t pid, const std::string& stat) {
     const std::size_t end_of_name = stat.rfind(')');
     if (end_of_name == stat.npos) return 0;
     std::istringstream fields{stat.substr(end_of_name + 1)};
@@ -112,13 +115,26 @@ std::uint64_t identify(pid_t pid) {
     return static_cast<std::uint64_t>(pid) << 32 | (started & 0xffff'ffff);
 }
 
+}  // namespace
+
+std::uint64_t identify(pid_t pid) {
+    return identity_in(pid, read_proc(pid, "stat"));
+}
+
 Result<Fd> open_identified(std::uint64_t identity) {
     const auto pid = static_cast<pid_t>(identity >> 32);
     if (pid <= 0) return Error{"pidfd_open", std::errc::no_such_process};
     Fd pidfd{::pidfd_open(pid, 0)};
     if (!pidfd) return Error::last("pidfd_open");
     // Looked at with the descriptor in hand: so it is no later one of that pid.
-    if (identify(pid) != identity) return Error{"pidfd_open", std::errc::no_such_process};
+    const std::string path = fmt::format("/proc/{}/stat", pid);
+    const Fd file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+    if (!file) return Error::last("open /proc/PID/stat");
+    std::array<char, 4'096> text{};
+    const ssize_t size = ::read(file.get(), text.data(), text.size());
+    if (size < 0) return Error::last("read /proc/PID/stat");
+    if (identity_in(pid, {text.data(), static_cast<std::size_t>(size)}) != identity)
+        return Error{"pidfd_open", std::errc::no_such_process};
     return pidfd;
 }
 

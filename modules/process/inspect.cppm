@@ -20,7 +20,7 @@ export namespace ringfort::process {
 [[nodiscard]] std::uint64_t identify(pid_t pid);
 
 /// Opens the process that `identify` has named, for poll(2): it is readable once that has ended.
-/// Errors: ESRCH when it has; those of pidfd_open(2).
+/// Errors: ESRCH when it has, which is certain then; others of pidfd_open(2) and open(2).
 [[nodiscard]] Result<Fd> open_identified(std::uint64_t identity);
 
 /// Tells whether a debugger is attached. Source: TracerPid in proc_pid_status(5).

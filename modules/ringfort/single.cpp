@@ -3,7 +3,9 @@ module;
 #include <poll.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
+#include <compare>
 #include <coroutine>
 #include <csignal>
 #include <cstddef>
@@ -115,7 +117,7 @@ bool Single::build(config::Settings settings) {
     auto passed = cycle::accept_passed(process::take_passed_fds(), {});  // at the start alone
     cycle::Stock stock = current_ ? current_->stock() : std::move(passed.stock);
     pools_.keep(stock.zones, false);
-    pools_.watch({process::identify(::getpid())});
+    pools_.watch({process::identify(::getpid())}, false);
     const auto requests = application_.zones(settings);
     auto built =
         cycle::Cycle::build(std::move(settings), generation_ + 1, std::move(stock), requests,
@@ -154,8 +156,9 @@ int Single::serve() {
     failed_ = false;
     pools_.release();
     pools_.keep(current_->zones(), false);
-    pools_.admit(0,
-                 {.generation = current_->generation(), .process = process::identify(::getpid())});
+    const shm::OwnerName self{.generation = current_->generation(),
+                              .process = process::identify(::getpid())};
+    pools_.admit(0, self);
     auto ends = channel::Channel::pair();
     if (!ends) {
         log::error("{}", ends.error().text());
@@ -166,7 +169,7 @@ int Single::serve() {
     options.companion = this;
     const int code = worker::run(std::move(ends->second), std::move(options));
     (void)hear();  // its last words
-    pools_.bury(0);
+    pools_.bury(0, self);
     to_worker_.reset();
     return failed_ ? 1 : code;
 }
@@ -175,7 +178,19 @@ coro::Task<void> Single::attend(uring::Loop& loop) {
     coro::Scope tasks{co_await coro::current_context()};
     tasks.spawn(talk(loop));
     tasks.spawn(obey_signals(loop));
+    tasks.spawn(tend(loop));
     co_await tasks.join();
+}
+
+/// Looks after the pools, as a master's loop does.
+coro::Task<void> Single::tend(uring::Loop& loop) {
+    for (;;) {
+        pools_.tend(now());
+        const auto due = pools_.next_deadline();
+        const auto pause =
+            due ? std::chrono::ceil<Milliseconds>(*due - now()) : limits::pool_check_ms;
+        if (!co_await loop.sleep(std::max(pause, Milliseconds{1}))) co_return;
+    }
 }
 
 /// Sends the worker what it needs, and hears what it says.

@@ -53,6 +53,7 @@ private:
     coro::Task<void> attend(uring::Loop& loop) override;
     coro::Task<void> talk(uring::Loop& loop);
     coro::Task<void> obey_signals(uring::Loop& loop);
+    coro::Task<void> tend(uring::Loop& loop);
     void equip();
     [[nodiscard]] bool hear();
     void on_ready();

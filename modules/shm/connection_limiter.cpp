@@ -151,9 +151,9 @@ Result<bool> ConnectionLimiter::heal_part(Transaction& transaction, std::uint32_
     return cursor >= map_.buckets();
 }
 
-Result<bool> Healer::step() {
+Result<Healing> Healer::step() {
     RF_LET(std::optional<Transaction> transaction, pool_.try_begin());
-    if (!transaction) return false;
+    if (!transaction) return Healing::refused;
     std::uint32_t root = root_;
     std::uint32_t bucket = bucket_;
     for (; root < limits::pool_roots; ++root, bucket = 0) {
@@ -166,7 +166,7 @@ Result<bool> Healer::step() {
     RF_TRY(transaction->commit());
     root_ = root;
     bucket_ = bucket;
-    return root == limits::pool_roots;
+    return root == limits::pool_roots ? Healing::through : Healing::more;
 }
 
 // A few of what is held in a bucket; 0: nothing any more.

@@ -16,8 +16,9 @@ namespace ringfort::shm {
 
 inline constexpr std::size_t page_bytes = 4'096;
 
-// The last rows of the table of owners are keepers': two, for one may take over from the other.
-inline constexpr std::uint32_t keeper_rows = 2;
+// The last rows of the table of owners are keepers': one may take over from another while those
+// before it still drain.
+inline constexpr std::uint32_t keeper_rows = 4;
 static_assert(limits::max_counter_rows + keeper_rows <= Owners::max_rows);
 
 // In front of a pool, written once; all of it follows from the number of rows and the size, and

@@ -71,6 +71,10 @@ bool Lock::possible(std::uint32_t word) const noexcept {
     return row <= owners_.rows() && (row != 0 || (word & holder) == 0);
 }
 
+bool Lock::sound() const noexcept {
+    return possible(Ref{cell_->word}.load(std::memory_order_relaxed));
+}
+
 std::optional<std::uint32_t> Lock::holder_row() const noexcept {
     const std::uint32_t row =
         Ref{cell_->word}.load(std::memory_order_relaxed) & ((1U << row_bits) - 1);

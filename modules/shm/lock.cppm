@@ -92,6 +92,8 @@ public:
     [[nodiscard]] inline bool holds(const Guard& guard) const noexcept {
         return guard.lock_ != nullptr && guard.lock_->cell_ == cell_ && guard.lock_->id_ == id_;
     }
+    /// Reports whether an owner can have written what is in the word.
+    [[nodiscard]] bool sound() const noexcept;
     /// Returns the row of whoever holds the lock now, if anybody does; for people.
     [[nodiscard]] std::optional<std::uint32_t> holder_row() const noexcept;
     /// Returns the word that is waited on, for the futex.

@@ -23,8 +23,10 @@ struct Owner {
 struct OwnerName {
     std::uint32_t slot = 0;
     std::uint32_t generation = 0;
-    std::uint64_t process =
-        0;  ///< by which another master can tell whether it lives; 0: by nothing
+    /// By which another master can tell whether it lives; 0: by nothing.
+    std::uint64_t process = 0;
+
+    friend bool operator==(const OwnerName&, const OwnerName&) = default;
 };
 
 /// One row of the table as it lies in the zone.

@@ -149,7 +149,8 @@ Result<Pool> Pool::attach(Zone& zone, Owner self) {
 Result<Pool> Pool::attach(Zone& zone, std::uint32_t row) {
     RF_LET(const Geometry geometry, geometry_of(zone));
     const auto self = Owners{geometry.owners(), geometry.rows}.living(row);
-    if (!self) return Error{"attach a pool: its owner", std::errc::owner_dead};
+    if (!self || row >= geometry.rows - keeper_rows)
+        return Error{"attach a pool: its owner", std::errc::owner_dead};
     return attach(zone, *self);
 }
 
@@ -158,7 +159,7 @@ bool Pool::unusable(Zone& zone) {
     return !geometry || get(geometry->journal().quarantined) != 0;
 }
 
-Result<Pool> Pool::attach_keeper(Zone& zone, bool alone) {
+Result<Pool> Pool::attach_keeper(Zone& zone, bool alone, OwnerName name) {
     RF_LET(const Geometry geometry, geometry_of(zone));
     const Owners owners{geometry.owners(), geometry.rows};
     const std::uint32_t first = geometry.rows - keeper_rows;
@@ -166,8 +167,8 @@ Result<Pool> Pool::attach_keeper(Zone& zone, bool alone) {
     std::uint32_t own = first;
     while (own < geometry.rows && owners.living(own)) ++own;
     if (own == geometry.rows)
-        return Error{"keep a pool: two do", std::errc::device_or_resource_busy};
-    RF_LET(const Owner keeper, owners.admit(own, {}));
+        return Error{"keep a pool: too many do", std::errc::device_or_resource_busy};
+    RF_LET(const Owner keeper, owners.admit(own, name));
     const Pool pool{geometry, keeper};
     // What is found corrupted then is quarantined, and can be rebuilt.
     for (std::uint32_t row = first; row < geometry.rows; ++row)
@@ -175,12 +176,12 @@ Result<Pool> Pool::attach_keeper(Zone& zone, bool alone) {
     return pool;
 }
 
-Result<Pool> Pool::keep(Zone& zone) {
-    return attach_keeper(zone, true);
+Result<Pool> Pool::keep(Zone& zone, OwnerName name) {
+    return attach_keeper(zone, true, name);
 }
 
-Result<Pool> Pool::join(Zone& zone) {
-    return attach_keeper(zone, false);
+Result<Pool> Pool::join(Zone& zone, OwnerName name) {
+    return attach_keeper(zone, false, name);
 }
 
 Result<Owner> Pool::admit(std::uint32_t row, OwnerName name) const {
@@ -195,7 +196,8 @@ Result<bool> Pool::bury(std::uint32_t row) const {
 }
 
 Result<bool> Pool::bury(Owner owner) const {
-    if (owner.row >= rows()) return Error{"bury an owner: row", std::errc::invalid_argument};
+    if (owner.row >= geometry_.rows)
+        return Error{"bury an owner: row", std::errc::invalid_argument};
     // What its row holds is its own, as long as nobody is admitted to it.
     if (!owners().bury(owner)) return false;
     return recover_from(owner.row);
@@ -203,10 +205,14 @@ Result<bool> Pool::bury(Owner owner) const {
 
 Result<bool> Pool::bury_keeper() const {
     if (self_.row < rows()) return Error{"bury a keeper", std::errc::operation_not_permitted};
-    static_assert(keeper_rows == 2);
-    const std::uint32_t other = self_.row == rows() ? rows() + 1 : rows();
-    owners().bury(other);
-    return recover_from(other);
+    bool recovered = false;
+    for (std::uint32_t row = rows(); row < geometry_.rows; ++row) {
+        if (row == self_.row) continue;
+        owners().bury(row);
+        RF_LET(const bool had_begun, recover_from(row));
+        recovered |= had_begun;
+    }
+    return recovered;
 }
 
 Result<bool> Pool::recover_from(std::uint32_t row) const {
@@ -234,6 +240,7 @@ Result<void> Pool::rebuild() const {
 
 Result<std::optional<Transaction>> Pool::try_begin() const {
     std::optional<Guard> guard = lock_.try_lock();
+    if (!guard && !lock_.sound()) return refused(Error{"take a lock", std::errc::bad_message});
     if (!guard) return std::optional<Transaction>{};
     RF_LET(Transaction transaction, start(*std::move(guard)));
     return std::optional<Transaction>{std::move(transaction)};

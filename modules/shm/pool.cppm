@@ -49,10 +49,10 @@ public:
     /// dead. What they held is recovered. Does so even to a quarantined pool, so that it can be
     /// rebuilt. Errors: EBADMSG for a header that `format` did not write; EPROTO for another layout
     /// version.
-    [[nodiscard]] static Result<Pool> keep(Zone& zone);
-    /// Attaches as a second keeper, while the one before lives: the new master in a binary upgrade.
-    /// Errors: those of `keep`; EBUSY if there are two already.
-    [[nodiscard]] static Result<Pool> join(Zone& zone);
+    [[nodiscard]] static Result<Pool> keep(Zone& zone, OwnerName name = {});
+    /// Attaches as a further keeper, while those before live: the new master in a binary upgrade.
+    /// Errors: those of `keep`; EBUSY if there are four already.
+    [[nodiscard]] static Result<Pool> join(Zone& zone, OwnerName name = {});
 
     /// Lays out `into`, a zone that is new, with what is in `from`: every structure is there under
     /// its number, every block at its offset, and what the zone is larger by is free. The table of
@@ -79,8 +79,8 @@ public:
     /// As above, unless the row has another owner by now: for two keepers who may both learn of the
     /// end of one process.
     [[nodiscard]] Result<bool> bury(Owner owner) const;
-    /// Buries the other keeper, if there is one: when an upgrade is over and the old master has
-    /// gone, or when the new one has failed. As `bury`. Errors: EPERM if the caller is no keeper.
+    /// Buries all other keepers: when an upgrade is over and the old master has gone, or when the
+    /// new one has failed. As `bury`. Errors: EPERM if the caller is no keeper.
     [[nodiscard]] Result<bool> bury_keeper() const;
 
     /// Empties a pool, quarantined or not, whose table of owners stays as it is: who was alive is,
@@ -170,7 +170,7 @@ private:
     [[nodiscard]] Error refused(Error error) const noexcept;
     [[nodiscard]] Result<void> recover() const;
     [[nodiscard]] Result<bool> recover_from(std::uint32_t row) const;
-    [[nodiscard]] static Result<Pool> attach_keeper(Zone& zone, bool alone);
+    [[nodiscard]] static Result<Pool> attach_keeper(Zone& zone, bool alone, OwnerName name);
 
     Geometry geometry_;
     Owner self_;

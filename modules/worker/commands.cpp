@@ -178,6 +178,12 @@ void Worker::open_pools() {
     for (auto& [name, zone] : context_.zones_) {
         if (name == counters_zone) continue;
         auto pool = shm::Pool::attach(zone, row_);
+        if (pool) {
+            // Not admitted, it is not to act as whoever is.
+            const shm::OwnerName owner = pool->owners().name(row_);
+            if (owner.slot != context_.slot() || owner.generation != context_.generation())
+                pool = Error{"attach a pool: its owner", std::errc::owner_dead};
+        }
         if (!pool) log::error("zone {} cannot be used: {}", name, pool.error().text());
         context_.pools_.emplace(name, std::move(pool));
     }

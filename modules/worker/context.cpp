@@ -32,8 +32,10 @@ Result<shm::Pool> Context::pool(std::string_view name) const {
 coro::Task<Result<shm::Transaction>> Context::begin(const shm::Pool& pool, Milliseconds wait) {
     RF_CO_LET(std::optional<shm::Transaction> begun, pool.try_begin());
     if (begun) co_return *std::move(begun);
-    RF_CO_LET(shm::Guard guard, co_await take(loop_, pool.lock(), wait));
-    co_return pool.begin(std::move(guard));
+    auto guard = co_await take(loop_, pool.lock(), wait);
+    if (guard) co_return pool.begin(*std::move(guard));
+    if (guard.error().is(std::errc::bad_message)) pool.quarantine();
+    co_return guard.error();
 }
 
 coro::Task<Result<shm::Guard>> take(uring::Loop& loop, const shm::Lock& lock, Milliseconds wait) {

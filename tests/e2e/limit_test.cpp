@@ -276,6 +276,7 @@ TEST_CASE("with noreuse a reload forgets what was counted") {
     const Endpoint endpoint = server.at("echo");
     CHECK(enter(endpoint, 5).size() == 3);
     server.reload();
+    (void)server.wait_workers(2);  // those before may accept for a moment
     CHECK(enter(endpoint, 5).size() == 3);
 }
 
@@ -300,6 +301,10 @@ TEST_CASE("a zone that is corrupted is reported, done without, and made anew by 
     CHECK(has(zones(), "corrupted: a reload makes it anew"));
     server.reload();
     CHECK(has(zones(), " pages free"));
+    CHECK(eventually(soon(), [&] {
+        return server.log().find(": draining ").size() + server.log().find("] draining ").size() >=
+               2;
+    }));
     std::vector<Connection> fresh = enter(endpoint, 6);
     CHECK(fresh.size() == 4);
     CHECK(still_served(held) == 4);

@@ -1,5 +1,6 @@
 #include <poll.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -110,7 +111,9 @@ TEST_CASE("a worker that is reaped leaves no lock, no half operation and no coun
           std::string::npos);
     culprit.kill();
     const Instant reaped = now();
-    pools.bury(3);
+    pools.bury(3, {.slot = 1, .generation = 1, .process = culprit.identity()});  // another
+    CHECK_FALSE(pools.is_free(3));
+    pools.bury(3, {.slot = 1, .generation = 2, .process = culprit.identity()});
     tend(pools);
     CHECK(now() - reaped < std::chrono::milliseconds{100});
     CHECK(pools.is_free(3));
@@ -128,7 +131,7 @@ TEST_CASE("an owner that is another master's is buried when it ends") {
     culprit.begin();
     Pools next;
     next.keep({zone}, true);
-    next.watch({});
+    next.watch({process::identify(::getpid())}, true);  // the other keeper is this process, too
     std::vector<pollfd> polled;
     next.add_to(polled);
     REQUIRE(polled.size() == 1);
@@ -142,9 +145,8 @@ TEST_CASE("an owner that is another master's is buried when it ends") {
     CHECK(held(*next.find(*zone)) == 0);
     // The old one learns of it later, and the row may be another's by then.
     next.admit(3, {.process = 1});
-    old.watch({1});
+    old.watch({1, process::identify(::getpid())}, true);
     CHECK_FALSE(old.is_free(3));
-    next.bury_keeper();
 }
 
 TEST_CASE("owners that have ended before are buried at the first look, and one's own are left") {
@@ -156,8 +158,11 @@ TEST_CASE("owners that have ended before are buried at the first look, and one's
     old.admit(4, {.process = 0});  // whose master could not tell
     Pools next;
     next.keep({zone}, false);
-    next.watch({process::identify(::getpid())});
+    next.watch({process::identify(::getpid())}, true);
     CHECK(next.is_free(1));
+    CHECK_FALSE(next.is_free(2));
+    CHECK_FALSE(next.is_free(4));  // it may live
+    next.watch({process::identify(::getpid())}, false);
     CHECK_FALSE(next.is_free(2));
     CHECK(next.is_free(4));
 }
@@ -204,4 +209,60 @@ TEST_CASE("zones are described: their pages, blocks, lock and owners, or why not
           "zone limits (pool): 256KiB, corrupted: a reload makes it anew\n");
     // Nor does it keep a row from being given away.
     CHECK(pools.is_free(0));
+}
+
+TEST_CASE("owners that cannot be looked at are left alone, and looked at again") {
+    const auto zone = make("limits");
+    Culprit culprit{*zone};
+    Pools old;
+    old.keep({zone}, false);
+    old.admit(3, {.slot = 1, .generation = 2, .process = culprit.identity()});
+    Pools next;
+    next.keep({zone}, true);
+    rlimit limit{};
+    REQUIRE(::getrlimit(RLIMIT_NOFILE, &limit) == 0);
+    const std::vector<std::uint64_t> own{process::identify(::getpid())};
+    const rlimit none{.rlim_cur = 3, .rlim_max = limit.rlim_max};
+    REQUIRE(::setrlimit(RLIMIT_NOFILE, &none) == 0);
+    next.watch(own, true);
+    REQUIRE(::setrlimit(RLIMIT_NOFILE, &limit) == 0);
+    CHECK(next.unsure());
+    CHECK_FALSE(next.is_free(3));
+    next.watch(own, true);
+    CHECK_FALSE(next.unsure());
+    CHECK_FALSE(next.is_free(3));
+    culprit.kill();
+    next.tend(now());
+    CHECK(next.is_free(3));
+}
+
+TEST_CASE("a worker that has ended since its zone was copied is buried in the larger one as well") {
+    const auto zone = make("limits");
+    Pools pools;
+    pools.keep({zone}, false);
+    const std::vector<std::uint64_t> own{process::identify(::getpid())};
+    Culprit culprit{*zone};
+    const shm::OwnerName name{.slot = 1, .generation = 2, .process = culprit.identity()};
+    pools.admit(3, name);
+    const auto larger = cycle::make_zone({.name = "limits", .tag = "pool", .size = Bytes{524'288}},
+                                         zone, [&](shm::Zone& one) { return pools.open(one); })
+                            .value();
+    culprit.kill();
+    pools.bury(3, name);
+    pools.keep({larger}, false);
+    CHECK_FALSE(pools.is_free(3));
+    pools.watch(own, true);
+    CHECK(pools.is_free(3));
+}
+
+TEST_CASE("while a lock is not to be had, what is left to be healed waits a while") {
+    const auto zone = make("limits");
+    Pools pools;
+    pools.keep({zone}, false);
+    const auto held = pools.find(*zone)->begin().value();
+    Pools other;
+    other.keep({zone}, true);
+    other.tend(now());
+    CHECK(*other.next_deadline() - now() > limits::heal_pause_ms);
+    CHECK(*other.next_deadline() - now() <= limits::lock_check_ms);
 }
