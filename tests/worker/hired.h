@@ -128,137 +128,134 @@ struct PoolZone {
     ringfort::shm::Pool pool =
         ringfort::shm::Pool::format(zone, ringfort::limits::max_counter_rows).value();
     [[nodiscard]] bool admit(std::uint32_t row) const {
-        return pool.admit(row, {.slot = 3, .generation = 7}).has_value();  // as `Hired::start` }
-    };
+        return pool.admit(row, {.slot = 3, .generation = 7}).has_value();  // as `Hired::start`
+    }
+};
 
-    class Hired {
-    public:
-        using Message = ringfort::channel::Message;
+class Hired {
+public:
+    using Message = ringfort::channel::Message;
 
-        explicit Hired(ringfort::worker::Options options) {
-            auto [mine, theirs] = ringfort::channel::Channel::pair().value();
-            pid_ = ::fork();
-            ringfort::ensure(pid_ >= 0, "fork");
-            if (pid_ == 0) {
-                {
-                    const auto other = std::move(mine);
-                }  // its EOF is for the worker to see
-                ::_exit(work(std::move(theirs), std::move(options)));
-            }
-            master_.emplace(std::move(mine));
-            errors_.write.close();
+    explicit Hired(ringfort::worker::Options options) {
+        auto [mine, theirs] = ringfort::channel::Channel::pair().value();
+        pid_ = ::fork();
+        ringfort::ensure(pid_ >= 0, "fork");
+        if (pid_ == 0) {
+            {
+                const auto other = std::move(mine);
+            }  // its EOF is for the worker to see
+            ::_exit(work(std::move(theirs), std::move(options)));
         }
-        Hired() : Hired{options()} {}
-        Hired(Hired&&) = delete;
-        ~Hired() {
-            if (pid_ > 0) (void)::kill(pid_, SIGKILL);
-            if (pid_ > 0) (void)::waitpid(pid_, nullptr, 0);
-        }
+        master_.emplace(std::move(mine));
+        errors_.write.close();
+    }
+    Hired() : Hired{options()} {}
+    Hired(Hired&&) = delete;
+    ~Hired() {
+        if (pid_ > 0) (void)::kill(pid_, SIGKILL);
+        if (pid_ > 0) (void)::waitpid(pid_, nullptr, 0);
+    }
 
-        void send(const Message& message, ringfort::channel::Fds fds = {}) {
-            REQUIRE(master_->send(message, std::move(fds)));
-        }
-        void give(const ringfort::shm::Zone& zone) {
-            send(
-                ringfort::channel::AddZone{
-                    .name = zone.name(), .tag = zone.tag(), .size = zone.size()},
-                ringfort::duplicate(zone.fd()).value());
-        }
-        void give(const Listener& listener, std::string service = "echo", std::uint32_t id = 0) {
-            send(
-                ringfort::channel::AddListener{
-                    .id = id, .service = std::move(service), .address = listener.address},
-                listener.socket.duplicate().value());
-        }
-        /// A worker that failed at what it was given before may have ended its side by now.
-        void start() {
-            const auto sent = master_->send(
-                ringfort::channel::Start{.slot = 3,
-                                         .generation = 7,
-                                         .row = 2,
-                                         .drain_timeout = ringfort::Milliseconds{60'000}});
-            INFO((sent ? "" : sent.error().text()));
-            REQUIRE((sent || sent.error().is(std::errc::broken_pipe) ||
-                     sent.error().is(std::errc::connection_reset)));
-        }
-        /// Waits for the worker's next message; fails when it is of another type.
-        template <class Expected>
-        Expected receive() {
-            REQUIRE(readable(master_->fd()));
-            auto received = master_->receive();
-            INFO((received ? "" : received.error().text()));
-            REQUIRE(received);
-            REQUIRE(*received);
-            INFO(ringfort::channel::kind((*received)->message).name);
-            const auto* expected = std::get_if<Expected>(&(*received)->message);
-            REQUIRE(expected != nullptr);
-            return *expected;
-        }
-        /// Says whether the worker has ended its side without another word.
-        bool says_no_more() {
-            if (!readable(master_->fd())) return false;
-            const auto received = master_->receive();
-            return !received && received.error().is(std::errc::connection_reset);
-        }
-        void leave() { master_.reset(); }
-        void signal(int number) { REQUIRE(::kill(pid_, number) == 0); }
-        /// Stops it, until SIGCONT.
-        void hold() {
-            signal(SIGSTOP);
-            int status = 0;
-            REQUIRE(::waitpid(pid_, &status, WUNTRACED) == pid_);
-            REQUIRE(WIFSTOPPED(status));
-        }
-        /// Waits for the end; returns the exit code, or 1000 and the signal that ended it.
-        int exit_code() {
-            int status = 0;
-            REQUIRE(::waitpid(std::exchange(pid_, -1), &status, 0) > 0);
-            return WIFEXITED(status) ? WEXITSTATUS(status) : 1'000 + WTERMSIG(status);
-        }
-        /// What the worker writes to standard error, which is where its log goes at first.
-        [[nodiscard]] const ringfort::Fd& errors() const { return errors_.read; }
+    void send(const Message& message, ringfort::channel::Fds fds = {}) {
+        REQUIRE(master_->send(message, std::move(fds)));
+    }
+    void give(const ringfort::shm::Zone& zone) {
+        send(
+            ringfort::channel::AddZone{.name = zone.name(), .tag = zone.tag(), .size = zone.size()},
+            ringfort::duplicate(zone.fd()).value());
+    }
+    void give(const Listener& listener, std::string service = "echo", std::uint32_t id = 0) {
+        send(
+            ringfort::channel::AddListener{
+                .id = id, .service = std::move(service), .address = listener.address},
+            listener.socket.duplicate().value());
+    }
+    /// A worker that failed at what it was given before may have ended its side by now.
+    void start() {
+        const auto sent = master_->send(ringfort::channel::Start{
+            .slot = 3, .generation = 7, .row = 2, .drain_timeout = ringfort::Milliseconds{60'000}});
+        INFO((sent ? "" : sent.error().text()));
+        REQUIRE((sent || sent.error().is(std::errc::broken_pipe) ||
+                 sent.error().is(std::errc::connection_reset)));
+    }
+    /// Waits for the worker's next message; fails when it is of another type.
+    template <class Expected>
+    Expected receive() {
+        REQUIRE(readable(master_->fd()));
+        auto received = master_->receive();
+        INFO((received ? "" : received.error().text()));
+        REQUIRE(received);
+        REQUIRE(*received);
+        INFO(ringfort::channel::kind((*received)->message).name);
+        const auto* expected = std::get_if<Expected>(&(*received)->message);
+        REQUIRE(expected != nullptr);
+        return *expected;
+    }
+    /// Says whether the worker has ended its side without another word.
+    bool says_no_more() {
+        if (!readable(master_->fd())) return false;
+        const auto received = master_->receive();
+        return !received && received.error().is(std::errc::connection_reset);
+    }
+    void leave() { master_.reset(); }
+    void signal(int number) { REQUIRE(::kill(pid_, number) == 0); }
+    /// Stops it, until SIGCONT.
+    void hold() {
+        signal(SIGSTOP);
+        int status = 0;
+        REQUIRE(::waitpid(pid_, &status, WUNTRACED) == pid_);
+        REQUIRE(WIFSTOPPED(status));
+    }
+    /// Waits for the end; returns the exit code, or 1000 and the signal that ended it.
+    int exit_code() {
+        int status = 0;
+        REQUIRE(::waitpid(std::exchange(pid_, -1), &status, 0) > 0);
+        return WIFEXITED(status) ? WEXITSTATUS(status) : 1'000 + WTERMSIG(status);
+    }
+    /// What the worker writes to standard error, which is where its log goes at first.
+    [[nodiscard]] const ringfort::Fd& errors() const { return errors_.read; }
 
-    private:
-        int work(ringfort::channel::Channel to_master, ringfort::worker::Options options) {
-            ::alarm(deadline_seconds);
-            (void)::dup2(errors_.write.get(), STDERR_FILENO);
-            ringfort::log::configure({.level = ringfort::log::Level::debug});
-            sigset_t set;
-            ::sigemptyset(&set);
-            ::sigaddset(&set, SIGTERM);
-            (void)::sigprocmask(SIG_BLOCK, &set, nullptr);
-            const ringfort::Fd signals{::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK)};
-            options.signals = signals.get();
-            return ringfort::worker::run(std::move(to_master), std::move(options));
-        }
+private:
+    int work(ringfort::channel::Channel to_master, ringfort::worker::Options options) {
+        ::alarm(deadline_seconds);
+        (void)::dup2(errors_.write.get(), STDERR_FILENO);
+        ringfort::log::configure({.level = ringfort::log::Level::debug});
+        sigset_t set;
+        ::sigemptyset(&set);
+        ::sigaddset(&set, SIGTERM);
+        (void)::sigprocmask(SIG_BLOCK, &set, nullptr);
+        const ringfort::Fd signals{::signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK)};
+        options.signals = signals.get();
+        return ringfort::worker::run(std::move(to_master), std::move(options));
+    }
 
-        std::optional<ringfort::channel::Channel> master_;
-        Pipe errors_;
-        pid_t pid_ = -1;
-    };
+    std::optional<ringfort::channel::Channel> master_;
+    Pipe errors_;
+    pid_t pid_ = -1;
+};
 
-    /// A worker that serves: one listener, the counters, started.
-    struct Serving {
-        CounterZone zone;
-        Listener listener;
-        Hired worker;
+/// A worker that serves: one listener, the counters, started.
+struct Serving {
+    CounterZone zone;
+    Listener listener;
+    Hired worker;
 
-        explicit Serving(const char* service = "echo", ringfort::worker::Options made = options())
-            : worker{std::move(made)} {
-            worker.give(zone.zone);
-            worker.give(listener, service);
-            worker.start();
-            (void)worker.receive<ringfort::channel::Ready>();
-        }
-        [[nodiscard]] std::uint64_t counted(ringfort::worker::Counter counter) const {
-            return zone.counters.get(2, counter);
-        }
-        /// Ends it in order; what it counted is final then.
-        int drain() {
-            worker.send(ringfort::channel::Drain{ringfort::Milliseconds{60'000}});
-            (void)worker.receive<ringfort::channel::Draining>();
-            return worker.exit_code();
-        }
-    };
+    explicit Serving(const char* service = "echo", ringfort::worker::Options made = options())
+        : worker{std::move(made)} {
+        worker.give(zone.zone);
+        worker.give(listener, service);
+        worker.start();
+        (void)worker.receive<ringfort::channel::Ready>();
+    }
+    [[nodiscard]] std::uint64_t counted(ringfort::worker::Counter counter) const {
+        return zone.counters.get(2, counter);
+    }
+    /// Ends it in order; what it counted is final then.
+    int drain() {
+        worker.send(ringfort::channel::Drain{ringfort::Milliseconds{60'000}});
+        (void)worker.receive<ringfort::channel::Draining>();
+        return worker.exit_code();
+    }
+};
 
 }  // namespace testing
