@@ -21,7 +21,7 @@ export namespace ringfort::shm {
 /// killed whenever, what is in it is what whole transactions have made it.
 ///
 /// Who lays a zone out keeps it: the keeper, the master, admits the other owners and buries them.
-/// In a binary upgrade there are two for a while, each of which can bury the other. A view with the
+/// In a binary upgrade there are several for a while, who can bury each other. A view with the
 /// identity of the process that looks: valid as long as the zone lives. Cheap to copy; what is
 /// begun on it (`Transaction`, `Guard`) refers to it, so it has to stay where it is meanwhile.
 class Pool {
