@@ -90,13 +90,18 @@ rf::Task<bool> ClientLimit::admit(std::string_view client, rf::worker::Context& 
             warn("clients are not limited", counted.error());
             co_return true;
         }
-        auto transaction = co_await context.begin(counts_->pool);
-        if (transaction && counts_->rate.expire(*transaction, rf::now()) > 0)
-            static_cast<void>(transaction->commit());
+        static_cast<void>(co_await forget_some(context));
     }
     warn("zone " + config_.zone + " is full of clients, and more are refused: make it larger",
          rf::Error{"count a client", std::errc::not_enough_memory});
     co_return false;
+}
+
+rf::Task<bool> ClientLimit::forget_some(rf::worker::Context& context) {
+    auto transaction = co_await context.begin(counts_->pool);
+    if (!transaction) co_return false;
+    if (counts_->rate.expire(*transaction, rf::now()) > 0) static_cast<void>(transaction->commit());
+    co_return true;
 }
 
 rf::Task<void> ClientLimit::leave(std::string_view client, rf::worker::Context& context) {
@@ -115,10 +120,7 @@ rf::Task<rf::Result<void>> ClientLimit::work(rf::worker::Context& context) {
     for (;;) {
         RF_CO_TRY(co_await context.loop().sleep(upkeep_pause));
         for (int step = 0; step < upkeep_steps; ++step) {
-            auto transaction = co_await context.begin(counts_->pool);
-            if (!transaction) break;  // the next one may be luckier
-            if (counts_->rate.expire(*transaction, rf::now()) > 0)
-                static_cast<void>(transaction->commit());
+            if (!co_await forget_some(context)) break;  // the next one may be luckier
         }
     }
 }

@@ -80,6 +80,8 @@ private:
 
     rf::Result<void> open(rf::worker::Context& context);
     rf::Task<rf::Result<bool>> try_to_count(std::string_view client, rf::worker::Context& context);
+    /// Forgets clients that may come as if for the first time; returns whether it could look.
+    rf::Task<bool> forget_some(rf::worker::Context& context);
     rf::Result<bool> count(rf::shm::Transaction& transaction, std::string_view client) const;
     void warn(std::string_view text, const rf::Error& error);
 

@@ -58,9 +58,9 @@ std::string sizes_text(const shm::PoolStatistics& statistics) {
 }  // namespace
 
 void Pools::keep(const std::vector<cycle::SharedZone>& zones, bool company) {
+    const shm::OwnerName self{.process = process::identify(::getpid())};
     for (const cycle::SharedZone& zone : zones) {
         if (find(*zone) != nullptr || is_custom(*zone)) continue;
-        const shm::OwnerName self{.process = process::identify(::getpid())};
         auto pool = company ? shm::Pool::join(*zone, self) : shm::Pool::keep(*zone, self);
         if (pool)
             kept_.push_back({.zone = zone, .pool = *pool, .healing = shm::Healer{*pool}});

@@ -132,28 +132,30 @@ void Master::begin_build() {
         build_waits_ = true;
         return rehearsal_->abort("a reload has begun meanwhile: ask again");
     }
-    const Errand errand = prepare_errand();
-    auto started = Builder::start(application_.name + ": builder", 0, build_deadline(),
-                                  listening_fds(current_cycle()),
-                                  [&](const Send& send) { return build_apart(send, errand); });
+    auto started = start_builder(": builder", 0, build_row_, &Master::build_apart);
     if (started) {
         build_.emplace(*std::move(started));
-        build_row_ = errand.row;
         return;
     }
-    pools_.bury(errand.row, errand.name);
     build_failed({"no process can be started to build the cycle: " + started.error().text()});
 }
 
-/// Admits a builder to the pools, under this master's name: it is no worker's life, and what it
-/// does there is to read.
-Master::Errand Master::prepare_errand() {
+/// Starts a builder as an owner of `row` in the pools, under this master's name: it is no worker's
+/// life, and what it does there is to read.
+Result<Builder> Master::start_builder(std::string_view title, std::uint64_t client,
+                                      std::uint32_t& row,
+                                      bool (Master::*work)(const Send&, const Errand&) const) {
     const pid_t self = ::getpid();
     const Errand errand{.master = self,
                         .row = free_row().value_or(limits::max_counter_rows),
                         .name = {.process = process::identify(self)}};
     pools_.admit(errand.row, errand.name);
-    return errand;
+    row = errand.row;
+    auto started = Builder::start(application_.name + std::string{title}, client, build_deadline(),
+                                  listening_fds(current_cycle()),
+                                  [&](const Send& send) { return (this->*work)(send, errand); });
+    if (!started) bury_builder(row);
+    return started;
 }
 
 /// Answers `client` what a reload would change, or what would keep it from that. A child does what
@@ -166,16 +168,9 @@ void Master::rehearse(std::uint64_t client) {
     if (current_cycle() == nullptr) return refuse("no generation serves");
     if (policy_.busy()) return refuse("a reload or an upgrade is under way");
     if (rehearsal_) return refuse("another dry run is under way");
-    const Errand errand = prepare_errand();
-    auto started = Builder::start(application_.name + ": dry run", client, build_deadline(),
-                                  listening_fds(current_cycle()),
-                                  [&](const Send& send) { return rehearse_apart(send, errand); });
-    if (!started) {
-        pools_.bury(errand.row, errand.name);
-        return refuse("no process can be started for it: " + started.error().text());
-    }
+    auto started = start_builder(": dry run", client, rehearsal_row_, &Master::rehearse_apart);
+    if (!started) return refuse("no process can be started for it: " + started.error().text());
     rehearsal_.emplace(*std::move(started));
-    rehearsal_row_ = errand.row;
 }
 
 void Master::bury_builder(std::uint32_t row) {

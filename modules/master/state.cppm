@@ -96,7 +96,8 @@ private:
         std::uint32_t row = 0;
         shm::OwnerName name;
     };
-    Errand prepare_errand();
+    Result<Builder> start_builder(std::string_view title, std::uint64_t client, std::uint32_t& row,
+                                  bool (Master::*work)(const Send&, const Errand&) const);
     void bury_builder(std::uint32_t row);
     void serve_builder(std::optional<Builder>& builder, void (Master::*end)(Estate));
     void end_build(Estate estate);

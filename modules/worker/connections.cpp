@@ -92,12 +92,9 @@ coro::Task<void> Worker::serve(Service& service, net::Stream peer) {
             count(Counter::failed);
             log::debug("connection ended: {}", outcome.error().text());
         }
-    } catch (const std::exception& exception) {
-        count(Counter::failed);
-        log::error("a service threw: {}", exception.what());
     } catch (...) {
         count(Counter::failed);
-        log::error("a service threw what is no std::exception");
+        log::error("a service threw{}", thrown());
     }
     counters_->subtract(row_, Counter::active);
     room_.set();

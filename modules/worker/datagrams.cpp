@@ -122,12 +122,9 @@ coro::Task<void> Worker::answer(Service& service, std::shared_ptr<Mailbox> mailb
             count(Counter::failed);
             log::debug("a datagram: {}", outcome.error().text());
         }
-    } catch (const std::exception& exception) {
-        count(Counter::failed);
-        log::error("a service threw at a datagram: {}", exception.what());
     } catch (...) {
         count(Counter::failed);
-        log::error("a service threw at a datagram what is no std::exception");
+        log::error("a service threw at a datagram{}", thrown());
     }
     --mailbox->in_service;
     room_.set();

@@ -106,10 +106,8 @@ coro::Task<void> Worker::deliver(PeerMessage message) {
     try {
         const auto heard = co_await found->second.service->on_message(std::move(message), context_);
         if (!heard) log::debug("service {}: a message: {}", name, heard.error().text());
-    } catch (const std::exception& exception) {
-        log::error("service {} threw at a message: {}", name, exception.what());
     } catch (...) {
-        log::error("service {} threw at a message what is no std::exception", name);
+        log::error("service {} threw at a message{}", name, thrown());
     }
 }
 
@@ -119,10 +117,8 @@ coro::Task<void> Worker::work(Running& running) {
         const auto worked = co_await running.service->work(context_);
         if (!worked && !worked.error().is(std::errc::operation_canceled))
             log::warning("service {}: its work has ended: {}", name, worked.error().text());
-    } catch (const std::exception& exception) {
-        log::error("service {} threw at its work: {}", name, exception.what());
     } catch (...) {
-        log::error("service {} threw at its work what is no std::exception", name);
+        log::error("service {} threw at its work{}", name, thrown());
     }
 }
 

@@ -10,6 +10,16 @@ import ringfort.net;
 
 namespace ringfort::worker {
 
+std::string thrown() {
+    try {
+        throw;
+    } catch (const std::exception& exception) {
+        return std::string{": "} + exception.what();
+    } catch (...) {
+        return " what is no std::exception";
+    }
+}
+
 Result<void> Service::start(Context&) {
     return {};
 }

@@ -25,6 +25,10 @@ import :service;
 // Nothing here is exported: `run` is all that a process needs of a worker.
 namespace ringfort::worker {
 
+/// Says what is being handled: ": " and its text, or " what is no std::exception". Within a catch
+/// block only.
+[[nodiscard]] std::string thrown();
+
 /// One worker: its state, and the tasks that change it.
 class Worker {
 public:

@@ -93,16 +93,6 @@ int option(const Listener& listener, int level, int name) {
     return value;
 }
 
-int sum(const std::vector<int>& counts) {
-    int total = 0;
-    for (const int count : counts) total += count;
-    return total;
-}
-
-bool each_has_some(const std::vector<int>& counts) {
-    return std::ranges::none_of(counts, [](int count) { return count == 0; });
-}
-
 }  // namespace
 
 TEST_CASE("with reuseport there is a socket for each worker, at one address") {
@@ -116,8 +106,8 @@ TEST_CASE("with reuseport there is a socket for each worker, at one address") {
     }
     const auto clients = connect(*cycle);
     const auto counts = take(*cycle);
-    CHECK(each_has_some(counts));
-    CHECK(sum(counts) == 128);
+    CHECK(testing::each_has_some(counts));
+    CHECK(testing::sum(counts) == 128);
 }
 
 TEST_CASE("without reuseport there is one socket, and no slot has its own") {
@@ -137,14 +127,15 @@ TEST_CASE("sockets are carried over by address and slot, and new ones listen at 
     CHECK_FALSE(sockets[2]->listening());
     CHECK_FALSE(sockets[3]->listening());
     const auto before = connect(*next);
-    CHECK(sum(take(*old)) == 128);  // nobody would serve what another got, were this one given up
+    CHECK(testing::sum(take(*old)) ==
+          128);  // nobody would serve what another got, were this one given up
 
     const auto begun = next->update_listeners();
     REQUIRE(begun.size() == 2);
     CHECK(begun[0].slot == 2);
     CHECK(begun[1].slot == 3);
     const auto after = connect(*next);
-    CHECK(each_has_some(take(*next)));
+    CHECK(testing::each_has_some(take(*next)));
 }
 
 TEST_CASE("what a reload would change tells how many sockets there will be") {
@@ -160,10 +151,10 @@ TEST_CASE("a larger generation that is given up has taken no connection") {
     {
         const auto next = build(6, old.get());
         const auto clients = connect(*old);
-        CHECK(sum(take(*old)) == 128);
+        CHECK(testing::sum(take(*old)) == 128);
     }
     const auto clients = connect(*old);
-    CHECK(sum(take(*old)) == 128);
+    CHECK(testing::sum(take(*old)) == 128);
 }
 
 TEST_CASE("the sockets of workers that are no more get no new connections, and are kept") {
@@ -175,8 +166,8 @@ TEST_CASE("the sockets of workers that are no more get no new connections, and a
     CHECK(next->update_listeners().empty());
     CHECK_FALSE(next->orphans_are_idle());
     const auto counts = take(*next);
-    CHECK(each_has_some(counts));
-    CHECK(sum(counts) == 128);
+    CHECK(testing::each_has_some(counts));
+    CHECK(testing::sum(counts) == 128);
 
     CHECK(next->orphans_are_idle());
     const auto clients = connect(*next);
@@ -197,13 +188,13 @@ TEST_CASE("orphans that are ended are out of the group, whoever else has them") 
     CHECK(next->orphans().empty());
     const auto clients = connect(*next);  // `old` has the five as an old worker may
     const auto counts = take(*next);
-    CHECK(each_has_some(counts));
-    CHECK(sum(counts) == 128);
+    CHECK(testing::each_has_some(counts));
+    CHECK(testing::sum(counts) == 128);
 
     const auto grown = build(4, next.get());
     (void)grown->update_listeners();
     const auto more = connect(*grown);
-    CHECK(each_has_some(take(*grown)));
+    CHECK(testing::each_has_some(take(*grown)));
 }
 
 TEST_CASE("workers that come back take the orphans over") {
@@ -218,7 +209,7 @@ TEST_CASE("workers that come back take the orphans over") {
     const auto clients = connect(*third);
     const auto counts = take(*third);
     CHECK(counts.size() == 6);
-    CHECK(each_has_some(counts));
+    CHECK(testing::each_has_some(counts));
 }
 
 TEST_CASE("a shared socket becomes the first of a group, and is shared again") {
@@ -229,7 +220,7 @@ TEST_CASE("a shared socket becomes the first of a group, and is shared again") {
     (void)group->update_listeners();
     {
         const auto clients = connect(*group);
-        CHECK(each_has_some(take(*group)));
+        CHECK(testing::each_has_some(take(*group)));
     }
     const auto again = build(3, group.get(), false);
     (void)again->update_listeners();
@@ -253,7 +244,7 @@ TEST_CASE("a group is not opened where another server has one") {
     REQUIRE(built.obstacles.size() == 1);
     CHECK(built.obstacles[0].find("Another program listens there") != std::string::npos);
     const auto clients = connect(*other);
-    CHECK(sum(take(*other)) == 128);
+    CHECK(testing::sum(take(*other)) == 128);
 }
 
 TEST_CASE("a group leaves no descriptor when it goes") {

@@ -100,16 +100,6 @@ std::vector<int> take(const Cycle& cycle) {
     return counts;
 }
 
-int sum(const std::vector<int>& counts) {
-    int total = 0;
-    for (const int count : counts) total += count;
-    return total;
-}
-
-bool each_has_some(const std::vector<int>& counts) {
-    return std::ranges::none_of(counts, [](int count) { return count == 0; });
-}
-
 }  // namespace
 
 TEST_CASE("a listener of UDP is bound, tells addresses, and shares its own with no stranger") {
@@ -184,8 +174,8 @@ TEST_CASE("with reuseport senders are shared out, each to one worker") {
     CHECK(binding(*made).first().bound().port() != 0);
     send_many(*made);
     const auto counts = take(*made);
-    CHECK(each_has_some(counts));
-    CHECK(sum(counts) == senders);
+    CHECK(testing::each_has_some(counts));
+    CHECK(testing::sum(counts) == senders);
     const Address& to = binding(*made).first().bound();
     const Fd client{::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)};
     for (int i = 0; i < 16; ++i)
@@ -198,17 +188,17 @@ TEST_CASE("a larger generation gets no datagram before its commit, and its share
     {
         const auto given_up = build(6, old.get());
         send_many(*old);
-        CHECK(sum(take(*old)) == senders);
+        CHECK(testing::sum(take(*old)) == senders);
     }
     const auto next = build(4, old.get());
     CHECK_FALSE(binding(*next).listeners[2]->listening());
     send_many(*old);
-    CHECK(sum(take(*old)) == senders);
+    CHECK(testing::sum(take(*old)) == senders);
     CHECK(next->update_listeners().size() == 2);
     send_many(*next);
     const auto counts = take(*next);
-    CHECK(each_has_some(counts));
-    CHECK(sum(counts) == senders);
+    CHECK(testing::each_has_some(counts));
+    CHECK(testing::sum(counts) == senders);
 }
 
 TEST_CASE("a socket that is not bound yet is passed on with the address it is to have") {
@@ -234,21 +224,21 @@ TEST_CASE("orphans of UDP get nothing new, keep what waits, and are passed over 
     CHECK(next->update_listeners().empty());
     CHECK_FALSE(next->orphans_are_idle());
     const auto waiting = take(*next);
-    CHECK(each_has_some(waiting));
-    CHECK(sum(waiting) == senders);
+    CHECK(testing::each_has_some(waiting));
+    CHECK(testing::sum(waiting) == senders);
     CHECK(next->orphans_are_idle());
     send_many(*next);
     const auto directed = take(*next);
     CHECK(directed[0] > 0);
     CHECK(directed[1] > 0);
-    CHECK(sum(directed) == directed[0] + directed[1]);
+    CHECK(testing::sum(directed) == directed[0] + directed[1]);
 
     next->end_orphans();
     CHECK(next->orphans().empty());
     send_many(*next);  // `old` has the five, as a stopped worker may
     const auto counts = take(*next);
-    CHECK(each_has_some(counts));
-    CHECK(sum(counts) == senders);
+    CHECK(testing::each_has_some(counts));
+    CHECK(testing::sum(counts) == senders);
 }
 
 TEST_CASE("a shared socket of UDP becomes the first of a group, and is shared again") {
@@ -257,7 +247,7 @@ TEST_CASE("a shared socket of UDP becomes the first of a group, and is shared ag
     const auto group = build(3, shared.get(), true);
     CHECK(group->update_listeners().size() == 2);
     send_many(*group);
-    CHECK(each_has_some(take(*group)));
+    CHECK(testing::each_has_some(take(*group)));
     const auto again = build(3, group.get(), false);
     CHECK(again->update_listeners().empty());
     CHECK(again->orphans().size() == 2);

@@ -5,11 +5,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstddef>
 #include <filesystem>
 #include <iterator>
+#include <numeric>
 #include <string>
+#include <vector>
 
 #include "../temp_dir.h"
 
@@ -24,6 +27,14 @@ inline std::size_t open_descriptors() {
 inline int connect_to(const ringfort::Address& address) {
     const ringfort::Fd client{::socket(address.family(), SOCK_STREAM | SOCK_CLOEXEC, 0)};
     return ::connect(client.get(), address.data(), address.size()) == 0 ? 0 : errno;
+}
+
+/// Look at how much each socket of a group has got.
+inline int sum(const std::vector<int>& counts) {
+    return std::accumulate(counts.begin(), counts.end(), 0);
+}
+inline bool each_has_some(const std::vector<int>& counts) {
+    return std::ranges::none_of(counts, [](int count) { return count == 0; });
 }
 
 inline unsigned permissions(const std::string& path) {

@@ -31,10 +31,7 @@ bool on_epoll() {
 /// A process that is stopped as long as this lives.
 class Stopped {
 public:
-    explicit Stopped(pid_t pid) : pid_{pid} {
-        ::kill(pid_, SIGSTOP);
-        REQUIRE(eventually(soon(), [this] { return is_stopped(pid_); }));
-    }
+    explicit Stopped(pid_t pid) : pid_{pid} { stop(pid_); }
     ~Stopped() { ::kill(pid_, SIGCONT); }
     Stopped(const Stopped&) = delete;
     Stopped& operator=(const Stopped&) = delete;

@@ -1,8 +1,10 @@
 #include "processes.h"
 
+#include <signal.h>
 #include <sys/types.h>
 #include <unistd.h>
 
+#include <catch2/catch_test_macros.hpp>
 #include <charconv>
 #include <cstddef>
 #include <cstdint>
@@ -14,6 +16,7 @@
 #include <system_error>
 #include <vector>
 
+#include "deadline.h"
 #include "files.h"
 
 namespace e2e {
@@ -76,6 +79,11 @@ bool is_running(pid_t pid) {
 
 std::vector<pid_t> children_of(pid_t parent) {
     return select([=](const Stat& stat) { return stat.parent == parent; });
+}
+
+void stop(pid_t pid) {
+    REQUIRE(::kill(pid, SIGSTOP) == 0);
+    REQUIRE(eventually(soon(), [&] { return is_stopped(pid); }));
 }
 
 std::string title_of(pid_t pid) {

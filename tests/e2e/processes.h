@@ -12,6 +12,8 @@ namespace e2e {
 /// What /proc says of processes. Zombies count as gone: they hold nothing.
 [[nodiscard]] bool is_running(pid_t pid);
 [[nodiscard]] bool is_stopped(pid_t pid);
+/// Stops a process, until SIGCONT; returns when it has stopped. Fails the test if it does not.
+void stop(pid_t pid);
 [[nodiscard]] std::vector<pid_t> children_of(pid_t parent);
 /// Returns what ps(1) shows of it.
 [[nodiscard]] std::string title_of(pid_t pid);

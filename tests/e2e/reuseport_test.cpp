@@ -29,22 +29,6 @@ Config with_reuseport(int workers) {
     return config;
 }
 
-/// Finds the worker of the newest generation in this slot.
-pid_t worker_in(const Server& server, int slot) {
-    const std::string title = ": worker " + std::to_string(slot) + " (";
-    pid_t newest = -1;
-    for (const pid_t pid : server.workers())
-        if (read_file("/proc/" + std::to_string(pid) + "/cmdline").find(title) != std::string::npos)
-            newest = std::max(newest, pid);
-    REQUIRE(newest > 0);
-    return newest;
-}
-
-void stop(pid_t pid) {
-    REQUIRE(::kill(pid, SIGSTOP) == 0);
-    REQUIRE(eventually(soon(), [&] { return is_stopped(pid); }));
-}
-
 /// Connects that many clients, some to each socket; none of them asks for anything yet.
 std::vector<Connection> connect(const Endpoint& endpoint, int count) {
     std::vector<Connection> clients;
@@ -70,7 +54,7 @@ TEST_CASE("8 -> 4 -> 8 workers with reuseport under load fail no connection") {
     for (const int workers : {8, 4, 8, 4}) {  // the sockets of the first eight are new
         mark = server.log().mark();
         // What waits for the worker of the highest slot, nobody but others can serve.
-        const pid_t stopped = worker_in(server, workers == 4 ? 7 : 3);
+        const pid_t stopped = server.worker(workers == 4 ? 7 : 3);
         stop(stopped);
         std::vector<Connection> waiting = connect(endpoint, 64);
         config.workers = workers;
@@ -100,7 +84,7 @@ TEST_CASE("reuseport is switched on and off under load without a failed connecti
     const Endpoint endpoint = server.at("echo");
     Load load{endpoint};
     for (const bool reuseport : {true, false, true}) {
-        stop(worker_in(server, 2));
+        stop(server.worker(2));
         std::vector<Connection> waiting = connect(endpoint, 24);
         config.listeners[0].reuseport = reuseport;
         server.write_config(config.text());
@@ -146,7 +130,7 @@ TEST_CASE("the socket of a killed worker is served by a sibling until its succes
     config.respawn_backoff_min_ms = 1'500;
     Server server{app, config, dir};
     const Endpoint endpoint = server.at("echo");
-    const pid_t victim = worker_in(server, 1);
+    const pid_t victim = server.worker(1);
     stop(victim);  // so that some wait in its queue when it dies
     std::vector<Connection> waiting = connect(endpoint, 32);
     REQUIRE(::kill(victim, SIGKILL) == 0);
@@ -166,7 +150,7 @@ TEST_CASE("the socket of a stopped worker is served by a sibling, and given back
     Server server{app, config, dir};
     const Endpoint endpoint = server.at("echo");
     const std::vector<pid_t> workers = server.wait_workers(3);
-    const pid_t stopped = worker_in(server, 1);
+    const pid_t stopped = server.worker(1);
     stop(stopped);
     std::vector<Connection> waiting = connect(endpoint, 32);
     all_are_served(waiting, milliseconds{4'000});  // half of the watchdog's time, on a busy machine

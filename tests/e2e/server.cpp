@@ -166,6 +166,15 @@ std::vector<pid_t> Server::workers() const {
     return workers;
 }
 
+pid_t Server::worker(int slot) const {
+    const std::string title = ": worker " + std::to_string(slot) + " (";
+    pid_t newest = -1;
+    for (const pid_t pid : workers())
+        if (title_of(pid).find(title) != std::string::npos) newest = std::max(newest, pid);
+    REQUIRE(newest > 0);
+    return newest;
+}
+
 std::vector<pid_t> Server::wait_workers(std::size_t count, Deadline deadline) {
     std::vector<pid_t> result;
     const bool reached = eventually(deadline, [&] {

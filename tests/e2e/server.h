@@ -38,6 +38,8 @@ public:
     [[nodiscard]] pid_t master() const noexcept { return child_.pid(); }
     /// Returns the running workers of all generations.
     [[nodiscard]] std::vector<pid_t> workers() const;
+    /// Returns the worker of the newest generation in a slot; fails the test if there is none.
+    [[nodiscard]] pid_t worker(int slot) const;
     /// Waits until exactly `count` workers run.
     [[nodiscard]] std::vector<pid_t> wait_workers(std::size_t count, Deadline deadline = soon());
     [[nodiscard]] LogFile& log() noexcept { return *log_; }

@@ -49,21 +49,6 @@ Config with_udp(const std::string& address, bool reuseport = false) {
     return config;
 }
 
-pid_t worker_in(const Server& server, int slot) {
-    const std::string title = ": worker " + std::to_string(slot) + " (";
-    pid_t newest = -1;
-    for (const pid_t pid : server.workers())
-        if (read_file("/proc/" + std::to_string(pid) + "/cmdline").find(title) != std::string::npos)
-            newest = std::max(newest, pid);
-    REQUIRE(newest > 0);
-    return newest;
-}
-
-void stop(pid_t pid) {
-    REQUIRE(::kill(pid, SIGSTOP) == 0);
-    REQUIRE(eventually(soon(), [&] { return is_stopped(pid); }));
-}
-
 TEST_CASE("datagrams come back over IPv4 and IPv6, beside connections at the same address") {
     const std::string app = echo_app();
     const TempDir dir;
@@ -156,7 +141,7 @@ TEST_CASE("what waits for a worker that is stopped or killed is answered by a si
     config.watchdog_ms = 2'000;
     Server server{app, config, dir};
     const Endpoint endpoint = server.at("echo");
-    const pid_t victim = worker_in(server, 1);
+    const pid_t victim = server.worker(1);
     stop(victim);
     std::vector<DatagramClient> clients;  // some of them the kernel gives to the victim's socket
     for (int i = 0; i < 48; ++i) clients.emplace_back(endpoint).send("before");

@@ -51,29 +51,15 @@ using worker::Counter;
 TEST_CASE("a service sees its worker's slot and generation, and the zones by name") {
     const testing::PoolZone limits;
     CHECK(limits.admit(2));
-    const testing::CounterZone zone;
-    const testing::Listener listener;
-    Hired worker;
-    worker.give(zone.zone);
-    worker.give(limits.zone);
-    worker.give(listener, "informer");
-    worker.start();
-    (void)worker.receive<channel::Ready>();
-    Client client{listener};
+    const Serving serving{"informer", testing::options(), &limits};
+    Client client{serving.listener};
     CHECK(client.receives("slot 3 generation 7 pool as owner 2, find a pool: No such file"));
 }
 
 TEST_CASE("a worker that nobody has admitted to a pool serves without it") {
     const testing::PoolZone limits;
-    const testing::CounterZone zone;
-    const testing::Listener listener;
-    Hired worker;
-    worker.give(zone.zone);
-    worker.give(limits.zone);
-    worker.give(listener, "informer");
-    worker.start();
-    (void)worker.receive<channel::Ready>();
-    Client client{listener};
+    const Serving serving{"informer", testing::options(), &limits};
+    Client client{serving.listener};
     CHECK(client.receives("slot 3 generation 7 pool attach a pool: its owner: Owner died, "));
 }
 
@@ -91,16 +77,10 @@ TEST_CASE("a service that cannot prepare itself keeps its worker from starting")
 TEST_CASE("while somebody holds a pool's lock, the worker serves whoever does not need it") {
     const testing::PoolZone limits;
     CHECK(limits.admit(2));
-    const testing::CounterZone zone;
-    const testing::Listener counted;
+    Serving serving{"counting", testing::options(), &limits};
+    const testing::Listener& counted = serving.listener;
     const testing::Listener echoed;
-    Hired worker;
-    worker.give(zone.zone);
-    worker.give(limits.zone);
-    worker.give(counted, "counting", 0);
-    worker.give(echoed, "echo", 1);
-    worker.start();
-    (void)worker.receive<channel::Ready>();
+    serving.worker.give(echoed, "echo", 1);
     auto held = limits.pool.begin();
     REQUIRE(held);
     Client waits{counted};
@@ -115,7 +95,7 @@ TEST_CASE("while somebody holds a pool's lock, the worker serves whoever does no
     }
     SECTION("and gives up after its time") {
         CHECK(waits.is_cut());
-        CHECK(zone.counters.get(2, Counter::failed) == 1);
+        CHECK(serving.counted(Counter::failed) == 1);
         REQUIRE(held->commit());
         Client next{counted};
         CHECK(next.receives("number 1"));

@@ -240,9 +240,11 @@ struct Serving {
     Listener listener;
     Hired worker;
 
-    explicit Serving(const char* service = "echo", ringfort::worker::Options made = options())
+    explicit Serving(const char* service = "echo", ringfort::worker::Options made = options(),
+                     const PoolZone* pool = nullptr)
         : worker{std::move(made)} {
         worker.give(zone.zone);
+        if (pool != nullptr) worker.give(pool->zone);
         worker.give(listener, service);
         worker.start();
         (void)worker.receive<ringfort::channel::Ready>();
