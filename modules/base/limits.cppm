@@ -88,6 +88,7 @@ inline constexpr std::uint32_t receive_buffers = 16;  ///< per worker, at the st
 inline constexpr Bytes receive_ahead{128ULL << 10};   ///< per connection, not yet taken
 inline constexpr Bytes receive_burst{1024ULL << 10};  ///< per connection, before it is asked again
 inline constexpr Bytes starved_receive{16ULL << 10};  ///< of one receive while no buffer is free
+inline constexpr std::uint32_t quick_sends = 1'024;   ///< posted in a turn, each to another socket
 inline constexpr Bytes send_behind{128ULL << 10};     ///< per connection, posted and not sent
 inline constexpr Bytes max_request{1ULL << 30};       ///< moved by one request of the ring
 inline constexpr std::size_t gather_pieces = 16;      ///< sent by one request
@@ -101,6 +102,9 @@ inline constexpr Milliseconds buffer_trim_ms{1'000};
 inline constexpr std::uint32_t buffers_trimmed = 128;    ///< between two turns
 inline constexpr Milliseconds buffer_trim_pause_ms{10};  ///< after so many, before the next
 inline constexpr Milliseconds cancel_retry_ms{10};       ///< what the kernel did not find to cancel
+inline constexpr Milliseconds hangup_check_ms{100};      ///< without bytes before it is looked for
+inline constexpr std::uint32_t hangups_checked = 1'024;  ///< between two turns
+inline constexpr Milliseconds hangup_pause_ms{5};        ///< after so many, before the next
 inline constexpr Bytes receive_buffer_size{64ULL << 10};
 inline constexpr std::uint32_t max_ring_submissions = 32'768;  ///< IORING_MAX_ENTRIES
 inline constexpr std::uint32_t max_ring_completions = 65'536;  ///< IORING_MAX_CQ_ENTRIES

@@ -18,10 +18,10 @@ namespace ringfort::uring {
 
 NextOperation::NextOperation(Answers& answers, Kind kind,
                              std::optional<Milliseconds> limit) noexcept
-    : MultishotWait{answers, limit}, kind_{kind} {}
+    : MultishotWait{&answers, limit}, kind_{kind} {}
 
 Answers& NextOperation::answers() const noexcept {
-    return static_cast<Answers&>(request());
+    return static_cast<Answers&>(*request());
 }
 
 bool NextOperation::begin(std::coroutine_handle<> task, const coro::Context& context) {
@@ -72,12 +72,8 @@ void Answers::ask() noexcept {
 
 void Answers::complete(int result, std::uint32_t flags) noexcept {
     Answer answer{.result = result};
-    if ((flags & IORING_CQE_F_BUFFER) != 0) {
-        const auto bytes = pool_->consume(flags, result > 0 ? static_cast<std::size_t>(result) : 0);
-        if (!bytes.empty())
-            answer.lease =
-                pool_->lease(static_cast<std::uint16_t>(flags >> IORING_CQE_BUFFER_SHIFT), bytes);
-    }
+    if ((flags & IORING_CQE_F_BUFFER) != 0)
+        answer.lease = pool_->consume(flags, result > 0 ? static_cast<std::size_t>(result) : 0);
     const bool starved = pool_ != nullptr && result == -ENOBUFS;
     const bool silent = starved || result == -ECANCELED || result == -EINTR;
     if (abandoned_)

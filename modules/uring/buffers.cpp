@@ -56,14 +56,13 @@ Result<void> BufferPool::open(Driver& driver, Loop& loop, Options options) {
 }
 
 /// Takes note that the kernel is done with a buffer.
-[[clang::preserve_most]] void BufferPool::filled(std::uint16_t id,
-                                                 std::size_t last_length) noexcept {
+[[clang::preserve_most]] void BufferPool::filled(std::uint16_t id) noexcept {
     static_assert(id_shift == IORING_CQE_BUFFER_SHIFT && goes_on == IORING_CQE_F_BUF_MORE);
     Buffer& buffer = buffers_[id];
     buffer.with_kernel = false;
     ++used_;
     least_available_ = std::min(least_available_, --available_);
-    if (last_length == 0 && buffer.leases == 0) recycle(id);
+    if (buffer.leases == 0) recycle(id);
 }
 
 bool BufferPool::replenish() noexcept {
@@ -86,7 +85,9 @@ Lease BufferPool::lease_copy(std::span<const std::byte> bytes) {
     auto& memory = copies_[id - options_.max_count];
     memory = std::make_unique_for_overwrite<std::byte[]>(bytes.size());
     std::ranges::copy(bytes, memory.get());
-    return lease(id, {memory.get(), bytes.size()});
+    ++buffers_[id].leases;
+    ++leases_;
+    return {*this, id, {memory.get(), bytes.size()}};
 }
 
 std::uint32_t BufferPool::id_of_copy() {

@@ -66,6 +66,7 @@ private:
     friend class BufferPool;
     friend class Receiver;
     friend class Sender;
+    friend class Senders;
     /// Takes over what `other` holds into an empty lease.
     inline void fill(Lease& other) noexcept {
         pool_ = std::exchange(other.pool_, nullptr);
@@ -152,24 +153,23 @@ private:
     static constexpr unsigned id_shift = 16;
     static constexpr std::uint32_t goes_on = 1U << 4;
 
-    /// Returns what a completion with these flags has filled, without leasing it.
-    [[nodiscard]] inline std::span<const std::byte> consume(std::uint32_t flags,
-                                                            std::size_t length) noexcept {
+    /// Leases the `length` bytes that a completion with these flags has brought; none: nothing.
+    [[nodiscard]] inline Lease consume(std::uint32_t flags, std::size_t length) noexcept {
         const auto id = static_cast<std::uint16_t>(flags >> id_shift);
         Buffer& buffer = buffers_[id];
         const std::span<const std::byte> bytes{address(id) + buffer.filled, length};
-        buffer.filled += static_cast<std::uint32_t>(length);
+        if (length > 0) [[likely]] {
+            buffer.filled += static_cast<std::uint32_t>(length);
+            ++buffer.leases;
+            ++leases_;
+        }
         if (!incremental_ || (flags & goes_on) == 0) [[unlikely]]
-            filled(id, length);
-        return bytes;
-    }
-    [[clang::preserve_most]] void filled(std::uint16_t id, std::size_t last_length) noexcept;
-    /// Leases a part of a buffer.
-    [[nodiscard]] inline Lease lease(std::uint32_t id, std::span<const std::byte> bytes) noexcept {
-        ++buffers_[id].leases;
-        ++leases_;
+            filled(id);
+        if (length == 0) [[unlikely]]
+            return {};
         return {*this, id, bytes};
     }
+    [[clang::preserve_most]] void filled(std::uint16_t id) noexcept;
     /// Leases a copy of `bytes`, which has memory of its own.
     [[nodiscard]] Lease lease_copy(std::span<const std::byte> bytes);
     /// Makes sure that the kernel has a buffer to pick; false when every buffer is held. If it had

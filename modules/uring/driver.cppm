@@ -111,10 +111,10 @@ public:
     [[nodiscard]] bool told() const noexcept;
     /// The tag of an answer that tells that the kernel could not cancel; of which request it does
     /// not tell, as that may be gone.
-    static constexpr std::uint64_t cancel_failed = 4;
+    static constexpr std::uint64_t cancel_failed = 8;
     /// The tag of the answer that comes when the ring's alarm was due: `alarm_passed` is to be
     /// called. Every request's tag is above it.
-    static constexpr std::uint64_t alarm = 8;
+    static constexpr std::uint64_t alarm = 16;
     /// Takes note of that: the next wait that needs an alarm sets one.
     inline void alarm_passed() noexcept { alarm_due_ = Instant::max(); }
     /// Queues the cancelling of the request with this tag. It is answered by that request, and by

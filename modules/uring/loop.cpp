@@ -109,12 +109,14 @@ void Loop::reap() noexcept {
         auto* const request =
             reinterpret_cast<Multishot*>(static_cast<std::uintptr_t>(tag & ~Multishot::takers));
         const auto taker = static_cast<Multishot::Taker>(tag & Multishot::takers);
-        if (taker == Multishot::Taker::receiver)
+        if (taker == Multishot::Taker::receiver) [[likely]]
             answer(static_cast<Receiver&>(*request), cqe->res, cqe->flags);
         else if (taker == Multishot::Taker::sender)
             answer(static_cast<Sender&>(*request), cqe->res, cqe->flags);
         else if (taker == Multishot::Taker::answers)
             answer(static_cast<Answers&>(*request), cqe->res, cqe->flags);
+        else if (taker == Multishot::Taker::quick_send)
+            answer(senders_.answered(*reinterpret_cast<QuickSend*>(request)), cqe->res, cqe->flags);
         else if (tag > Driver::alarm)
             answer(*reinterpret_cast<Operation*>(static_cast<std::uintptr_t>(tag)), cqe->res,
                    cqe->flags);
@@ -216,6 +218,11 @@ void Loop::wait_for_buffers(Receiver& receiver) noexcept {
     Multishot& request = receiver;
     request.state_ = Multishot::State::without_buffer;
     starving_.push_back(request);
+}
+
+void Loop::watch(Receiver& receiver) noexcept {
+    // The soft ring looks at what there is whenever anything may have changed.
+    if (driver_.backend() == Backend::io_uring) hangups_.watch(receiver);
 }
 
 void Loop::feed_starving() noexcept {

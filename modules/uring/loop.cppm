@@ -19,6 +19,7 @@ import :driver;
 import :gather;
 import :multishot;
 import :operation;
+import :hangups;
 import :receiver;
 import :request;
 import :restriction;
@@ -133,7 +134,8 @@ private:
 
     void turn();
     void reap() noexcept;
-    [[nodiscard]] bool submit_quiet(Sender& sender) noexcept;
+    [[nodiscard]] bool submit(QuickSend& send) noexcept;
+    void adopt(Sender& sender) noexcept;
     void settle(Sender& sender) noexcept;
     void answer(Operation& operation, int result, std::uint32_t flags) noexcept;
     void submit(Operation& operation) noexcept;
@@ -147,6 +149,7 @@ private:
     void answer(T& request, int result, std::uint32_t flags) noexcept;
     void ended(Multishot& request) noexcept;
     void starved(Multishot& request, BufferPool& pool) noexcept;
+    void watch(Receiver& receiver) noexcept;
     template <class T>
     void retry(coro::List<T>& waiting) noexcept;
     [[nodiscard]] Result<BufferPool*> open_message_buffers();
@@ -176,6 +179,7 @@ private:
     std::uint64_t abandoned_ = 0;  ///< of those, what nobody owns any more
     bool running_ = false;
     CancelTimer cancel_timer_;
+    Hangups hangups_{scheduler_};
     LoopStatistics statistics_;
 };
 

@@ -26,6 +26,7 @@ Request Multishot::request() const noexcept {
         case Taker::sender:
             return static_cast<const Sender*>(this)->request_;
         case Taker::answers:
+        case Taker::quick_send:  // which is none
             break;
     }
     return static_cast<const Answers*>(this)->request_;
@@ -39,6 +40,7 @@ bool Multishot::stop() noexcept {
             state_ = State::idle;
             return false;
         case State::armed:
+            coro::ListNode<Multishot>::unlink();
             state_ = State::stopping;
             loop_.cancel(*this);
             return true;
@@ -102,7 +104,7 @@ void Loop::cancel(Multishot& request) noexcept {
 
 void Loop::ended(Multishot& request) noexcept {
     --receiving_;
-    if (request.state_ == Multishot::State::stopping) request.coro::ListNode<Multishot>::unlink();
+    request.coro::ListNode<Multishot>::unlink();
     request.state_ = Multishot::State::idle;
 }
 

@@ -36,11 +36,13 @@ public:
     [[nodiscard]] inline bool armed() const noexcept { return state_ != State::idle; }
     /// Tells whether the kernel was asked, and not only is to be.
     [[nodiscard]] inline bool with_kernel() const noexcept { return state_ >= State::armed; }
+    /// Tells whether the kernel was asked, and not to end it.
+    [[nodiscard]] inline bool delivering() const noexcept { return state_ == State::armed; }
 
 protected:
     /// Who takes the answers: told by the lowest bits of their tag, the rest of which is the
     /// request's address, so that each answer is one direct call.
-    enum class Taker : std::uint8_t { receiver = 1, answers = 2, sender = 3 };
+    enum class Taker : std::uint8_t { receiver = 1, answers = 2, sender = 3, quick_send = 4 };
 
     inline Multishot(Loop& loop, Taker taker) noexcept
         : CancelHook{[](CancelHook& self) noexcept { static_cast<Multishot&>(self).cancelled(); },
@@ -81,7 +83,7 @@ private:
         armed,
         stopping  ///< asked to end
     };
-    static constexpr std::uint64_t takers = 3;  ///< the bits of a tag
+    static constexpr std::uint64_t takers = 7;  ///< the bits of a tag
 
     /// Has the processor fetch what an answer with this tag is going to look at. With many
     /// connections it is not in the cache, and is waited for once when all is fetched together.
@@ -119,7 +121,8 @@ public:
     [[nodiscard]] inline bool await_ready() const noexcept { return false; }
 
 protected:
-    inline MultishotWait(Multishot& request, std::optional<Milliseconds> limit) noexcept
+    /// Waits for nobody yet where `request` is nullptr.
+    inline MultishotWait(Multishot* request, std::optional<Milliseconds> limit) noexcept
         : request_{request}, limit_{limit.value_or(Milliseconds{-1})} {}
     inline ~MultishotWait() {
         ensure(state_ != State::waiting, "a wait for an answer was destroyed");
@@ -147,20 +150,21 @@ protected:
         claims_ = true;
         scheduler_ = context.scheduler;
         resumption_.prepare(task, context);
-        if (limit_.count() >= 0) due_ = scheduler_->after(limit_);
-        request_.begin_wait(*this, context.cancel);
+        due_ = limit_.count() >= 0 ? scheduler_->after(limit_) : Instant::max();
+        request_->begin_wait(*this, context.cancel);
         return true;
     }
 
     /// Leaves the request to others, before this ends.
     inline void give_up_claim() noexcept {
-        if (std::exchange(claims_, false)) request_.waiter_ = nullptr;
+        if (std::exchange(claims_, false)) request_->waiter_ = nullptr;
     }
     /// Tells whether cancelling or the time limit has ended the waiting, or prevented it.
     [[nodiscard]] inline bool interrupted() const noexcept { return state_ > State::done; }
     /// Returns which of them: ECANCELED or ETIMEDOUT.
     [[nodiscard]] Error interruption(Step step) const noexcept;
-    [[nodiscard]] inline Multishot& request() const noexcept { return request_; }
+    [[nodiscard]] inline Multishot* request() const noexcept { return request_; }
+    inline void wait_for(Multishot& request) noexcept { request_ = &request; }
 
 private:
     friend class Multishot;
@@ -171,10 +175,12 @@ private:
         scheduler_->push(resumption_);
     }
 
-    Multishot& request_;
-    Milliseconds limit_;  ///< negative: none
-    Instant due_ = Instant::max();
-    coro::Scheduler* scheduler_ = nullptr;
+    Multishot* request_;
+    union {
+        Milliseconds limit_;  ///< negative: none
+        Instant due_;         ///< once it has begun to wait
+    };
+    coro::Scheduler* scheduler_;  ///< this and the next from then on, too
     coro::Resumption resumption_;
     State state_ = State::idle;
     bool claims_ = false;  ///< waits, or did

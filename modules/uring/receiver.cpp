@@ -19,6 +19,15 @@ import ringfort.coro;
 namespace ringfort::uring {
 
 bool ReceiveOperation::begin(std::coroutine_handle<> task, const coro::Context& context) {
+    const Receiver& from = receiver();
+    if (from.claimed() || context.cancelled() || from.ready() || !from.asked()) [[unlikely]]
+        return begin_otherwise(task, context);
+    return wait(task, context);
+}
+
+/// Begins where the kernel has not been asked, or something else than bytes is to be looked at.
+[[gnu::noinline]] bool ReceiveOperation::begin_otherwise(std::coroutine_handle<> task,
+                                                         const coro::Context& context) {
     Receiver& from = receiver();
     ensure(!from.claimed(), "two tasks receive from one stream");
     if (context.cancelled()) return refuse();
@@ -81,33 +90,36 @@ Request Receiver::request() const noexcept {
 void Receiver::complete(int result, std::uint32_t flags) noexcept {
     if ((flags & IORING_CQE_F_BUFFER) != 0) [[likely]] {
         const auto length = result > 0 ? static_cast<std::size_t>(result) : 0;
-        const auto id = static_cast<std::uint16_t>(flags >> IORING_CQE_BUFFER_SHIFT);
-        const auto bytes = loop().buffers_.consume(flags, length);
-        if (awaited() && first_ == nullptr && length > 0) [[likely]] {
-            Lease lease = loop().buffers_.lease(id, bytes);
+        Lease lease = loop().buffers_.consume(flags, length);
+        if (awaited() && first_ == nullptr && !lease.empty()) [[likely]] {
             static_cast<ReceiveOperation*>(waiter())->lease_.fill(lease);
             wake_waiter();
-        } else if (length > 0) {
-            arrived_early(id, bytes);
+        } else if (!lease.empty()) {
+            arrived_early(std::move(lease));
         }
     }
-    if ((flags & IORING_CQE_F_MORE) == 0) completed_last(result);
+    if ((flags & IORING_CQE_F_MORE) == 0) return completed_last(result);
+    if (watch_ != Watch::fresh) [[unlikely]]
+        watch();
+}
+
+/// Has it looked at when nothing follows what has just come.
+[[clang::preserve_most]] void Receiver::watch() noexcept {
+    if (delivering() && watch_ == Watch::none) loop().watch(*this);
+    watch_ = Watch::fresh;
 }
 
 /// Keeps bytes that nobody waits for yet, or drops those that nobody will.
-[[clang::preserve_most]] void Receiver::arrived_early(std::uint16_t id,
-                                                      std::span<const std::byte> bytes) noexcept {
-    if (closed_) {
-        (void)loop().buffers_.lease(id, bytes);
-        return;
-    }
-    keep(id, bytes);
+[[clang::preserve_most]] void Receiver::arrived_early(Lease arrived) noexcept {
+    if (closed_) return;
+    keep(std::move(arrived));
     if (bytes_ >= limits::receive_ahead.count) (void)stop();
     wake();
 }
 
 /// The kernel has ended the request: for good, or so that it has to be asked again.
 void Receiver::completed_last(int result) noexcept {
+    watch_ = Watch::none;
     if (closed_) {
         --loop().abandoned_;
         delete this;
@@ -154,17 +166,17 @@ bool Receiver::receive_copy() noexcept {
     return true;
 }
 
-void Receiver::keep(std::uint16_t id, std::span<const std::byte> bytes) noexcept {
-    bytes_ += bytes.size();
+void Receiver::keep(Lease arrived) noexcept {
+    bytes_ += arrived.size();
     if (last_ != nullptr) {
-        Lease& lease = last_->lease;
-        if (lease.id_ == id && lease.data_ + lease.size_ == bytes.data()) {
-            lease.size_ += static_cast<std::uint32_t>(bytes.size());
+        Lease& last = last_->lease;
+        if (last.id_ == arrived.id_ && last.data_ + last.size_ == arrived.data_) {
+            last.size_ += arrived.size_;
             return;
         }
     }
     Piece* const piece = loop().pieces_.take();
-    piece->lease = loop().buffers_.lease(id, bytes);
+    piece->lease = std::move(arrived);
     (last_ != nullptr ? last_->next : first_) = piece;
     last_ = piece;
 }

@@ -17,6 +17,7 @@ import :request;
 
 export namespace ringfort::uring {
 
+class Hangups;
 class Loop;
 class Receiver;
 
@@ -50,6 +51,7 @@ private:
     friend class Receiver;
 
     bool begin(std::coroutine_handle<> task, const coro::Context& context);
+    bool begin_otherwise(std::coroutine_handle<> task, const coro::Context& context);
     [[nodiscard]] Result<Lease> outcome() noexcept;
     [[nodiscard]] inline Receiver& receiver() const noexcept;
 
@@ -92,9 +94,13 @@ public:
     [[nodiscard]] inline std::size_t pending() const noexcept { return bytes_; }
 
 private:
+    friend class Hangups;
     friend class Loop;
     friend class Multishot;
     friend class ReceiveOperation;
+    /// What the loop's Hangups know of it: nothing, that bytes have come, or not since the last
+    /// look.
+    enum class Watch : std::uint8_t { none, fresh, stale };
     /// Bytes that wait to be taken, adjoining ones as one.
     struct Piece {
         Lease lease;
@@ -120,8 +126,7 @@ private:
     [[nodiscard]] Request request() const noexcept;
     [[clang::preserve_most]] void ask() noexcept;
     void rearm() noexcept;
-    [[clang::preserve_most]] void arrived_early(std::uint16_t id,
-                                                std::span<const std::byte> bytes) noexcept;
+    [[clang::preserve_most]] void arrived_early(Lease arrived) noexcept;
     [[nodiscard]] bool fed() noexcept;
     [[nodiscard]] bool receive_copy() noexcept;
     /// Tells whether so much waits to be taken that no more is to be received ahead.
@@ -130,10 +135,12 @@ private:
     }
     void complete(int result, std::uint32_t flags) noexcept;
     void completed_last(int result) noexcept;
-    void keep(std::uint16_t id, std::span<const std::byte> bytes) noexcept;
+    [[clang::preserve_most]] void watch() noexcept;
+    void keep(Lease arrived) noexcept;
     void drop_pieces() noexcept;
     [[nodiscard]] Result<Lease> take() noexcept;
 
+    Watch watch_ = Watch::none;
     bool ended_ = false;
     bool paused_ = false;
     bool closed_ = false;
@@ -150,11 +157,11 @@ static_assert(sizeof(Receiver) <= 152);  // every idle connection has one
 /// See the declaration.
 inline ReceiveOperation::ReceiveOperation(Receiver& receiver, std::optional<Milliseconds> limit,
                                           ReceiveWhat what) noexcept
-    : MultishotWait{receiver, limit}, what_{what} {}
+    : MultishotWait{&receiver, limit}, what_{what} {}
 
 /// See the declaration.
 inline Receiver& ReceiveOperation::receiver() const noexcept {
-    return static_cast<Receiver&>(request());
+    return static_cast<Receiver&>(*request());
 }
 
 }  // namespace ringfort::uring

@@ -18,16 +18,17 @@ import ringfort.coro;
 
 namespace ringfort::uring {
 
-bool PostOperation::begin(std::coroutine_handle<> task, const coro::Context& context) {
-    ensure(!sender().claimed(), "two tasks send to one stream");
-    if (context.cancelled()) return refuse();
-    (void)wait(task, context);
-    if (sender().holds(until_)) sender().wake();  // it has had its share of what is ready at once
-    return true;
+Sender& SenderSlot::get(Senders& senders, RawFd socket) {
+    if (QuickSend* const send = quick_send()) return senders.take_over(*send);
+    if (empty()) set(senders.take(*this, socket));
+    return *sender();
 }
 
-Error PostOperation::failure() const noexcept {
-    return interrupted() ? interruption("send") : Error{"send", sender().error_};
+void SenderSlot::abandon() noexcept {
+    if (QuickSend* const send = quick_send()) (void)send->home->take_over(*send);
+    Sender& left = *sender();
+    clear();
+    left.abandon();
 }
 
 Sender::Sender(Loop& loop, Senders& home) noexcept
@@ -64,16 +65,9 @@ void Sender::submit() noexcept {
     // A task that waits for it is to go on at once, not with what happens next.
     const bool quiet = !blocked_ && !awaited();
     if (quiet) home_.enlist(*this, InTurn::quiet);
-    if (quiet && count_ == 1 && loop().submit_quiet(*this)) [[likely]]
-        return;
-    submit_request();
-}
-
-/// Asks in the way of what can wait, or has several pieces.
-void Sender::submit_request() noexcept {
     request_.fd = socket_;
-    request_.quiet = in_turn_ == InTurn::quiet;
-    request_.flags = MSG_NOSIGNAL | (request_.quiet ? Driver::quietly : 0);
+    request_.quiet = quiet;
+    request_.flags = MSG_NOSIGNAL | (quiet ? Driver::quietly : 0);
     if (count_ == 1) {
         request_.opcode = Opcode::send_some;
         request_.address = pieces_[first_].bytes().data();
@@ -91,15 +85,6 @@ void Sender::submit_request() noexcept {
         request_.address = &message_;
     }
     arm();
-}
-
-/// Asks for the one piece there is, in the way of almost all sends.
-bool Loop::submit_quiet(Sender& sender) noexcept {
-    const auto bytes = sender.pieces_[sender.first_].bytes();
-    if (!driver_.send_quietly(sender.socket_, bytes, sender.tag())) return false;
-    sender.state_ = Multishot::State::armed;
-    ++receiving_;
-    return true;
 }
 
 /// Takes the kernel's answer, at most one a request.
@@ -126,17 +111,6 @@ void Sender::complete(int result, std::uint32_t /*flags*/) noexcept {
     }
 }
 
-/// Takes note that all that was asked for has been sent.
-void Sender::gone() noexcept {
-    if (slot_ == nullptr || claimed() || count_ > 1 || bytes_ > asked_) [[unlikely]]
-        return complete(static_cast<int>(asked_), 0);
-    pieces_[first_].release();
-    count_ = 0;
-    bytes_ = 0;
-    slot_->sender_ = nullptr;
-    home_.free_.push(*this);
-}
-
 void Sender::advance(std::size_t sent) noexcept {
     ensure(sent <= bytes_, "more was sent than was posted");
     bytes_ -= sent;
@@ -152,6 +126,13 @@ void Sender::advance(std::size_t sent) noexcept {
 
 void Sender::drop_pieces() noexcept {
     for (; count_ > 0; --count_) piece(count_ - 1).release();
+}
+
+Senders::Senders(Loop& loop, coro::Scheduler& scheduler)
+    : loop_{loop},
+      scheduler_{scheduler},
+      quick_sends_{std::make_unique<QuickSend[]>(limits::quick_sends)} {
+    for (std::uint32_t i = 0; i < limits::quick_sends; ++i) quick_sends_[i].home = this;
 }
 
 void Senders::make_one() {
@@ -172,7 +153,60 @@ void Senders::remove(Sender& sender) noexcept {
     sender.in_turn_ = Sender::InTurn::no;
 }
 
+/// Makes what `send` was to be, or is already, a Sender's.
+Sender& Senders::take_over(QuickSend& send) {
+    SenderSlot& slot = *std::exchange(send.slot, nullptr);
+    Sender& sender = take(slot, send.socket);
+    slot.set(sender);
+    if (quick_sent_ > 0) {
+        loop_.adopt(sender);
+        sender.asked_ = send.piece.size();
+        send.heir = &sender;
+    }
+    sender.push(std::move(send.piece));
+    return sender;
+}
+
+void Senders::submit_quick_sends() noexcept {
+    if (quick_sent_ > 0) return;  // those of an earlier turn, not answered yet
+    std::uint32_t sent = 0;
+    for (QuickSend& send : quick_sends()) {
+        if (send.slot == nullptr) continue;
+        if (loop_.submit(send)) [[likely]]
+            ++sent;
+        else
+            (void)take_over(send);
+    }
+    loop_.receiving_ += sent;
+    quick_sent_ = sent;
+    quick_limit_ = 0;
+    if (sent == 0) forget_quick_sends();
+}
+
+void Senders::settle_quick_sends() noexcept {
+    if (quick_sent_ == 0) return;
+    std::uint32_t gone = 0;
+    for (QuickSend& send : quick_sends()) {
+        if (send.slot != nullptr) [[likely]] {
+            send.slot->clear();
+            send.piece.release();
+            ++gone;
+        } else if (Sender* const heir = std::exchange(send.heir, nullptr)) {
+            loop_.settle(*heir);
+        }
+    }
+    loop_.receiving_ -= gone;
+    forget_quick_sends();
+}
+
+Sender& Senders::answered(QuickSend& send) noexcept {
+    Sender& sender = send.slot != nullptr ? take_over(send) : *send.heir;
+    send.heir = nullptr;
+    return sender;
+}
+
 void Senders::submit() noexcept {
+    submit_quick_sends();
     for (std::uint32_t i = 0; i < posted_.count; ++i) {
         Sender& sender = *posted_.members[i];
         sender.in_turn_ = Sender::InTurn::no;
@@ -191,11 +225,23 @@ void Senders::settle() noexcept {
         else
             enlist(sender, Sender::InTurn::quiet);  // it still waits for room
     }
+    settle_quick_sends();
 }
 
 void Loop::settle(Sender& sender) noexcept {
     ended(sender);
-    sender.gone();
+    sender.complete(static_cast<int>(sender.asked_), 0);
+}
+
+bool Loop::submit(QuickSend& send) noexcept {
+    const auto tag = reinterpret_cast<std::uintptr_t>(&send) |
+                     static_cast<std::uint64_t>(Multishot::Taker::quick_send);
+    return driver_.send_quietly(send.socket, send.piece.bytes(), tag);
+}
+
+/// The kernel's answer, which was to be a quick send's, is this sender's.
+void Loop::adopt(Sender& sender) noexcept {
+    sender.state_ = Multishot::State::armed;
 }
 
 }  // namespace ringfort::uring

@@ -7,6 +7,7 @@ module;
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <span>
 #include <system_error>
 #include <utility>
 #include <vector>
@@ -24,6 +25,7 @@ class Loop;
 class PostOperation;
 class Sender;
 class Senders;
+struct QuickSend;
 
 /// What is to be done when a posted send fails, by whom is told of it only at the next one: the
 /// base of what has to know at once. Called from the loop; the action resumes nothing.
@@ -37,7 +39,7 @@ private:
     Action action_;
 };
 
-/// The place in a socket for its Sender: none when nothing is on its way.
+/// The place in a socket for what is on its way: nothing, a QuickSend or a Sender.
 class SenderSlot {
 public:
     /// Has `hook` told of the next failure, or nobody; it must live as long as it is set.
@@ -51,8 +53,10 @@ public:
     }
     inline ~SenderSlot() { drop(); }
 
-    /// Returns the sender of `socket`, with nothing on its way unless it was there already.
-    [[nodiscard]] inline Sender& get(Senders& senders, RawFd socket);
+    /// Tells whether there is nothing on its way, nor a failure to be told.
+    [[nodiscard]] inline bool empty() const noexcept { return word_ == 0; }
+    /// Returns the sender of `socket`, with what was on its way already.
+    [[nodiscard]] Sender& get(Senders& senders, RawFd socket);
     /// Sends what the socket takes at once, for the last time, and drops the rest.
     inline void drop() noexcept;
     /// Counts the bytes that were not sent, or of which the kernel has not said so yet.
@@ -62,10 +66,39 @@ public:
 
 private:
     friend class Sender;
-    inline void take(SenderSlot& other) noexcept;
+    friend class Senders;
+    static constexpr std::uintptr_t quick_bit = 1;
 
-    Sender* sender_ = nullptr;
+    inline void take(SenderSlot& other) noexcept;
+    void abandon() noexcept;
+    [[nodiscard]] inline QuickSend* quick_send() const noexcept {
+        if ((word_ & quick_bit) == 0) return nullptr;
+        return reinterpret_cast<QuickSend*>(word_ & ~quick_bit);
+    }
+    /// Returns the sender, where there is no quick send.
+    [[nodiscard]] inline Sender* sender() const noexcept {
+        return reinterpret_cast<Sender*>(word_);
+    }
+    inline void set(QuickSend& send) noexcept {
+        word_ = reinterpret_cast<std::uintptr_t>(&send) | quick_bit;
+    }
+    inline void set(Sender& sender) noexcept { word_ = reinterpret_cast<std::uintptr_t>(&sender); }
+    inline void clear() noexcept { word_ = 0; }
+
+    std::uintptr_t word_ = 0;  ///< the address of either, of a quick send with its bit
     SendFailureHook* hook_ = nullptr;
+};
+
+/// A piece that was posted to a socket that had nothing on its way, as almost all are: it goes with
+/// a request like a Sender's first one, but without a Sender, which would be taken, filled and
+/// emptied for each. Where more is asked of the socket before it has gone, or it has not gone
+/// whole, a Sender takes it over.
+struct QuickSend {
+    Senders* home = nullptr;
+    SenderSlot* slot = nullptr;  ///< whose it is; nullptr: taken over
+    Sender* heir = nullptr;      ///< who has taken it over when the kernel had it already
+    RawFd socket = -1;
+    Lease piece = {};
 };
 
 /// What has to hold before a task that posts goes on.
@@ -102,16 +135,14 @@ private:
     }
     inline void push(Lease&& piece) noexcept;
     void submit() noexcept;
-    void submit_request() noexcept;
     void complete(int result, std::uint32_t flags) noexcept;
-    void gone() noexcept;
     void advance(std::size_t sent) noexcept;
     void abandon() noexcept;
     void give_back() noexcept;
     /// Leaves the socket when there is nothing for it to do.
     inline void rest() noexcept {
         if (count_ > 0 || error_ != 0) return;
-        slot_->sender_ = nullptr;
+        slot_->clear();
         give_back();
     }
     void drop_pieces() noexcept;
@@ -131,25 +162,26 @@ private:
     std::size_t bytes_ = 0;
     std::size_t asked_ = 0;  ///< bytes of the request
     std::array<Lease, most_pieces> pieces_;
-    Request request_;                        ///< but of a quiet one of one piece that found room
+    Request request_;
     std::array<iovec, most_pieces> window_;  ///< of a request of more than one piece
     msghdr message_;
 };
 
-/// The senders of a loop: those that no socket has, because a busy server takes one for every
-/// answer, and those with something to ask the kernel for at the end of the turn.
+/// The senders of a loop: quick sends, and for the rest those that no socket has and those with
+/// something to ask the kernel for at the end of the turn.
 class Senders {
 public:
-    inline Senders(Loop& loop, coro::Scheduler& scheduler) noexcept
-        : loop_{loop}, scheduler_{scheduler} {}
+    Senders(Loop& loop, coro::Scheduler& scheduler);
     Senders(Senders&&) = delete;
 
     /// Submits what was posted in this turn.
     void submit() noexcept;
     /// Tells whether something was submitted that is not answered if it goes well.
-    [[nodiscard]] inline bool submitted() const noexcept { return quiet_.count > 0; }
+    [[nodiscard]] inline bool submitted() const noexcept { return quiet_.count + quick_sent_ > 0; }
     /// Takes note that all that was submitted and not answered has gone.
     void settle() noexcept;
+    /// Returns whose the answer to a quick send is from now on.
+    [[nodiscard]] Sender& answered(QuickSend& send) noexcept;
 
 private:
     friend class PostOperation;
@@ -181,88 +213,65 @@ private:
         members.push(sender);
     }
     void remove(Sender& sender) noexcept;
+    /// Tells whether a piece can be posted as a quick send: not while the kernel may still answer
+    /// to those of an earlier turn.
+    [[nodiscard]] inline bool takes_quick_sends() const noexcept {
+        return quick_count_ < quick_limit_;
+    }
+    inline void post(SenderSlot& slot, RawFd socket, Lease& piece) noexcept {
+        QuickSend& send = quick_sends_[quick_count_++];
+        send.slot = &slot;
+        send.socket = socket;
+        send.piece.fill(piece);
+        slot.set(send);
+    }
+    [[nodiscard]] inline std::span<QuickSend> quick_sends() const noexcept {
+        return {quick_sends_.get(), quick_count_};
+    }
+    Sender& take_over(QuickSend& send);
+    void submit_quick_sends() noexcept;
+    void settle_quick_sends() noexcept;
+    inline void forget_quick_sends() noexcept {
+        quick_count_ = quick_sent_ = 0;
+        quick_limit_ = limits::quick_sends;
+    }
 
     Loop& loop_;
     coro::Scheduler& scheduler_;
+    std::unique_ptr<QuickSend[]> quick_sends_;
+    std::uint32_t quick_count_ = 0;  ///< posted, or submitted, in this turn
+    std::uint32_t quick_limit_ = limits::quick_sends;
+    std::uint32_t quick_sent_ = 0;  ///< that the kernel may answer
     std::vector<std::unique_ptr<Sender>> all_;
     List free_;    ///< the last one used is the next
     List posted_;  ///< have something to ask for at the end of the turn
     List quiet_;   ///< submitted, answered only if something is wrong
 };
 
-/// Awaits that a socket's Sender takes a piece, or that it has sent all it was given.
-///
-/// Does not suspend where there is room, so that a task goes on to receive while the kernel sends.
-/// Cancelling and the time limit end the waiting alone: then the piece was not taken and is gone,
-/// and what was taken before is still sent. Errors: those of send(2), of this piece or of an
-/// earlier one; ECANCELED; ETIMEDOUT.
-class PostOperation : public MultishotWait {
-public:
-    /// Posts `piece`, unless it is empty.
-    inline PostOperation(Sender& sender, Lease&& piece, PostUntil until,
-                         std::optional<Milliseconds> limit) noexcept
-        : MultishotWait{sender, limit}, piece_{std::move(piece)}, until_{until} {}
-
-    /// Tells whether it need not wait; a task that never has to is made to, now and then.
-    [[nodiscard]] inline bool await_ready() const noexcept {
-        return sender().holds(until_) && sender().home_.scheduler_.spend();
-    }
-    template <coro::TaskPromise P>
-    inline bool await_suspend(std::coroutine_handle<P> task) {
-        return begin(task, task.promise().context());
-    }
-    [[nodiscard]] inline Result<void> await_resume() noexcept {
-        if (interrupted() || sender().error_ != 0) [[unlikely]]
-            return failure();
-        if (!piece_.empty()) [[likely]]
-            sender().push(std::move(piece_));
-        else
-            leave();
-        return {};
-    }
-
-private:
-    friend class Sender;
-
-    [[nodiscard]] inline Sender& sender() const noexcept { return static_cast<Sender&>(request()); }
-    inline void leave() noexcept {
-        Sender& left = sender();
-        give_up_claim();
-        left.rest();
-    }
-    bool begin(std::coroutine_handle<> task, const coro::Context& context);
-    [[nodiscard]] Error failure() const noexcept;
-
-    Lease piece_;
-    PostUntil until_;
-};
-
-/// See the declaration.
-inline Sender& SenderSlot::get(Senders& senders, RawFd socket) {
-    if (sender_ == nullptr) sender_ = &senders.take(*this, socket);
-    return *sender_;
-}
-
 /// See the declaration.
 inline void SenderSlot::drop() noexcept {
-    if (sender_ != nullptr) std::exchange(sender_, nullptr)->abandon();
+    if (!empty()) abandon();
 }
 
 /// See the declaration.
 inline std::size_t SenderSlot::pending() const noexcept {
-    return sender_ == nullptr ? 0 : sender_->bytes_;
+    if (const QuickSend* const send = quick_send()) return send->piece.size();
+    return empty() ? 0 : sender()->bytes_;
 }
 
 /// See the declaration.
 inline bool SenderSlot::sends() const noexcept {
-    return sender_ != nullptr && sender_->count_ > 0;
+    return quick_send() != nullptr || (!empty() && sender()->count_ > 0);
 }
 
 /// See the declaration.
 inline void SenderSlot::take(SenderSlot& other) noexcept {
-    sender_ = std::exchange(other.sender_, nullptr);
+    word_ = std::exchange(other.word_, 0);
     hook_ = std::exchange(other.hook_, nullptr);
-    if (sender_ != nullptr) sender_->slot_ = this;
+    if (QuickSend* const send = quick_send())
+        send->slot = this;
+    else if (!empty())
+        sender()->slot_ = this;
 }
 
 /// See the declaration.

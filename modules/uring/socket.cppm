@@ -13,6 +13,7 @@ import :gather;
 import :loop;
 import :operation;
 import :buffers;
+import :post;
 import :receiver;
 import :sender;
 
@@ -99,11 +100,11 @@ public:
     /// send before a `flush` aborts: it would overtake.
     [[nodiscard]] inline PostOperation post(Lease&& piece,
                                             std::optional<Milliseconds> limit = {}) noexcept {
-        return {sender(), std::move(piece), PostUntil::room, limit};
+        return {loop_->senders(), sender_, fd_.get(), std::move(piece), PostUntil::room, limit};
     }
     /// Awaits that everything posted was sent.
     [[nodiscard]] inline PostOperation flush(std::optional<Milliseconds> limit = {}) noexcept {
-        return {sender(), {}, PostUntil::sent, limit};
+        return {loop_->senders(), sender_, fd_.get(), {}, PostUntil::sent, limit};
     }
     /// Returns what the socket receives; it stays owned by the socket.
     [[nodiscard]] inline Receiver& receiver() noexcept {
@@ -126,8 +127,6 @@ private:
         ensure(!sender_.sends(), "a send would overtake what was posted: flush first");
         return fd_.get();
     }
-    [[nodiscard]] inline Sender& sender() { return sender_.get(loop_->senders(), fd_.get()); }
-
     [[nodiscard]] inline Fd take_fd() noexcept {
         ensure(sends_ == 0, "a stream was moved while a task sends to it");
         return std::move(fd_);

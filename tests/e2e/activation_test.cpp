@@ -124,6 +124,7 @@ TEST_CASE("a socket that the service manager has opened is served, with who came
         tcp.close();
         unused.close();
         CHECK(early.receive(17) == "before the server");
+        early.close();  // or the predecessor waits for it
         Connection::to(Endpoint::parse("unix:" + path)).echo("by path");
         CHECK(run({app, "ctl", "reload", "--socket", *config.control}).code == 0);
         CHECK(run({app, "ctl", "upgrade", "--socket", *config.control}).code == 0);

@@ -36,7 +36,11 @@ namespace event = master::event;
 
 namespace {
 
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+constexpr std::uint64_t seeds = 2'000;  ///< each takes ten times as long
+#else
 constexpr std::uint64_t seeds = 10'000;
+#endif
 constexpr int steps = 600;             ///< with events from outside
 constexpr int steps_to_rest = 15'000;  ///< more than any world needs
 constexpr int quiet_steps = 50;        ///< several looks at the pulse of every worker

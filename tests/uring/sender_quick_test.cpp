@@ -1,0 +1,198 @@
+/// Posts to sockets with nothing on their way, which need no sender, and what takes them over when
+/// more happens before they have gone: also while the kernel may still answer to them, because its
+/// answers do not fit into the completion queue.
+#include <sys/resource.h>
+#include <sys/socket.h>
+
+#include <catch2/catch_test_macros.hpp>
+#include <chrono>
+#include <coroutine>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <optional>
+#include <random>
+#include <span>
+#include <string>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+import ringfort.base;
+import ringfort.coro;
+import ringfort.uring;
+
+#include "sockets.h"
+
+using namespace ringfort;
+using coro::Task;
+using testing::put;
+using testing::read_now;
+using uring::Loop;
+using uring::Socket;
+
+namespace {
+
+/// A socket that posts what it receives, its peer, and what that has to read.
+struct Echo {
+    Echo(Loop& loop, std::pair<Fd, Fd> ends)
+        : near{std::make_unique<Socket>(loop, std::move(ends.first))},
+          far{std::move(ends.second)} {}
+
+    /// Receives one chunk and posts it; returns false when there was none.
+    Task<bool> once() {
+        auto lease = co_await near->receive();
+        if (!lease || lease->empty()) co_return false;
+        posted += lease->text();
+        ensure((co_await near->post(*std::move(lease))).has_value(), "post");
+        co_return true;
+    }
+
+    std::unique_ptr<Socket> near;
+    Fd far;
+    std::string posted;
+    std::string got;
+    bool cut = false;  ///< closed with a post on its way
+};
+
+using Echoes = std::vector<std::unique_ptr<Echo>>;
+
+Echoes make_echoes(Loop& loop, std::size_t count) {
+    Echoes echoes;
+    for (std::size_t i = 0; i < count; ++i)
+        echoes.push_back(std::make_unique<Echo>(loop, testing::socket_pair()));
+    return echoes;
+}
+
+Task<> echo_once(Echo& self) {
+    CHECK(co_await self.once());
+}
+
+void allow_files(rlim_t count) {
+    rlimit limit{};
+    ensure(::getrlimit(RLIMIT_NOFILE, &limit) == 0, "getrlimit");
+    if (limit.rlim_cur >= count) return;
+    limit.rlim_cur = count;
+    if (::setrlimit(RLIMIT_NOFILE, &limit) != 0) SKIP("too few files may be open here");
+}
+
+enum class Next : std::uint8_t { nothing, move, flush, ask, count };
+
+/// Posts what comes, and does something else with the socket each time, in the same turn.
+Task<> echo(Echo& self, std::uint64_t seed) {
+    std::minstd_rand random{static_cast<std::uint32_t>(seed)};
+    while (co_await self.once()) {
+        switch (static_cast<Next>(random() % static_cast<unsigned>(Next::count))) {
+            case Next::move:
+                // Nothing is received meanwhile: this task is the only one.
+                self.near = std::make_unique<Socket>(std::move(*self.near));
+                break;
+            case Next::flush:
+                ensure((co_await self.near->flush()).has_value(), "flush");
+                ensure(self.near->unsent() == 0, "something is left after a flush");
+                break;
+            case Next::ask:
+                ensure((co_await self.near->post({})).has_value(), "post of nothing");
+                break;
+            default:
+                break;
+        }
+    }
+    self.cut = random() % 2 == 0;
+    if (!self.cut) (void)co_await self.near->flush();
+    self.near->close();
+}
+
+Task<> run_echoes(Loop& on, Echoes& all, std::uint64_t seed) {
+    constexpr int rounds = 60;
+    coro::Scope scope{co_await coro::current_context()};
+    for (std::size_t i = 0; i < all.size(); ++i) scope.spawn(echo(*all[i], seed + i));
+    for (int round = 0; round < rounds; ++round) {
+        for (auto& one : all) put(one->far, std::to_string(round) + ";");
+        (void)co_await on.sleep(Milliseconds{round % 8 == 0 ? 1 : 0});
+        for (auto& one : all) one->got += read_now(one->far);
+    }
+    for (auto& one : all) ::shutdown(one->far.get(), SHUT_WR);
+    co_await scope.join();
+    (void)co_await on.sleep(Milliseconds{5});
+    for (auto& one : all) one->got += read_now(one->far);
+}
+
+void check(const Echoes& all) {
+    for (const auto& one : all) {
+        INFO(one->posted);
+        if (one->cut) {  // the last ones may have found no room in the submission queue
+            CHECK(one->posted.starts_with(one->got));
+            CHECK((one->got.empty() || one->got.back() == ';'));
+        } else {
+            CHECK(one->got == one->posted);
+        }
+    }
+}
+
+}  // namespace
+
+TEST_CASE("whatever is done with sockets while their posts are on the way, all goes out in order") {
+    for (std::uint64_t seed = 1; seed <= 8; ++seed) {
+        auto loop = Loop::open({.submissions = 4, .completions = 4}).value();
+        Echoes all = make_echoes(*loop, 40);
+        loop->run(run_echoes(*loop, all, seed));
+        INFO("seed " << seed);
+        check(all);
+        CHECK(loop->buffers().leased() == 0);
+        // The soft ring leaves bytes in the sockets instead.
+        if (loop->backend() == uring::Backend::io_uring) CHECK(loop->statistics().overflows > 0);
+    }
+}
+
+TEST_CASE("more posts in a turn than go without a sender go out as well") {
+    constexpr std::size_t count = limits::quick_sends + 20;
+    allow_files(2 * count + 100);
+    auto loop = Loop::open().value();
+    Echoes all = make_echoes(*loop, count);
+    loop->run([](Loop& on, Echoes& echoes) -> Task<> {
+        for (int round = 0; round < 3; ++round) {
+            coro::Scope scope{co_await coro::current_context()};
+            for (auto& one : echoes) scope.spawn(echo_once(*one));
+            (void)co_await on.sleep(Milliseconds{1});
+            for (auto& one : echoes) put(one->far, std::to_string(round) + ";");
+            co_await scope.join();
+        }
+        (void)co_await on.sleep(Milliseconds{2});
+        for (auto& one : echoes) one->got += read_now(one->far);
+    }(*loop, all));
+    check(all);
+    CHECK(loop->buffers().leased() == 0);
+}
+
+TEST_CASE("what a full socket has not taken at once is sent later, after a post that went") {
+    auto loop = Loop::open().value();
+    Echo one{*loop, testing::socket_pair()};
+    loop->run([](Loop& on, Echo& self) -> Task<> {
+        put(self.far, "first;");
+        (void)co_await self.once();
+        (void)co_await on.sleep(Milliseconds{1});
+        CHECK(self.near->unsent() == 0);
+        CHECK_FALSE(self.near->sends());
+        const std::string much(64 << 10, 'x');
+        std::size_t filled = 0;
+        for (ssize_t sent = 0; sent >= 0; filled += static_cast<std::size_t>(sent)) {
+            sent = ::send(self.near->fd(), much.data(), much.size(), MSG_DONTWAIT);
+            if (sent < 0) break;
+        }
+        put(self.far, "second;");
+        (void)co_await self.once();
+        CHECK(self.near->sends());
+        CHECK(self.near->unsent() == 7);
+        (void)co_await on.sleep(Milliseconds{1});
+        CHECK(self.near->unsent() == 7);
+        std::string got;
+        while (self.near->unsent() > 0) {
+            got += read_now(self.far);
+            (void)co_await on.sleep(Milliseconds{1});
+        }
+        got += read_now(self.far);
+        CHECK(got == "first;" + std::string(filled, 'x') + "second;");
+    }(*loop, one));
+}
