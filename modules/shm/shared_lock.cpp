@@ -74,14 +74,33 @@ Result<SharedLock> SharedLock::obtain(const Pool& pool, std::uint32_t number, Ob
             pool.set_root(transaction, number, shared_tag, at);
             return SharedLock{pool, at};
         },
-        [&](Transaction& transaction, Offset at) -> Result<SharedLock> {
-            if (at % sizeof(Word) != 0 || transaction.bytes(at, bytes).empty() ||
-                get(pool.geometry_.at<Cell>(at).rows) != pool.geometry_.rows) {
-                transaction.fail();  // and no view of what may be anywhere
-                return Error{"open a shared lock", std::errc::bad_message};
-            }
-            return SharedLock{pool, at};
-        });
+        [&](Transaction& transaction, Offset at) { return found(pool, transaction, at); });
+}
+
+Result<SharedLock> SharedLock::found(const Pool& pool, Transaction& transaction,
+                                     Offset at) noexcept {
+    if (at % sizeof(Word) != 0 || transaction.bytes(at, bytes_for(pool)).empty() ||
+        get(pool.geometry_.at<Cell>(at).rows) != pool.geometry_.rows) {
+        transaction.fail();  // and no view of what may be anywhere
+        return Error{"open a shared lock", std::errc::bad_message};
+    }
+    return SharedLock{pool, at};
+}
+
+// After a burial. As a writer that takes it over and repairs nothing: killed meanwhile, this one is
+// a writer that died.
+void SharedLock::release_dead(const Pool& pool, Transaction& transaction,
+                              std::uint32_t number) noexcept {
+    const Result<Offset> at = pool.root(transaction, number, shared_tag);
+    if (!at || *at == 0) return;
+    const Result<SharedLock> lock = found(pool, transaction, *at);
+    if (!lock) return;
+    const std::optional<std::uint32_t> row = lock->writer_.holder_row();
+    if (!row) return;
+    if (const std::optional<Guard> guard = lock->writer_.take_from_dead(*row))
+        put(lock->cell().dirty, 1);
+    else
+        lock->wake_writer();  // it may wait for readers that have died
 }
 
 Result<SharedLock> SharedLock::create(const Pool& pool, std::uint32_t number) {
@@ -181,9 +200,14 @@ void SharedLock::leave() const noexcept {
     if (count > 1) return;
     std::atomic_thread_fence(std::memory_order_seq_cst);
     const std::uint32_t word = std::atomic_ref{cell().writer.word}.load(std::memory_order_relaxed);
-    if ((word & Lock::holder) == 0) return;
+    if ((word & Lock::holder) != 0) wake_writer();
+}
+
+// Release, against the writer's acquire: who sees that readers have left sees that they have.
+void SharedLock::wake_writer() const noexcept {
     step();
     std::atomic_ref{cell().left}.fetch_add(1, std::memory_order_release);
+    step();
     wake(&cell().left, INT_MAX);
 }
 

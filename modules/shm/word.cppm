@@ -1,5 +1,6 @@
 module;
 #include <atomic>
+#include <bit>
 #include <concepts>
 #include <cstdint>
 #include <type_traits>
@@ -63,6 +64,13 @@ inline void publish(Word& word, Word value) noexcept {
 // Rounds a number of bytes up to whole words.
 constexpr std::uint64_t aligned_to_words(std::uint64_t bytes) noexcept {
     return (bytes + sizeof(Word) - 1) / sizeof(Word) * sizeof(Word);
+}
+
+// The half of a word that futex(2) looks at, which knows 32 bits alone. A store of the whole word
+// is one of this half.
+inline std::uint32_t* low_half(Word& word) noexcept {
+    static_assert(std::endian::native == std::endian::little);
+    return reinterpret_cast<std::uint32_t*>(&word);
 }
 
 // Counts for statistics: by whoever holds the lock, without a journal. A kill loses one at most.
