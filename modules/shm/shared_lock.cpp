@@ -129,6 +129,8 @@ std::uint32_t SharedLock::own_count() const noexcept {
 }
 
 // Owner and number in one store: whoever is killed has counted or not, and in its own name.
+// Release, against the acquire of `reading`: a writer that sees that a reader has left changes
+// nothing that this one was still to read.
 void SharedLock::set_own_count(std::uint32_t count) const noexcept {
     step();
     std::atomic_ref<Word>{readers(pool_.self().row)}.store(Word{pool_.self().epoch} << 32 | count,
@@ -187,6 +189,9 @@ Result<WriteGuard> SharedLock::lock(Milliseconds limit) const {
     return wait_for<WriteGuard>(waiter, limit, Error{"wait for readers", std::errc::timed_out});
 }
 
+// Fences, here and in a writer, between the store of what one is and the look at the other, which
+// no weaker order keeps apart: the reader sees the writer, or the writer sees the reader. Acquire:
+// who finds no writer sees what the last one has changed.
 bool SharedLock::enter() const noexcept {
     set_own_count(1);
     std::atomic_thread_fence(std::memory_order_seq_cst);
@@ -194,6 +199,7 @@ bool SharedLock::enter() const noexcept {
            0;
 }
 
+// With the same fence: either a writer sees that this one has left, or it is seen, and woken.
 void SharedLock::leave() const noexcept {
     const std::uint32_t count = own_count();
     set_own_count(count == 0 ? 0 : count - 1);
@@ -211,7 +217,7 @@ void SharedLock::wake_writer() const noexcept {
     wake(&cell().left, INT_MAX);
 }
 
-// A reader that has kept writers from the lock is in: now they may come again.
+// A reader that has kept writers from the lock is in: now they may come again. Relaxed: flags.
 void SharedLock::let_writers_on() const noexcept {
     step();
     const std::uint32_t word = std::atomic_ref{cell().writer.word}.fetch_and(

@@ -23,7 +23,8 @@ concept Storable =
     std::is_trivially_copyable_v<T> && !std::is_pointer_v<T> && !std::is_member_pointer_v<T> &&
     !std::is_null_pointer_v<T> && !std::is_enum_v<T> && !std::same_as<T, bool>;
 
-/// Reads a word of a zone, whole.
+/// Reads a word of a zone, whole. Relaxed: who reads has the lock, or has acquired what says that
+/// the word is to be read, or finds out afterwards whether it was (`Glance`).
 [[nodiscard]] inline Word get(const Word& word) noexcept {
     return std::atomic_ref<Word>{const_cast<Word&>(word)}.load(std::memory_order_relaxed);
 }
@@ -46,6 +47,7 @@ inline void step() noexcept {}
 
 // Stores a word so that the process may be killed before or after, never within, and so that the
 // compiler moves no other store across: recovery sees a prefix of these stores, in program order.
+// Relaxed: others see it by the release of the lock, or of a later `publish`.
 inline void put(Word& word, Word value) noexcept {
     step();
     std::atomic_signal_fence(std::memory_order_seq_cst);
