@@ -113,8 +113,8 @@ void waits(std::string_view text, std::size_t processes,
     std::uint64_t median = 0;
     std::vector<std::uint64_t> longest;
     for (std::size_t row = 0; row < processes; ++row) {
-        const auto all = std::span{board.waits_ns[row]}.first(
-            std::min<std::size_t>(kept, board.turns[row]));
+        const auto all =
+            std::span{board.waits_ns[row]}.first(std::min<std::size_t>(kept, board.turns[row]));
         if (all.empty()) continue;
         std::ranges::nth_element(all, all.begin() + static_cast<std::ptrdiff_t>(all.size() / 2));
         median = std::max<std::uint64_t>(median, all[all.size() / 2]);
@@ -157,13 +157,14 @@ void recovery(std::string_view text, bool by_master, Hold hold, Wait wait) {
         ::waitpid(holder, nullptr, 0);
         if (by_master) {
             static_cast<void>(scene.keeper().bury(0).value());
-            for (Healer healer{scene.keeper()}; healer.step().value() != Healing::through;) {}
+            for (Healer healer{scene.keeper()}; healer.step().value() != Healing::through;) {
+            }
         } else {
             scene.keeper().owners().bury(0);
         }
         ::waitpid(waiter, nullptr, 0);
-        took.push_back(static_cast<double>(board.moment.load() - killed.time_since_epoch().count()) /
-                       1e6);
+        took.push_back(
+            static_cast<double>(board.moment.load() - killed.time_since_epoch().count()) / 1e6);
     }
     std::ranges::sort(took);
     fmt::print("| {}, {} | {:.2f} | {:.1f} |\n", text, by_master ? "by the burial" : "by a waiter",
@@ -181,7 +182,8 @@ void change_half(const Pool& pool, const std::function<void()>& then) {
 
 int main() {
     fmt::print(
-        "| who takes it without a pause | processes | median us, of the worst process | longest ms, "
+        "| who takes it without a pause | processes | median us, of the worst process | longest "
+        "ms, "
         "of the best process | of the worst | turns of the least, of an equal share |\n"
         "|---|---|---|---|---|---|\n");
     for (const std::size_t processes : {2U, 4U, 8U}) {
@@ -199,9 +201,10 @@ int main() {
             };
         });
     }
-    fmt::print("\n| from the kill until another one has it | median ms | longest of {} ms |\n"
-               "|---|---|---|\n",
-               kills);
+    fmt::print(
+        "\n| from the kill until another one has it | median ms | longest of {} ms |\n"
+        "|---|---|---|\n",
+        kills);
     for (const bool by_master : {true, false}) {
         recovery("a pool, with a transaction to be rolled back", by_master, change_half,
                  [](const Pool& pool) { pool.begin().value().commit().value(); });

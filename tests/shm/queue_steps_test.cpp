@@ -35,14 +35,21 @@ class Wakes {
 public:
     Wakes() {
         words.clear();
+        waits.clear();
         static constexpr Scheduler scheduler{
-            .wait = [](std::uint32_t*, std::uint32_t) { return true; },
+            .wait =
+                [](std::uint32_t* word, std::uint32_t expected) {
+                    waits.push_back({word, expected});
+                    return true;
+                },
             .wake =
-                [](std::uint32_t* word, int) {
+                [](std::uint32_t* word, int most) {
+                    REQUIRE(most > 1'000);
                     words.push_back(word);
                     return 0L;
                 },
-            .now = [] { return Instant{}; }};
+            // A millisecond for each wait.
+            .now = [] { return Instant{std::chrono::milliseconds{waits.size()}}; }};
         set_scheduler(&scheduler);
     }
     ~Wakes() { set_scheduler(nullptr); }
@@ -50,6 +57,7 @@ public:
     Wakes& operator=(const Wakes&) = delete;
 
     static inline std::vector<std::uint32_t*> words;
+    static inline std::vector<QueueWait> waits;
 };
 
 QueueWait wait_for_message(const Queue& queue) {
@@ -98,6 +106,27 @@ TEST_CASE("a queue wakes those who sleep for it, once for all, and calls nobody 
     REQUIRE(wakes.words == std::vector{first.word, room.word});
     REQUIRE(queue.pop().value());
     REQUIRE(wakes.words.size() == 2);
+}
+
+TEST_CASE("who gives up waiting for a queue has slept until its time, and then nobody sleeps") {
+    steps::Stage stage{4};
+    const Queue queue = Queue::create(stage.pool(), 0, Bytes{64}).value();
+    const std::string large(56, 'x');
+    const Wakes wakes;
+    REQUIRE(queue.pop_for(Milliseconds{0}).error().is(std::errc::timed_out));
+    REQUIRE(wakes.waits.empty());
+    REQUIRE(queue.pop_for(Milliseconds{3}).error().is(std::errc::timed_out));
+    REQUIRE(wakes.waits.size() == 3);
+    for (const QueueWait& wait : wakes.waits) {
+        REQUIRE(wait.word == wait_for_message(queue).word);
+        REQUIRE(wait.expected == *wait.word);
+    }
+    queue.push_for(bytes_of(large), Milliseconds{3}).value();
+    REQUIRE(wakes.words == std::vector{wakes.waits[0].word});
+    REQUIRE(queue.push_for(bytes_of(large), Milliseconds{2}).error().is(std::errc::timed_out));
+    REQUIRE(wakes.waits.size() == 5);
+    REQUIRE(wakes.waits.back().word == wait_for_room(queue).word);
+    REQUIRE(wakes.waits.back().expected == *wakes.waits.back().word);
 }
 
 TEST_CASE("a change of a queue that is rolled back wakes nobody, and the next one does") {
