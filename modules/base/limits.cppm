@@ -176,6 +176,7 @@ inline constexpr std::uint32_t seq_attempts = 64;       ///< without a lock
 inline constexpr std::uint32_t lock_spins = 100;        ///< before a process sleeps
 inline constexpr Milliseconds lock_wait_ms{2'000};      ///< for a lock, unless told otherwise
 inline constexpr Milliseconds lock_check_ms{20};        ///< between looks whether its owner lives
+inline constexpr Milliseconds queue_check_ms{1'000};    ///< asleep for a queue, at a time
 inline constexpr std::chrono::microseconds lock_patience_us{300};  ///< until newcomers stand back
 
 /// Text in and out: the largest configuration file, the longest line of the log.

@@ -151,24 +151,6 @@ Result<bool> ConnectionLimiter::heal_part(Transaction& transaction, std::uint32_
     return cursor >= map_.buckets();
 }
 
-Result<Healing> Healer::step() {
-    RF_LET(std::optional<Transaction> transaction, pool_.try_begin());
-    if (!transaction) return Healing::refused;
-    std::uint32_t root = root_;
-    std::uint32_t bucket = bucket_;
-    for (; root < limits::pool_roots; ++root, bucket = 0) {
-        // Other structures hold nothing for anybody.
-        const auto map = Map::open(pool_, *transaction, root, ConnectionLimiter::schema);
-        if (!map) continue;
-        RF_LET(const bool through, ConnectionLimiter{*map}.heal_part(*transaction, bucket));
-        if (!through) break;
-    }
-    RF_TRY(transaction->commit());
-    root_ = root;
-    bucket_ = bucket;
-    return root == limits::pool_roots ? Healing::through : Healing::more;
-}
-
 // A few of what is held in a bucket; 0: nothing any more.
 Result<std::uint64_t> ConnectionLimiter::heal_bucket(Transaction& transaction,
                                                      std::uint32_t bucket) const {

@@ -62,27 +62,4 @@ private:
     [[nodiscard]] Result<bool> heal_part(Transaction& transaction, std::uint32_t& cursor) const;
 };
 
-/// What a part of the healing came to.
-enum class Healing : std::uint8_t {
-    through,  ///< all is done
-    more,     ///< there is more to do
-    refused   ///< the lock was not free
-};
-
-/// Gives back what buried owners held in all limiters of a pool, a part at a time: for a master
-/// that has other work, after each burial. Killed meanwhile, or forgotten, it is begun anew.
-class Healer {
-public:
-    explicit Healer(const Pool& pool) noexcept : pool_{pool} {}
-
-    /// Does a part, in one transaction, if the lock is free; never blocks. Unless all is done, call
-    /// it again, later. Errors: those of `Pool::begin`.
-    [[nodiscard]] Result<Healing> step();
-
-private:
-    Pool pool_;
-    std::uint32_t root_ = 0;    // the structure to go on with
-    std::uint32_t bucket_ = 0;  // of it
-};
-
 }  // namespace ringfort::shm

@@ -46,6 +46,8 @@ public:
     [[nodiscard]] std::uint32_t slots() const noexcept { return slots_; }
     [[nodiscard]] std::uint32_t columns() const noexcept { return columns_; }
 
+    // Relaxed, all of them: a counter says nothing of anything else, not even of another counter.
+
     /// Adds to a counter of the caller's own row; wraps at 2^64. Aborts out of range, as all below.
     void add(std::uint32_t slot, std::uint32_t column, std::uint64_t amount = 1) const noexcept {
         const Cell cell = at(slot, column);

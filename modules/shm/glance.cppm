@@ -27,13 +27,16 @@ namespace ringfort::shm {
 // reached, may be read: not the bytes that a `Queue` reuses. The Pool outlives it.
 class Glance {
 public:
+    // Acquire, against the release of `publish` at the end of a change: all of it is to be seen.
     Glance(const Geometry& geometry, Owner self) noexcept
         : geometry_{&geometry},
           state_{std::atomic_ref<Word>{geometry.journal().state}.load(std::memory_order_acquire)},
           lost_{Journal::count_of(state_) != 0 || get(geometry.journal().quarantined) != 0 ||
                 !geometry.owners()[self.row].is(self.epoch)} {}
 
-    // Reports whether all that has been read until now was there at once.
+    // Reports whether all that has been read until now was there at once. The fence is the other
+    // end of the one in `Transaction::set`: who has read anything of a later change reads a later
+    // state.
     [[nodiscard]] bool holds() const noexcept {
         step();
         std::atomic_thread_fence(std::memory_order_acquire);

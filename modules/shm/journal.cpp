@@ -1,6 +1,7 @@
 module;
 #include <algorithm>
 #include <atomic>
+#include <climits>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -35,6 +36,28 @@ bool roll_back(const Geometry& geometry) noexcept {
     return sound;
 }
 
+namespace {
+
+template <class T>
+void copy_one(std::byte* to, const std::byte* from) noexcept {
+    T value;
+    std::memcpy(&value, from, sizeof value);
+    std::atomic_ref<T>{*reinterpret_cast<T*>(to)}.store(value, std::memory_order_relaxed);
+}
+
+// Word by word, as it is read (`copy_out`) by those who look without the lock, and whose block it
+// may still have been when they began: to the language memcpy(3) would be a race with them.
+// Relaxed: what they have read holds only if nothing has changed since, which other words say.
+void copy_in(std::byte* to, std::span<const std::byte> source) noexcept {
+    std::size_t done = 0;
+    if (reinterpret_cast<std::uintptr_t>(to) % sizeof(Word) == 0)
+        for (; done + sizeof(Word) <= source.size(); done += sizeof(Word))
+            copy_one<Word>(to + done, source.data() + done);
+    for (; done < source.size(); ++done) copy_one<std::uint8_t>(to + done, source.data() + done);
+}
+
+}  // namespace
+
 void quarantine(const Geometry& geometry) noexcept {
     put(geometry.journal().quarantined, 1);
 }
@@ -50,11 +73,11 @@ void Transaction::write(Offset offset, std::span<const std::byte> source) noexce
     // A kill may cut a copy anywhere.
     const std::size_t half = source.size() / 2;
     step();
-    std::memcpy(geometry_->base + offset, source.data(), half);
+    copy_in(geometry_->base + offset, source.first(half));
     step();
-    std::memcpy(geometry_->base + offset + half, source.data() + half, source.size() - half);
+    copy_in(geometry_->base + offset + half, source.subspan(half));
 #else
-    std::memcpy(geometry_->base + offset, source.data(), source.size());
+    copy_in(geometry_->base + offset, source);
 #endif
     std::atomic_signal_fence(std::memory_order_seq_cst);
 }
@@ -100,6 +123,21 @@ void Transaction::release(Offset block) noexcept {
 
 std::uint64_t Transaction::size_of(Offset block) noexcept {
     return freed(block) ? 0 : Slab{*this}.size_of(block);
+}
+
+void Transaction::wake_after(Word& word) noexcept {
+    std::uint32_t* const half = low_half(word);
+    if (std::find(woken_.begin(), woken_.begin() + wakes_, half) != woken_.begin() + wakes_) return;
+    ensure(wakes_ < woken_.size(), "a transaction that wakes for more than there is in a pool");
+    woken_[wakes_++] = half;
+}
+
+// Without the lock, which those who are woken ask for. Killed before it, the burial wakes them.
+void Transaction::wake_all() const noexcept {
+    for (std::uint32_t n = 0; n < wakes_; ++n) {
+        step();
+        shm::wake(woken_[n], INT_MAX);
+    }
 }
 
 void Transaction::refuse() noexcept {

@@ -43,10 +43,12 @@ public:
           number_{other.number_},
           count_{std::exchange(other.count_, 0)},
           frees_{std::exchange(other.frees_, 0)},
+          wakes_{std::exchange(other.wakes_, 0)},
           open_{std::exchange(other.open_, false)},
           broken_{other.broken_},
           full_{other.full_} {
         for (std::uint32_t n = 0; n < frees_; ++n) freed_[n] = other.freed_[n];
+        for (std::uint32_t n = 0; n < wakes_; ++n) woken_[n] = other.woken_[n];
 #ifdef RINGFORT_SHM_STEPS
         own_ = other.own_;
         owns_ = other.owns_;
@@ -136,6 +138,11 @@ public:
     /// Returns how many bytes a block has, at least those asked for; 0 if it is none.
     [[nodiscard]] std::uint64_t size_of(Offset block) noexcept;
 
+    /// Wakes whoever sleeps on the low half of a word of the pool, when this transaction has been
+    /// committed and has let go of the lock: nobody if it is rolled back. For up to two words of
+    /// each structure.
+    void wake_after(Word& word) noexcept;
+
     /// Marks the pool as corrupted, when the caller has found something that cannot be: the
     /// transaction goes on, reading zeros where it is led astray, and cannot be committed.
     inline void fail() noexcept { broken_ = true; }
@@ -154,6 +161,8 @@ public:
         if (count_ != 0) publish(geometry_->journal().state, Journal::empty_after(number_));
         open_ = false;
         guard_.unlock();
+        if (wakes_ != 0) [[unlikely]]
+            wake_all();
         return {};
     }
 
@@ -193,6 +202,7 @@ private:
     }
     [[nodiscard]] bool freed(Offset block) const noexcept;
     void free_all() noexcept;
+    void wake_all() const noexcept;
     void refuse() noexcept;
     void end_open() noexcept;
     Result<void> give_up() noexcept;
@@ -202,10 +212,12 @@ private:
     Word number_;
     std::uint32_t count_ = 0;
     std::uint32_t frees_ = 0;
+    std::uint32_t wakes_ = 0;
     bool open_ = true;
     bool broken_ = false;
     bool full_ = false;
-    std::array<Offset, limits::transaction_frees> freed_;  // the first `frees_`
+    std::array<Offset, limits::transaction_frees> freed_;       // the first `frees_`
+    std::array<std::uint32_t*, 2 * limits::pool_roots> woken_;  // the first `wakes_`
 #ifdef RINGFORT_SHM_STEPS
     struct Range {
         Offset begin;

@@ -66,6 +66,8 @@ bool wait(std::uint32_t* word, std::uint32_t expected, Instant::duration limit) 
            errno == ETIMEDOUT;
 }
 
+// All looks at the word are relaxed: what is done about it is done by an exchange, which fails if
+// it is another by then, and orders what it has to.
 bool Lock::possible(std::uint32_t word) const noexcept {
     const std::uint32_t row = word & ((1U << row_bits) - 1);
     return row <= owners_.rows() && (row != 0 || (word & holder) == 0);
@@ -103,14 +105,16 @@ void Lock::unlock_slowly() const noexcept {
     if (wake(&cell_->word, woken_) == 0 && (word & impatient) != 0) take_down_bar();
 }
 
-// Somebody may have gone to sleep before the bar since it was looked whether anybody sleeps: nobody
-// would wake it.
+// Relaxed: flags say nothing of what the lock protects. Sleepers and those who wake them look at
+// one and the same word, whose changes have one order for all. Somebody may have gone to sleep
+// before the bar since it was looked whether anybody sleeps: nobody would wake it.
 void Lock::take_down_bar() const noexcept {
     step();
     const std::uint32_t word = Ref{cell_->word}.fetch_and(~impatient, std::memory_order_relaxed);
     if ((word & waiters) != 0 && (word & holder) == 0) wake(&cell_->word, woken_);
 }
 
+// Relaxed: what was done under it is not to be believed, and is emptied by who repairs it.
 void Lock::repair() const noexcept {
     std::uint32_t word = Ref{cell_->word}.load(std::memory_order_relaxed);
     while (!possible(word)) {
@@ -147,6 +151,8 @@ Result<Guard> Lock::lock_slowly(Milliseconds limit) const {
     }
 }
 
+// Taken from a dead owner, who released nothing, what is to be seen of its doings is so by its
+// burial: `dead` acquires what that released, after the kernel had told of the end.
 std::optional<Guard> Lock::take_from_dead(std::uint32_t row) const noexcept {
     std::uint32_t word = Ref{cell_->word}.load(std::memory_order_relaxed);
     while ((word & ((1U << row_bits) - 1)) == row + 1 && dead(word)) {

@@ -122,12 +122,15 @@ private:
     static constexpr std::uint32_t id_of(Owner owner) noexcept {
         return (owner.row + 1) | (owner.epoch << row_bits & holder);
     }
+    // Acquire, against the release of `unlock`: what was done under the lock before is to be seen.
+    // Those who set or clear flags in between do so by exchanges, which hand the release on.
     [[nodiscard]] inline bool take_free() const noexcept {
         step();
         std::uint32_t expected = 0;
         return Ref{cell_->word}.compare_exchange_strong(expected, id_, std::memory_order_acquire,
                                                         std::memory_order_relaxed);
     }
+    // Release: what was done under the lock is in memory before it is free.
     inline void unlock() const noexcept {
         step();
         std::uint32_t expected = id_;

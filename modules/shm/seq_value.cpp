@@ -61,13 +61,14 @@ Result<SeqWords> SeqWords::open_or_create(const Pool& pool, std::uint32_t number
     return obtain(pool, number, initial, initial.size(), Obtain::either);
 }
 
+// Acquire, against the release of `store`: the copy that a version selects is whole.
+Word SeqWords::version() const noexcept {
+    return std::atomic_ref<Word>{word(0)}.load(std::memory_order_acquire);
+}
+
 // The offset was checked when the value was made or opened.
 Word& SeqWords::word(std::size_t number) const noexcept {
     return pool_.geometry_.at<Word>(at_ + number * sizeof(Word));
-}
-
-Word SeqWords::version() const noexcept {
-    return std::atomic_ref<Word>{word(0)}.load(std::memory_order_acquire);
 }
 
 Result<void> SeqWords::store(std::span<const Word> value) const {
@@ -93,6 +94,7 @@ Result<Word> SeqWords::load(std::span<Word> value) const noexcept {
     for (std::uint32_t attempt = 0; attempt < limits::seq_attempts; ++attempt) {
         const Word before = version();
         read(before, value);
+        // The other end of the fence in `store`.
         std::atomic_thread_fence(std::memory_order_acquire);
         if (get(word(0)) == before) return before;
     }

@@ -74,14 +74,33 @@ Result<SharedLock> SharedLock::obtain(const Pool& pool, std::uint32_t number, Ob
             pool.set_root(transaction, number, shared_tag, at);
             return SharedLock{pool, at};
         },
-        [&](Transaction& transaction, Offset at) -> Result<SharedLock> {
-            if (at % sizeof(Word) != 0 || transaction.bytes(at, bytes).empty() ||
-                get(pool.geometry_.at<Cell>(at).rows) != pool.geometry_.rows) {
-                transaction.fail();  // and no view of what may be anywhere
-                return Error{"open a shared lock", std::errc::bad_message};
-            }
-            return SharedLock{pool, at};
-        });
+        [&](Transaction& transaction, Offset at) { return found(pool, transaction, at); });
+}
+
+Result<SharedLock> SharedLock::found(const Pool& pool, Transaction& transaction,
+                                     Offset at) noexcept {
+    if (at % sizeof(Word) != 0 || transaction.bytes(at, bytes_for(pool)).empty() ||
+        get(pool.geometry_.at<Cell>(at).rows) != pool.geometry_.rows) {
+        transaction.fail();  // and no view of what may be anywhere
+        return Error{"open a shared lock", std::errc::bad_message};
+    }
+    return SharedLock{pool, at};
+}
+
+// After a burial. As a writer that takes it over and repairs nothing: killed meanwhile, this one is
+// a writer that died.
+void SharedLock::release_dead(const Pool& pool, Transaction& transaction,
+                              std::uint32_t number) noexcept {
+    const Result<Offset> at = pool.root(transaction, number, shared_tag);
+    if (!at || *at == 0) return;
+    const Result<SharedLock> lock = found(pool, transaction, *at);
+    if (!lock) return;
+    const std::optional<std::uint32_t> row = lock->writer_.holder_row();
+    if (!row) return;
+    if (const std::optional<Guard> guard = lock->writer_.take_from_dead(*row))
+        put(lock->cell().dirty, 1);
+    else
+        lock->wake_writer();  // it may wait for readers that have died
 }
 
 Result<SharedLock> SharedLock::create(const Pool& pool, std::uint32_t number) {
@@ -110,6 +129,8 @@ std::uint32_t SharedLock::own_count() const noexcept {
 }
 
 // Owner and number in one store: whoever is killed has counted or not, and in its own name.
+// Release, against the acquire of `reading`: a writer that sees that a reader has left changes
+// nothing that this one was still to read.
 void SharedLock::set_own_count(std::uint32_t count) const noexcept {
     step();
     std::atomic_ref<Word>{readers(pool_.self().row)}.store(Word{pool_.self().epoch} << 32 | count,
@@ -168,6 +189,9 @@ Result<WriteGuard> SharedLock::lock(Milliseconds limit) const {
     return wait_for<WriteGuard>(waiter, limit, Error{"wait for readers", std::errc::timed_out});
 }
 
+// Fences, here and in a writer, between the store of what one is and the look at the other, which
+// no weaker order keeps apart: the reader sees the writer, or the writer sees the reader. Acquire:
+// who finds no writer sees what the last one has changed.
 bool SharedLock::enter() const noexcept {
     set_own_count(1);
     std::atomic_thread_fence(std::memory_order_seq_cst);
@@ -175,19 +199,25 @@ bool SharedLock::enter() const noexcept {
            0;
 }
 
+// With the same fence: either a writer sees that this one has left, or it is seen, and woken.
 void SharedLock::leave() const noexcept {
     const std::uint32_t count = own_count();
     set_own_count(count == 0 ? 0 : count - 1);
     if (count > 1) return;
     std::atomic_thread_fence(std::memory_order_seq_cst);
     const std::uint32_t word = std::atomic_ref{cell().writer.word}.load(std::memory_order_relaxed);
-    if ((word & Lock::holder) == 0) return;
+    if ((word & Lock::holder) != 0) wake_writer();
+}
+
+// Release, against the writer's acquire: who sees that readers have left sees that they have.
+void SharedLock::wake_writer() const noexcept {
     step();
     std::atomic_ref{cell().left}.fetch_add(1, std::memory_order_release);
+    step();
     wake(&cell().left, INT_MAX);
 }
 
-// A reader that has kept writers from the lock is in: now they may come again.
+// A reader that has kept writers from the lock is in: now they may come again. Relaxed: flags.
 void SharedLock::let_writers_on() const noexcept {
     step();
     const std::uint32_t word = std::atomic_ref{cell().writer.word}.fetch_and(

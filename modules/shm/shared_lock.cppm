@@ -8,6 +8,7 @@ module;
 export module ringfort.shm:shared_lock;
 
 import ringfort.base;
+import :journal;
 import :lock;
 import :owners;
 import :pool;
@@ -68,10 +69,12 @@ private:
 
 /// A lock in a pool that many may hold for reading, or one for writing: for what is read in longer
 /// sections than those of transactions. Each owner counts its readers in a cell of its own, with
-/// its epoch, so that those of a dead one count no more when it is buried. A writer keeps new
-/// readers out while it waits for those that are there, and a reader that waits keeps out writers
-/// that come after it once it has waited for `limits::lock_patience_us`. What its own words say is
-/// checked; it does not ask whether the pool is quarantined.
+/// its epoch, so that those of a dead one count no more when it is buried. What a dead one held is
+/// let go of at its burial (`Healer`), and whoever waits looks every `limits::lock_check_ms`
+/// besides. A writer keeps new readers out while it waits for those that are there, and a reader
+/// that waits keeps out writers that come after it once it has waited for
+/// `limits::lock_patience_us`. What its own words say is checked; it does not ask whether the pool
+/// is quarantined.
 ///
 /// A view: valid as long as the pool it was made or opened with. Cheap to copy.
 class SharedLock {
@@ -99,6 +102,7 @@ public:
     [[nodiscard]] Result<ReadGuard> lock_shared(Milliseconds wait = limits::lock_wait_ms) const;
 
 private:
+    friend class Healer;
     friend class ReadGuard;
     friend class ReadWaiter;
     friend class WriteWaiter;
@@ -108,6 +112,10 @@ private:
 
     [[nodiscard]] static Result<SharedLock> obtain(const Pool& pool, std::uint32_t number,
                                                    Obtain how);
+    [[nodiscard]] static Result<SharedLock> found(const Pool& pool, Transaction& transaction,
+                                                  Offset at) noexcept;
+    static void release_dead(const Pool& pool, Transaction& transaction,
+                             std::uint32_t number) noexcept;
     [[nodiscard]] static std::uint64_t bytes_for(const Pool& pool) noexcept;
     [[nodiscard]] Cell& cell() const noexcept;
     [[nodiscard]] Word& readers(std::uint32_t row) const noexcept;
@@ -115,6 +123,7 @@ private:
     void set_own_count(std::uint32_t count) const noexcept;
     [[nodiscard]] bool reading(std::uint32_t row) const noexcept;
     void leave() const noexcept;
+    void wake_writer() const noexcept;
     [[nodiscard]] bool enter() const noexcept;
     [[nodiscard]] Result<void> admitted() const;
     void let_writers_on() const noexcept;

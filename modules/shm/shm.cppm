@@ -15,6 +15,7 @@ export import :cache;
 export import :connection_limiter;
 export import :counters;
 export import :glance;
+export import :healer;
 export import :histogram;
 export import :journal;
 export import :key;

@@ -1,5 +1,6 @@
 module;
 #include <atomic>
+#include <bit>
 #include <concepts>
 #include <cstdint>
 #include <type_traits>
@@ -22,7 +23,8 @@ concept Storable =
     std::is_trivially_copyable_v<T> && !std::is_pointer_v<T> && !std::is_member_pointer_v<T> &&
     !std::is_null_pointer_v<T> && !std::is_enum_v<T> && !std::same_as<T, bool>;
 
-/// Reads a word of a zone, whole.
+/// Reads a word of a zone, whole. Relaxed: who reads has the lock, or has acquired what says that
+/// the word is to be read, or finds out afterwards whether it was (`Glance`).
 [[nodiscard]] inline Word get(const Word& word) noexcept {
     return std::atomic_ref<Word>{const_cast<Word&>(word)}.load(std::memory_order_relaxed);
 }
@@ -45,6 +47,7 @@ inline void step() noexcept {}
 
 // Stores a word so that the process may be killed before or after, never within, and so that the
 // compiler moves no other store across: recovery sees a prefix of these stores, in program order.
+// Relaxed: others see it by the release of the lock, or of a later `publish`.
 inline void put(Word& word, Word value) noexcept {
     step();
     std::atomic_signal_fence(std::memory_order_seq_cst);
@@ -63,6 +66,13 @@ inline void publish(Word& word, Word value) noexcept {
 // Rounds a number of bytes up to whole words.
 constexpr std::uint64_t aligned_to_words(std::uint64_t bytes) noexcept {
     return (bytes + sizeof(Word) - 1) / sizeof(Word) * sizeof(Word);
+}
+
+// The half of a word that futex(2) looks at, which knows 32 bits alone. A store of the whole word
+// is one of this half.
+inline std::uint32_t* low_half(Word& word) noexcept {
+    static_assert(std::endian::native == std::endian::little);
+    return reinterpret_cast<std::uint32_t*>(&word);
 }
 
 // Counts for statistics: by whoever holds the lock, without a journal. A kill loses one at most.

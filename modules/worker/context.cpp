@@ -38,6 +38,60 @@ coro::Task<Result<shm::Transaction>> Context::begin(const shm::Pool& pool, Milli
     co_return guard.error();
 }
 
+namespace {
+
+/// Sleeps until something has changed, or `due` is reached, or the longest single wait is over.
+coro::Task<Result<void>> sleep_for(uring::Loop& loop, shm::QueueWait wait,
+                                   std::optional<Instant> due, Error late) {
+    Milliseconds limit = shm::Queue::bound;
+    if (due) limit = std::min(limit, std::chrono::ceil<Milliseconds>(*due - now()));
+    if (limit <= Milliseconds{0}) co_return late;
+    const auto waited = co_await uring::futex_wait(loop, *wait.word, wait.expected, limit);
+    if (!waited && !waited.error().is(std::errc::timed_out)) co_return waited.error();
+    co_return {};
+}
+
+std::optional<Instant> due_at(uring::Loop& loop, std::optional<Milliseconds> wait) {
+    return wait ? std::optional{loop.scheduler().after(*wait)} : std::nullopt;
+}
+
+}  // namespace
+
+coro::Task<Result<std::vector<std::byte>>> Context::pop(const shm::Queue& queue,
+                                                        std::optional<Milliseconds> wait) {
+    const auto due = due_at(loop_, wait);
+    for (;;) {
+        shm::QueueWait next;
+        {
+            RF_CO_LET(shm::Transaction transaction, co_await begin(queue.pool()));
+            auto message = queue.pop(transaction);
+            if (!message) next = queue.wait_for_message(transaction);
+            RF_CO_TRY(transaction.commit());
+            if (message) co_return *std::move(message);
+        }
+        RF_CO_TRY(
+            co_await sleep_for(loop_, next, due, Error{"take from a queue", std::errc::timed_out}));
+    }
+}
+
+coro::Task<Result<void>> Context::push(const shm::Queue& queue, shm::ByteView message,
+                                       std::optional<Milliseconds> wait) {
+    const auto due = due_at(loop_, wait);
+    for (;;) {
+        shm::QueueWait next;
+        {
+            RF_CO_LET(shm::Transaction transaction, co_await begin(queue.pool()));
+            const Result<void> put = queue.push(transaction, message);
+            if (!put && !put.error().is(std::errc::no_buffer_space)) co_return put.error();
+            if (!put) next = queue.wait_for_room(transaction);
+            RF_CO_TRY(transaction.commit());
+            if (put) co_return {};
+        }
+        RF_CO_TRY(
+            co_await sleep_for(loop_, next, due, Error{"put into a queue", std::errc::timed_out}));
+    }
+}
+
 coro::Task<Result<shm::Guard>> take(uring::Loop& loop, const shm::Lock& lock, Milliseconds wait) {
     shm::LockWaiter waiter{lock};
     const Instant due = loop.scheduler().after(wait);

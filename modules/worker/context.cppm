@@ -71,6 +71,15 @@ public:
     /// cancellable. `pool` outlives it.
     [[nodiscard]] coro::Task<Result<shm::Transaction>> begin(
         const shm::Pool& pool, Milliseconds wait = limits::lock_wait_ms);
+    /// Take the message at the front of a queue in one of this worker's pools, or put one at its
+    /// end, as `shm::Queue`, but wait for one, or for room, for up to `wait` if it says so, while
+    /// the worker's other tasks run. Whoever is cancelled, or told of an error, has taken or put
+    /// nothing. Suspend; cancellable. Errors: those of `shm::Queue` but ENOBUFS; ETIMEDOUT;
+    /// ECANCELED. `queue` and `message` outlive the task.
+    [[nodiscard]] coro::Task<Result<std::vector<std::byte>>> pop(
+        const shm::Queue& queue, std::optional<Milliseconds> wait = {});
+    [[nodiscard]] coro::Task<Result<void>> push(const shm::Queue& queue, shm::ByteView message,
+                                                std::optional<Milliseconds> wait = {});
 
     /// Returns the workers of this generation that can be told something, in the order of their
     /// slots; this one is not among them.

@@ -177,34 +177,3 @@ TEST_CASE("what the dead held is given back in parts that wait for nobody") {
         REQUIRE(limiter.count("key " + std::to_string(n)).value() == (n == 7 ? 1 : 0));
     REQUIRE(limiter.heal().value() == 0);
 }
-
-TEST_CASE("a healer gives back what dead owners held in all limiters of a pool") {
-    const Place here = place(1 << 20, 4);
-    auto& zone = const_cast<Zone&>(here.zone);
-    const Pool& keeper = here.pool;
-    const auto kept = MapOf<std::string, std::uint64_t>::create(keeper, 1).value();
-    kept.put("untouched", 7).value();
-    const auto first = ConnectionLimiter::create(keeper, 0, {.buckets = 1'024}).value();
-    const auto last = ConnectionLimiter::create(keeper, limits::pool_roots - 1).value();
-    const Pool dead = Pool::attach(zone, keeper.admit(0, {}).value()).value();
-    const Pool living = Pool::attach(zone, keeper.admit(1, {}).value()).value();
-    for (int i = 0; i < 500; ++i) {
-        const std::string key = std::to_string(i);
-        REQUIRE(ConnectionLimiter::open(dead, 0).value().acquire(key, 9).value());
-        REQUIRE(ConnectionLimiter::open(living, 0).value().acquire(key, 9).value());
-    }
-    REQUIRE(ConnectionLimiter::open(dead, limits::pool_roots - 1).value().acquire("x", 9).value());
-    static_cast<void>(keeper.bury(0).value());
-    Healer healer{keeper};
-    {
-        const Transaction held = living.begin().value();
-        REQUIRE(healer.step().value() == Healing::refused);  // nor does it wait
-    }
-    int steps = 0;
-    while (healer.step().value() != Healing::through) REQUIRE(++steps < 10'000);
-    for (int i = 0; i < 500; ++i) REQUIRE(first.count(std::to_string(i)).value() == 1);
-    REQUIRE(last.count("x").value() == 0);
-    REQUIRE(kept.get("untouched").value().value() == 7);
-    REQUIRE(healer.step().value() == Healing::through);
-    keeper.check().value();
-}

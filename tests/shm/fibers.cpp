@@ -1,5 +1,6 @@
 #include "fibers.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <compare>
 #include <utility>
@@ -68,7 +69,9 @@ void Fibers::start(Fiber& fiber) {
 void Fibers::run(std::uint64_t steps) {
     const std::uint64_t last = steps_ + steps;
     while (steps_ < last && failure_.empty()) {
+        if (besides_) besides_();
         const std::uint32_t next = choose();
+        if (next == nobody) break;
         Fiber& fiber = fibers_[next];
         if (!fiber.started) start(fiber);
         end_ = End::turn;
@@ -90,14 +93,23 @@ void Fibers::run(std::uint64_t steps) {
 // Mostly one that can go on; now and then one whose sleep has lasted for as long as it may.
 std::uint32_t Fibers::choose() {
     const auto count = static_cast<std::uint32_t>(fibers_.size());
+    if (std::ranges::all_of(fibers_, [&](const Fiber& one) { return sleeps_for_good(one); })) {
+        failure_ = "everybody sleeps, and nobody is to wake them";
+        return nobody;
+    }
     for (int attempt = 0;; ++attempt) {
         const auto n = static_cast<std::uint32_t>(random_() % count);
         if (fibers_[n].sleeps_on == nullptr) return n;
+        if (sleeps_for_good(fibers_[n])) continue;
         if (attempt < 64 && random_() % 64 != 0) continue;
         time_ns_ += 20'000;
         fibers_[n].sleeps_on = nullptr;
         return n;
     }
+}
+
+bool Fibers::sleeps_for_good(const Fiber& fiber) const {
+    return endless_ && fiber.sleeps_on != nullptr && endless_(fiber.sleeps_on);
 }
 
 void Fibers::leave(End end) {

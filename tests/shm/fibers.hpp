@@ -12,6 +12,7 @@
 #include <memory>
 #include <random>
 #include <string>
+#include <utility>
 #include <vector>
 
 import ringfort.base;
@@ -39,6 +40,13 @@ public:
     /// Goes on for so many steps, or until something fails; then everybody is killed.
     void run(std::uint64_t steps);
 
+    /// Does something besides, before each turn.
+    void set_besides(std::function<void()> besides) { besides_ = std::move(besides); }
+    /// Says on which words a sleep ends by a wake-up alone: it is wrong if everybody sleeps so.
+    void set_endless(std::function<bool(const std::uint32_t*)> endless) {
+        endless_ = std::move(endless);
+    }
+
     /// Within an owner's work: notes what is wrong, and goes no further, unless `right`.
     void require(bool right, const std::string& what);
     /// Returns what went wrong first; empty: nothing.
@@ -65,6 +73,7 @@ private:
     void leave(End end);
     void start(Fiber& fiber);
     std::uint32_t choose();
+    bool sleeps_for_good(const Fiber& fiber) const;
     bool wait(std::uint32_t* word, std::uint32_t expected);
     long wake(const std::uint32_t* word, int count);
 
@@ -72,6 +81,8 @@ private:
 
     std::function<void(std::uint32_t)> work_;
     std::function<void(std::uint32_t)> killed_;
+    std::function<void()> besides_;
+    std::function<bool(const std::uint32_t*)> endless_;
     Odds odds_;
     std::mt19937_64 random_;
     std::vector<Fiber> fibers_;

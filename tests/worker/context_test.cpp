@@ -102,6 +102,74 @@ TEST_CASE("while somebody holds a pool's lock, the worker serves whoever does no
     }
 }
 
+TEST_CASE("two workers pass messages through a queue, and serve others while they wait for it") {
+    const testing::PoolZone limits;
+    const testing::CounterZone zone;
+    const testing::Listener listeners[2];
+    Hired workers[2];
+    for (std::uint32_t row = 0; row < 2; ++row) {
+        CHECK(limits.admit(row));
+        workers[row].give(zone.zone);
+        workers[row].give(limits.zone);
+        workers[row].give(listeners[row], "passing");
+        workers[row].start(row);
+        (void)workers[row].receive<channel::Ready>();
+    }
+    const auto& [one, two] = listeners;
+    Client taker{one};
+    taker.send("<");
+    CHECK(Client{one}.echoes("x"));
+    Client putter{two};
+    putter.send("+hello");
+    CHECK(putter.receives("put"));
+    CHECK(taker.receives("hello"));
+
+    // And for room.
+    const std::string large(50, 'l');
+    Client first{two};
+    first.send("+" + large);
+    CHECK(first.receives("put"));
+    Client second{two};
+    second.send("+again");
+    CHECK(Client{two}.echoes("x"));
+    Client taker_again{one};
+    taker_again.send("<");
+    CHECK(taker_again.receives(large));
+    CHECK(second.receives("put"));
+    Client last{one};
+    last.send("<");
+    CHECK(last.receives("again"));
+
+    Client patient{one};
+    patient.send("?");
+    CHECK(patient.line().find("take from a queue: Connection timed out") == 0);
+    Client too_large{two};
+    too_large.send("+" + large + large);
+    CHECK(too_large.line().find("put into a queue: Message too long") == 0);
+}
+
+TEST_CASE("a worker that is ended while it waits for a message takes none") {
+    const testing::PoolZone limits;
+    CHECK(limits.admit(2));
+    Serving serving{"passing", testing::options(), &limits};
+    Client taker{serving.listener};
+    taker.send("<");
+    CHECK(Client{serving.listener}.echoes("x"));
+    const auto queue = shm::Queue::open(limits.pool, 0).value();
+    SECTION("by its drain") {
+        serving.worker.send(channel::Drain{Milliseconds{50}});
+        (void)serving.worker.receive<channel::Draining>();
+        CHECK(serving.worker.exit_code() == 0);
+    }
+    SECTION("by a signal that cannot be caught") {
+        serving.worker.signal(SIGKILL);
+        CHECK(serving.worker.exit_code() == 1'000 + SIGKILL);
+    }
+    CHECK(taker.is_cut());
+    queue.push(shm::bytes_of(std::string_view{"kept"})).value();
+    CHECK(queue.pop_for(Milliseconds{0}).has_value());
+}
+
 TEST_CASE("a worker counts its connections in its own row") {
     Serving serving;
     Client client{serving.listener};

@@ -171,9 +171,12 @@ public:
             listener.socket.duplicate().value());
     }
     /// A worker that failed at what it was given before may have ended its side by now.
-    void start() {
-        const auto sent = master_->send(ringfort::channel::Start{
-            .slot = 3, .generation = 7, .row = 2, .drain_timeout = ringfort::Milliseconds{60'000}});
+    void start(std::uint32_t row = 2) {
+        const auto sent = master_->send(
+            ringfort::channel::Start{.slot = 3,
+                                     .generation = 7,
+                                     .row = row,
+                                     .drain_timeout = ringfort::Milliseconds{60'000}});
         INFO((sent ? "" : sent.error().text()));
         REQUIRE((sent || sent.error().is(std::errc::broken_pipe) ||
                  sent.error().is(std::errc::connection_reset)));

@@ -130,6 +130,38 @@ struct Counting {
     }
 };
 
+/// Passes messages through a queue in a pool: "<" waits for one and answers with it, "?" waits for
+/// a moment alone, "+" puts the rest in, anything else is echoed.
+struct Passing {
+    std::optional<ringfort::shm::Queue> queue;
+
+    ringfort::Result<void> start(ringfort::worker::Context& context) {
+        const auto pool = context.pool("limits");
+        if (!pool) return pool.error();
+        const auto opened = ringfort::shm::Queue::open_or_create(*pool, 0, ringfort::Bytes{64});
+        if (!opened) return opened.error();
+        queue = *opened;
+        return {};
+    }
+    Served serve(ringfort::net::Stream peer, ringfort::worker::Context& context) {
+        auto chunk = co_await peer.receive();
+        if (!chunk) co_return chunk.error();
+        std::string text{chunk->text()};
+        std::optional<ringfort::Milliseconds> limit;
+        if (text == "?") limit = ringfort::Milliseconds{5};
+        if (text == "<" || text == "?") {
+            const auto message = co_await context.pop(*queue, limit);
+            text = message ? ringfort::shm::value_of<std::string>(*message).value()
+                           : message.error().text();
+        } else if (text.starts_with('+')) {
+            const std::string message = text.substr(1);
+            const auto put = co_await context.push(*queue, ringfort::shm::bytes_of(message));
+            text = put ? "put" : put.error().text();
+        }
+        co_return co_await peer.send_all(text);
+    }
+};
+
 /// Talks with its siblings: "?" asks what it has heard, "#" tells a sibling as much as that takes,
 /// anything else is told to all. Answers with a line.
 struct Gossip {
@@ -187,6 +219,7 @@ inline ringfort::worker::Options options() {
     made.services.emplace("informer", make<Informer>());
     made.services.emplace("counting", make<Counting>());
     made.services.emplace("working", make<Working>());
+    made.services.emplace("passing", make<Passing>());
     made.services.emplace("gossip", make<Gossip>());
     made.services.emplace("slow", make<Slow>());
     return made;
