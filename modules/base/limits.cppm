@@ -154,6 +154,7 @@ inline constexpr std::uint32_t max_zones = 256;
 inline constexpr Bytes min_pool_zone_size{64ULL << 10};
 inline constexpr Bytes min_zone_size{4ULL << 10};
 inline constexpr Bytes max_zone_size{64ULL << 30};
+inline constexpr Bytes max_grown_content{2ULL << 30};  ///< copied under a pool's lock
 inline constexpr std::size_t max_zone_name_bytes = 63;
 inline constexpr std::size_t max_zone_tag_bytes = 63;
 inline constexpr std::uint32_t max_counter_columns = 1'024;

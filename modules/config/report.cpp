@@ -101,10 +101,17 @@ void Report::prune() {
 
 Problems Report::take() {
     prune();
+    const auto file_of = [this](const Snippet& snippet) {
+        return snippet.span.begin.line >= first_override_ ? override_name : source_.name;
+    };
     for (Problem& problem : problems_) {
-        if (problem.place().line >= first_override_) problem.file = override_name;
+        problem.file = file_of(problem.snippet);
+        for (Note& note : problem.notes) {
+            if (const std::string file = file_of(note.snippet); file != problem.file)
+                note.message += ", in " + file;
+            rename(note.snippet);
+        }
         rename(problem.snippet);
-        for (Note& note : problem.notes) rename(note.snippet);
     }
     return {std::move(problems_), left_out_};
 }

@@ -41,32 +41,11 @@ std::string differences(const Binding& old, const Binding& binding) {
     return text;
 }
 
-/// Tells whether a zone of the configuration goes on with what is in the one before it.
-bool is_reused(const Cycle& cycle, const shm::Zone& zone) {
-    const auto& configured = cycle.settings().zones;
-    const auto found = std::ranges::find(configured, zone.name(), &config::Zone::name);
-    return found != configured.end() && !found->noreuse;
-}
-
 void compare_zones(const Cycle& before, const Cycle& after, std::vector<std::string>& found) {
-    const auto called = [](const std::vector<SharedZone>& zones, const std::string& name) {
-        const auto zone = std::ranges::find_if(
-            zones, [&](const SharedZone& candidate) { return candidate->name() == name; });
-        return zone == zones.end() ? nullptr : *zone;
-    };
-    for (const SharedZone& zone : after.zones()) {
-        const SharedZone old = called(before.zones(), zone->name());
-        const bool grown = old && old->tag() == zone->tag() && old->size() < zone->size() &&
-                           is_reused(after, *zone) && !shm::Pool::unusable(*old);
-        const std::string what =
-            old == zone      ? ": kept"
-            : old == nullptr ? ": opened, empty"
-            : grown          ? ": grown, " + old->size().text() + " -> " + zone->size().text()
-                             : ": replaced by an empty one";
-        found.push_back("zone " + zone->name() + what);
-    }
+    const auto& fates = after.zone_fates();
+    for (const ZoneFate& fate : fates) found.push_back("zone " + fate.name + ": " + fate.text);
     for (const SharedZone& zone : before.zones())
-        if (called(after.zones(), zone->name()) == nullptr)
+        if (std::ranges::find(fates, zone->name(), &ZoneFate::name) == fates.end())
             found.push_back("zone " + zone->name() + ": closed");
 }
 

@@ -11,6 +11,7 @@ export import :changes;
 export import :listener;
 export import :log_file;
 export import :passed;
+export import :plan;
 export import :snapshot;
 export import :stock;
 export import :zones;

@@ -191,13 +191,15 @@ Result<std::shared_ptr<Listener>> Listener::adopt(Fd socket, const Address& conf
     return listener;
 }
 
-Result<std::shared_ptr<Listener>> Listener::open_beside(const config::Listener& settings) const {
-    RF_TRY(let_others_join(socket_, true));
+Result<std::shared_ptr<Listener>> Listener::open_beside(const config::Listener& settings,
+                                                        Bound bound) const {
     RF_LET(Fd socket, make_socket(bound_, protocol_));
     RF_TRY(let_others_join(socket, true));
     RF_TRY(set_options(socket, settings));
     const bool udp = protocol_ == Protocol::udp;
-    if (!udp) RF_TRY(bind(socket, bound_));  // UDP: then it would get its share already
+    if (bound == Bound::at_once) RF_TRY(let_others_join(socket_, true));
+    if (bound == Bound::at_once && !udp)  // UDP: then it would get its share already
+        RF_TRY(bind(socket, bound_));
     return std::shared_ptr<Listener>{
         new Listener{std::move(socket), udp ? bound_ : configured_, bound_, protocol_}};
 }

@@ -22,6 +22,12 @@ struct Owner {
 /// Errors: ENOENT with the step "look up the user" or "look up the group".
 [[nodiscard]] Result<Owner> find_owner(const config::Listener& settings);
 
+/// When a socket gets the address of the one that it is opened beside.
+enum class Bound {
+    at_once,  ///< but one of UDP
+    later
+};
+
 /// A listening socket, or one of UDP that is bound: shared by the cycles that have it, closed with
 /// the last of them. The socket file of a unix listener is removed then too, but only by the
 /// process that owns it: who made it, until it is passed on.
@@ -50,10 +56,12 @@ public:
     ~Listener();
 
     /// Opens one more socket at the address of this one, for its group. No connection comes to it
-    /// before `begin`, which is what binds one of UDP. Errors: those of socket(2), setsockopt(2)
-    /// and bind(2).
-    [[nodiscard]] Result<std::shared_ptr<Listener>> open_beside(
-        const config::Listener& settings) const;
+    /// before `begin`, which is what binds one of UDP. One that is bound at once leaves its mark on
+    /// this one: others of this user may join it from then on (the kernel remembers it of the
+    /// address, even if SO_REUSEPORT is taken back). Errors: those of socket(2), setsockopt(2) and
+    /// bind(2).
+    [[nodiscard]] Result<std::shared_ptr<Listener>> open_beside(const config::Listener& settings,
+                                                                Bound bound = Bound::at_once) const;
     /// Listens, if it does not already. Errors: those of listen(2) or bind(2).
     [[nodiscard]] Result<void> begin(const config::Listener& settings);
     [[nodiscard]] bool listening() const noexcept { return listening_; }

@@ -135,6 +135,11 @@ Result<void> Cycle::open_missing(Binding& binding, const BuildOptions& options) 
         keep(std::move(opened));
     }
     while (binding.listeners.size() < binding.served) {
+        if (options.dry && binding.carried_over) {  // so that the other one stays as it is
+            RF_LET(auto tried, binding.first().open_beside(wanted, Bound::later));
+            binding.listeners.push_back(std::move(tried));
+            continue;
+        }
         RF_LET(auto opened, binding.first().open_beside(wanted));
         if (!binding.carried_over) RF_TRY(opened->begin(wanted));
         keep(std::move(opened));
@@ -144,27 +149,33 @@ Result<void> Cycle::open_missing(Binding& binding, const BuildOptions& options) 
 
 void Cycle::take_zones(const Stock& stock, const std::vector<ZoneRequest>& requests,
                        const BuildOptions& options, std::vector<std::string>& obstacles) {
-    const auto find = [](const std::vector<SharedZone>& zones, const auto& is_it) {
-        const auto found = std::ranges::find_if(zones, is_it);
-        return found == zones.end() ? nullptr : *found;
-    };
     for (const ZoneRequest& request : join(settings_.zones, requests, obstacles)) {
-        const auto fitting = [&](const SharedZone& zone) { return fits(*zone, request); };
-        SharedZone zone = find(stock.made, fitting);
-        if (!zone && request.reuse) zone = find(stock.zones, fitting);
-        if (!zone) {
-            const SharedZone before = find(stock.zones, [&](const SharedZone& candidate) {
-                return candidate->name() == request.name && candidate->tag() == request.tag;
-            });
-            auto made = make_zone(request, before, options.open_pool);
-            if (!made) {
-                obstacles.push_back(obstacle("zone " + request.name, made.error()));
-                continue;
-            }
-            zone = *std::move(made);
-        }
-        zones_.push_back(std::move(zone));
+        ZonePlan plan = plan_zone(
+            request, stock.zones,
+            {.readable = options.dry || options.open_pool, .most = options.max_grown_content});
+        const auto made = std::ranges::find_if(
+            stock.made, [&](const auto& zone) { return fits(*zone, request); });
+        if (made != stock.made.end())
+            zones_.push_back(*made);
+        else if (!plan.obstacle.empty())
+            obstacles.push_back(plan.obstacle);
+        else if (plan.fate.fate == Fate::kept)
+            zones_.push_back(plan.before);
+        else if (!options.dry)
+            make(request, plan, options.open_pool, obstacles);
+        zone_fates_.push_back(std::move(plan.fate));
     }
+}
+
+void Cycle::make(const ZoneRequest& request, const ZonePlan& plan, const OpenPool& open,
+                 std::vector<std::string>& obstacles) {
+    auto made = make_zone(request, plan, open);
+    if (made)
+        zones_.push_back(*std::move(made));
+    else if (made.error().is(std::errc::file_too_large) && plan.fate.fate == Fate::grown)
+        obstacles.push_back(too_full(plan));  // it has become so since it was looked at
+    else
+        obstacles.push_back(obstacle("zone " + request.name, made.error()));
 }
 
 Result<void> Cycle::reopen_log() {

@@ -12,6 +12,7 @@ export module ringfort.cycle:snapshot;
 import ringfort.base;
 import ringfort.config;
 import :listener;
+import :plan;
 import :stock;
 import :zones;
 
@@ -58,6 +59,11 @@ struct BuildOptions {
     /// Opens a pool of the stock, to go on with what is in it in a larger one; without, such a one
     /// is empty.
     OpenPool open_pool = {};
+    Bytes max_grown_content = limits::max_grown_content;  ///< of a pool that becomes larger
+    /// To be given up, whatever comes of it, and to leave no trace in what the stock has: what
+    /// becomes of zones is decided as it would be with `open_pool`, but none is made, nothing is
+    /// copied or prepared, and no pool's lock waited for; no socket is bound beside one there is.
+    bool dry = false;
 };
 
 /// What a build came to: a cycle, or at least one obstacle, each a sentence for people.
@@ -89,6 +95,9 @@ public:
     [[nodiscard]] const config::Settings& settings() const noexcept { return settings_; }
     [[nodiscard]] const std::vector<Binding>& bindings() const noexcept { return bindings_; }
     [[nodiscard]] const std::vector<SharedZone>& zones() const noexcept { return zones_; }
+    /// Returns what became of each zone when the cycle was built; if that was dry, what would have,
+    /// and `zones` are those that are kept.
+    [[nodiscard]] const std::vector<ZoneFate>& zone_fates() const noexcept { return zone_fates_; }
     /// Returns the log file; empty for standard error.
     [[nodiscard]] const Fd& log_file() const noexcept { return log_file_; }
 
@@ -121,11 +130,14 @@ private:
     static Result<void> open_missing(Binding& binding, const BuildOptions& options);
     void take_zones(const Stock& stock, const std::vector<ZoneRequest>& requests,
                     const BuildOptions& options, std::vector<std::string>& obstacles);
+    void make(const ZoneRequest& request, const ZonePlan& plan, const OpenPool& open,
+              std::vector<std::string>& obstacles);
 
     config::Settings settings_;
     std::uint32_t generation_;
     std::vector<Binding> bindings_;
     std::vector<SharedZone> zones_;
+    std::vector<ZoneFate> zone_fates_;
     Fd log_file_;
 };
 

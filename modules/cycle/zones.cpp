@@ -3,9 +3,9 @@ module;
 
 #include <algorithm>
 #include <compare>
+#include <cstddef>
 #include <functional>
 #include <memory>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -19,8 +19,27 @@ import ringfort.shm;
 namespace ringfort::cycle {
 namespace {
 
+using Prepare = decltype(ZoneRequest::prepare);
+
+/// Has the second find what the first has prepared.
+Prepare both(Prepare first, Prepare second) {
+    if (!first || !second) return first ? first : second;
+    return [first = std::move(first), second = std::move(second)](
+               const shm::Pool& made, const shm::Pool* before) -> Result<void> {
+        RF_TRY(first(made, before));
+        return second(made, before);
+    };
+}
+
 /// Has `wanted` be what `request` asks for, too; says what does not agree.
 void add(const ZoneRequest& request, ZoneRequest& wanted, std::vector<std::string>& obstacles) {
+    const ZoneRequest* const custom = request.content == Content::custom  ? &request
+                                      : wanted.content == Content::custom ? &wanted
+                                                                          : nullptr;
+    if (custom != nullptr)
+        return obstacles.push_back("zone " + request.name + ": " + custom->tag +
+                                   " lays it out in its own way, so that nobody else can use it. "
+                                   "Take another name.");
     if (!request.tag.empty() && !wanted.tag.empty() && request.tag != wanted.tag)
         return obstacles.push_back("zone " + request.name + ": it is used for " + wanted.tag +
                                    " already, and cannot be used for " + request.tag +
@@ -30,15 +49,26 @@ void add(const ZoneRequest& request, ZoneRequest& wanted, std::vector<std::strin
                                    " large, but " + request.size.text() + " are asked for.");
     if (wanted.tag.empty()) wanted.tag = request.tag;
     if (wanted.size == Bytes{0}) wanted.size = request.size;
-    if (!wanted.prepare) wanted.prepare = request.prepare;
+    wanted.prepare = both(std::move(wanted.prepare), request.prepare);
     wanted.reuse &= request.reuse;
 }
 
-/// Makes a pool of a new zone, with what is to go on from the one before it.
-Result<shm::Pool> make_pool(const ZoneRequest& request, shm::Zone& zone,
-                            const std::optional<shm::Pool>& before) {
-    if (request.reuse && before) return shm::Pool::grow(*before, zone);
-    return shm::Pool::format(zone, limits::max_counter_rows);
+/// Says what of a zone cannot be made, whatever there is already; empty: nothing.
+std::string objection(const ZoneRequest& wanted) {
+    const Bytes least =
+        wanted.content == Content::pool ? limits::min_pool_zone_size : limits::min_zone_size;
+    if (wanted.name.empty() || wanted.name.size() > limits::max_zone_name_bytes)
+        return "a name has from 1 to " + std::to_string(limits::max_zone_name_bytes) + " bytes.";
+    if (wanted.tag.size() > limits::max_zone_tag_bytes)
+        return "its purpose is " + wanted.tag + ", but has no more than " +
+               std::to_string(limits::max_zone_tag_bytes) + " bytes.";
+    if (wanted.size == Bytes{0})
+        return (wanted.tag.empty() ? "a service" : wanted.tag) +
+               " needs it, but there is none of that name. Add a [[zone]].";
+    if (wanted.size < least || wanted.size > limits::max_zone_size)
+        return wanted.size.text() + " are asked for; it may have from " + least.text() + " to " +
+               limits::max_zone_size.text() + ".";
+    return {};
 }
 
 }  // namespace
@@ -56,31 +86,14 @@ std::vector<ZoneRequest> join(const std::vector<config::Zone>& configured,
         else
             add(request, *same, obstacles);
     }
-    for (ZoneRequest& wanted : joined) {
-        if (wanted.size == Bytes{0})
-            obstacles.push_back("zone " + wanted.name + ": " + wanted.tag +
-                                " needs it, but there is none of that name. Add a [[zone]].");
+    std::erase_if(joined, [&](const ZoneRequest& wanted) {
+        const std::string why = objection(wanted);
+        if (!why.empty()) obstacles.push_back("zone " + wanted.name + ": " + why);
+        return !why.empty();
+    });
+    for (ZoneRequest& wanted : joined)
         if (wanted.tag.empty()) wanted.tag = pool_tag;
-    }
     return joined;
-}
-
-Result<SharedZone> make_zone(const ZoneRequest& request, const SharedZone& before,
-                             const OpenPool& open) {
-    RF_LET(shm::Zone zone, shm::Zone::create(request.name, request.tag, request.size));
-    if (request.content == Content::custom) {
-        if (request.format) RF_TRY(request.format(zone));
-        return std::make_shared<shm::Zone>(std::move(zone));
-    }
-    std::optional<shm::Pool> old;
-    const bool larger = before && before->size() < request.size;
-    const bool wanted = request.reuse ? larger : static_cast<bool>(request.prepare);
-    if (before && open && wanted && !shm::Pool::unusable(*before)) {
-        RF_LET(old, open(*before));
-    }
-    RF_LET(const shm::Pool made, make_pool(request, zone, old));
-    if (request.prepare) RF_TRY(request.prepare(made, old ? &*old : nullptr));
-    return std::make_shared<shm::Zone>(std::move(zone));
 }
 
 bool fits(shm::Zone& zone, const ZoneRequest& request) {

@@ -28,9 +28,11 @@ struct ZoneRequest {
     bool reuse = true;  ///< false: each cycle has a new one, without what the old one holds
     /// Lays out a new zone of custom content; not called for one that is carried over.
     std::function<Result<void>(shm::Zone&)> format = {};
-    /// Puts into a new pool what is to be in it from the beginning; `before` is the one of the same
-    /// name and tag that it takes the place of, nullptr if there is none, or it cannot be read. An
-    /// error keeps the cycle from being built. May be empty.
+    /// Puts into a new pool, one that has grown included, what is to be in it from the beginning;
+    /// `before` is the one of the same name and tag that it takes the place of, nullptr if there is
+    /// none, or it cannot be read. An error keeps the cycle from being built. May be empty. Of
+    /// several requests each has its say, in their order: a later one finds what an earlier one has
+    /// put in.
     std::function<Result<void>(const shm::Pool& made, const shm::Pool* before)> prepare = {};
 };
 
@@ -41,7 +43,8 @@ using SharedZone = std::shared_ptr<shm::Zone>;
 inline constexpr std::string_view pool_tag = "pool";
 
 /// Joins the zones of the configuration with those that are requested, by their names: each is
-/// there once, with its size and tag. Appends what does not agree to `obstacles`.
+/// there once, with its size and tag, and without reuse if one of them wants that. Appends what
+/// does not agree, or cannot be made, to `obstacles`; the latter is left out.
 /// Source: nginx ngx_shared_memory_add.
 [[nodiscard]] std::vector<ZoneRequest> join(const std::vector<config::Zone>& configured,
                                             const std::vector<ZoneRequest>& requests,
@@ -49,14 +52,6 @@ inline constexpr std::string_view pool_tag = "pool";
 
 /// Opens a pool of another cycle as this process.
 using OpenPool = std::function<Result<shm::Pool>(shm::Zone&)>;
-
-/// Makes a zone and lays it out. `before` is the zone of the same name and tag that it takes the
-/// place of, if any: with `reuse`, a pool that has become larger goes on with what is in it.
-/// Errors: those of `shm::Zone::create`, `shm::Pool::format`, `open` and `shm::Pool::grow`, and of
-/// `request`'s functions.
-[[nodiscard]] Result<SharedZone> make_zone(const ZoneRequest& request,
-                                           const SharedZone& before = nullptr,
-                                           const OpenPool& open = {});
 
 /// Says whether a zone may go on as the requested one: name, tag and size agree, and a pool is
 /// sound.

@@ -2,6 +2,8 @@ module;
 #include <poll.h>
 #include <ringfort/try.h>
 #include <sys/prctl.h>
+#include <sys/types.h>
+#include <unistd.h>
 
 #include <chrono>
 #include <csignal>
@@ -36,10 +38,11 @@ Result<void> send_now(channel::Channel& channel, const channel::Message& message
     return {};
 }
 
-int work_and_say(channel::Channel channel, const Builder::Work& work) {
+int work_and_say(channel::Channel channel, pid_t master, const Builder::Work& work) {
     log::identify({.role = "builder"});
     // Nobody would be left to end it, and it has listening sockets.
     (void)::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (::getppid() != master) return 1;  // it has died before
     Result<void> sent;
     const Send send = [&](const channel::Message& message, channel::Fds fds) {
         if (sent) sent = send_now(channel, message, std::move(fds));
@@ -58,8 +61,10 @@ Result<Builder> Builder::start(std::string_view title, std::uint64_t client, Ins
     RF_LET(auto ends, channel::Channel::pair());
     auto& [mine, theirs] = ends;
     keep.push_back(theirs.fd());
-    RF_LET(auto child, process::spawn({.name = title, .keep = keep, .blocked = {}},
-                                      [&] { return work_and_say(std::move(theirs), work); }));
+    RF_LET(auto child,
+           process::spawn({.name = title, .keep = keep, .blocked = {}}, [&, master = ::getpid()] {
+               return work_and_say(std::move(theirs), master, work);
+           }));
     return Builder{std::move(child), std::move(mine), client, due};
 }
 
@@ -77,7 +82,7 @@ Builder::~Builder() {
     (void)process::send_signal(child_.pidfd, SIGKILL);
     pollfd ended{.fd = child_.pidfd.get(), .events = POLLIN, .revents = 0};
     (void)::poll(&ended, 1, static_cast<int>(limits::kill_timeout_ms.count()));
-    (void)process::reap(child_.pidfd);
+    if (auto estate = finish()) (void)estate->take_files();  // and removes them
 }
 
 bool Builder::receive() {

@@ -18,7 +18,8 @@ export namespace ringfort::master {
 
 /// A child that does for the master what may block: it reads a configuration, asks name services,
 /// binds and opens, sends what it has, and ends. The master polls its channel and its pidfd.
-/// Destroying a builder ends the child, and waits for that; what it had opened goes with it.
+/// Destroying a builder ends the child, and waits for that; what it had opened goes with it, files
+/// that it has made included.
 class Builder {
 public:
     /// What the child does: it sends by `send`, which waits for room, and says whether the build is

@@ -24,6 +24,15 @@ import ringfort.shm;
 
 namespace ringfort::master {
 
+std::optional<process::PidFile> Estate::take_files() {
+    for (const cycle::Group& group : stock.groups)
+        for (const auto& opened : group.listeners) opened->own();
+    if (control) control->own();
+    if (!pid_file) return {};
+    auto file = process::PidFile::adopt(pid_file->path, std::move(pid_file->file));
+    return file ? std::optional{*std::move(file)} : std::nullopt;
+}
+
 Send through(channel::Channel& channel) {
     return [&channel](const channel::Message& message, channel::Fds fds) {
         return channel.send(message, std::move(fds));

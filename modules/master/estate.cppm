@@ -36,6 +36,10 @@ struct Estate {
     std::vector<std::uint32_t> taken_rows;
     bool complete = false;  ///< all has been said
     bool success = false;   ///< and it is good
+
+    /// Makes this process the owner of the files that a builder has made: whatever comes of the
+    /// build, nobody else removes them. Returns the pid file.
+    [[nodiscard]] std::optional<process::PidFile> take_files();
 };
 
 /// Sends one message, or queues it.

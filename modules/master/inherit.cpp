@@ -9,6 +9,8 @@ module;
 #include <sys/time.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cerrno>
 #include <charconv>
 #include <chrono>
 #include <compare>
@@ -56,6 +58,41 @@ Result<std::optional<channel::Channel>> find_predecessor() {
     return std::optional{channel::Channel::adopt(Fd{fd})};
 }
 
+/// Waits until somebody who is to tell what there is says something, or has had its time. Whoever
+/// starts a server is told whom it waits for, if that takes a while: a process that is stopped says
+/// nothing.
+class Patience {
+public:
+    explicit Patience(std::string whom) : whom_{std::move(whom)} {}
+
+    /// Returns whether there is something to read.
+    bool wait(RawFd fd) {
+        if (poll(fd, quiet_until_)) return true;
+        if (!std::exchange(told_, true))
+            log::info("{} says nothing yet: it is waited for, for another {} ms", whom_,
+                      left(due_));
+        return poll(fd, due_);
+    }
+
+private:
+    [[nodiscard]] static std::int64_t left(Instant end) {
+        return std::max<std::int64_t>(0, std::chrono::ceil<Milliseconds>(end - now()).count());
+    }
+    [[nodiscard]] static bool poll(RawFd fd, Instant end) {
+        pollfd polled{.fd = fd, .events = POLLIN, .revents = 0};
+        while (left(end) > 0) {
+            const int ready = ::poll(&polled, 1, static_cast<int>(left(end)));
+            if (ready != 0 && !(ready < 0 && errno == EINTR)) return true;
+        }
+        return false;
+    }
+
+    std::string whom_;
+    Instant quiet_until_ = now() + limits::inherit_timeout_ms / 5;
+    Instant due_ = now() + limits::inherit_timeout_ms;
+    bool told_ = false;
+};
+
 /// Finds a worker whose master has died, by the control socket of that; nothing when there is none,
 /// or the master lives.
 std::optional<channel::Channel> find_orphan(const std::string& control) {
@@ -69,6 +106,7 @@ std::optional<channel::Channel> find_orphan(const std::string& control) {
     if (!socket || ::connect(socket.get(), address->data(), address->size()) != 0) return {};
     constexpr std::string_view order = "adopt\n";
     if (::send(socket.get(), order.data(), order.size(), MSG_NOSIGNAL) < 0) return {};
+    (void)Patience{"whoever is at " + control}.wait(socket.get());
     auto passed = channel::receive_passed(socket);
     if (!passed)
         log::warning("whoever is at {} does not answer: {}", control, passed.error().text());
@@ -77,19 +115,17 @@ std::optional<channel::Channel> find_orphan(const std::string& control) {
 }
 
 /// Waits for all of what the predecessor has.
-Result<Estate> receive_estate(channel::Channel& predecessor) {
+Result<Estate> receive_estate(channel::Channel& predecessor, const std::string& whom) {
     EstateReader reader;
-    const Instant due = now() + limits::inherit_timeout_ms;
+    Patience patience{whom};
     while (!reader.estate().complete) {
         RF_LET(auto received, predecessor.receive());
         if (received) {
             RF_TRY(reader.take(*std::move(received)));
             continue;
         }
-        const auto left = std::chrono::ceil<Milliseconds>(due - now()).count();
-        if (left <= 0) return Error{"wait for what the predecessor has", std::errc::timed_out};
-        pollfd polled{.fd = predecessor.fd(), .events = POLLIN, .revents = 0};
-        (void)::poll(&polled, 1, static_cast<int>(left));
+        if (!patience.wait(predecessor.fd()))
+            return Error{"wait for what the predecessor has", std::errc::timed_out};
     }
     return std::move(reader).release();
 }
@@ -124,11 +160,12 @@ Result<void> Master::inherit(const config::Settings& settings) {
 /// Takes what it has; one that dies over it was none.
 Result<void> Master::inherit_from_predecessor() {
     if (!predecessor_) return {};
-    auto estate = receive_estate(*predecessor_);
+    const std::string whom =
+        orphaned_ ? "a worker without a master"
+                  : fmt::format("the master that started this one (pid {})", ::getppid());
+    auto estate = receive_estate(*predecessor_, whom);
     if (!estate && (orphaned_ || estate.error().is(std::errc::connection_reset))) {
-        log::warning("{} has not told all: {}",
-                     orphaned_ ? "a worker without a master" : "the master that started this one",
-                     estate.error().text());
+        log::warning("{} has not told all: {}", whom, estate.error().text());
         predecessor_.reset();
         return {};
     }

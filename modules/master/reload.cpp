@@ -90,17 +90,6 @@ void let_go(Generation& generation, const cycle::Cycle* old) {
     if (generation.new_control) generation.new_control->disown();
 }
 
-/// Makes this process the owner of the files that a builder has made: whatever comes of the build,
-/// nobody else removes them. Returns the pid file.
-std::optional<process::PidFile> take_files(Estate& estate) {
-    for (const cycle::Group& group : estate.stock.groups)
-        for (const auto& opened : group.listeners) opened->own();
-    if (estate.control) estate.control->own();
-    if (!estate.pid_file) return {};
-    auto file = process::PidFile::adopt(estate.pid_file->path, std::move(estate.pid_file->file));
-    return file ? std::optional{*std::move(file)} : std::nullopt;
-}
-
 void offer_findings(const std::vector<std::string>& findings, const Send& send) {
     for (const std::string& finding : findings)
         (void)offer_text(channel::TextUse::finding, finding, send);
@@ -132,35 +121,33 @@ void Master::begin_build() {
         build_waits_ = true;
         return rehearsal_->abort("a reload has begun meanwhile: ask again");
     }
-    auto started = start_builder(": builder", 0, build_row_, &Master::build_apart);
+    // An owner in the pools, under this master's name: it is no worker's life, and what it does
+    // there is to read.
+    const Errand errand{.row = free_row().value_or(limits::max_counter_rows),
+                        .name = {.process = process::identify(::getpid())}};
+    pools_.admit(errand.row, errand.name);
+    build_row_ = errand.row;
+    auto started = start_builder(": builder", 0, [&, master = ::getpid()](const Send& send) {
+        return build_apart(send, master, errand);
+    });
     if (started) {
         build_.emplace(*std::move(started));
         return;
     }
+    bury_builder();
     build_failed({"no process can be started to build the cycle: " + started.error().text()});
 }
 
-/// Starts a builder as an owner of `row` in the pools, under this master's name: it is no worker's
-/// life, and what it does there is to read.
 Result<Builder> Master::start_builder(std::string_view title, std::uint64_t client,
-                                      std::uint32_t& row,
-                                      bool (Master::*work)(const Send&, const Errand&) const) {
-    const pid_t self = ::getpid();
-    const Errand errand{.master = self,
-                        .row = free_row().value_or(limits::max_counter_rows),
-                        .name = {.process = process::identify(self)}};
-    pools_.admit(errand.row, errand.name);
-    row = errand.row;
-    auto started = Builder::start(application_.name + std::string{title}, client, build_deadline(),
-                                  listening_fds(current_cycle()),
-                                  [&](const Send& send) { return (this->*work)(send, errand); });
-    if (!started) bury_builder(row);
-    return started;
+                                      const Builder::Work& work) const {
+    return Builder::start(application_.name + std::string{title}, client, build_deadline(),
+                          listening_fds(current_cycle()), work);
 }
 
 /// Answers `client` what a reload would change, or what would keep it from that. A child does what
-/// a reload would, but for starting workers, and takes it down again: what it opens is really
-/// opened, for a moment; a log file that it has to create stays, empty.
+/// a reload would, but for zones and workers, and takes it down again: what it opens is really
+/// opened, for a moment; a log file that it has to create stays, empty. It is nobody in the pools:
+/// what becomes of zones it decides by looking.
 void Master::rehearse(std::uint64_t client) {
     const auto refuse = [&](std::string why) {
         control_.answer(client, {.success = false, .text = std::move(why)}, now());
@@ -168,13 +155,15 @@ void Master::rehearse(std::uint64_t client) {
     if (current_cycle() == nullptr) return refuse("no generation serves");
     if (policy_.busy()) return refuse("a reload or an upgrade is under way");
     if (rehearsal_) return refuse("another dry run is under way");
-    auto started = start_builder(": dry run", client, rehearsal_row_, &Master::rehearse_apart);
+    auto started = start_builder(": dry run", client, [&, master = ::getpid()](const Send& send) {
+        return rehearse_apart(send, master);
+    });
     if (!started) return refuse("no process can be started for it: " + started.error().text());
     rehearsal_.emplace(*std::move(started));
 }
 
-void Master::bury_builder(std::uint32_t row) {
-    pools_.bury(row, {.process = process::identify(::getpid())});
+void Master::bury_builder() {
+    pools_.bury(build_row_, {.process = process::identify(::getpid())});
 }
 
 /// Takes what a builder has sent; when it has ended, goes on with that.
@@ -187,22 +176,21 @@ void Master::serve_builder(std::optional<Builder>& builder, void (Master::*end)(
 }
 
 void Master::end_rehearsal(Estate estate) {
-    const auto pid_file = take_files(estate);  // what is left of one that was killed
+    const auto pid_file = estate.take_files();  // what is left of one that was killed
     control_.answer(
         rehearsal_->client(),
         {.success = estate.success, .text = fmt::format("{}", fmt::join(estate.findings, "\n"))},
         now());
     rehearsal_.reset();
-    bury_builder(rehearsal_row_);
     if (std::exchange(build_waits_, false)) begin_build();
 }
 
 /// Makes a generation of what the child has built; what is left to do here does not wait.
 void Master::end_build(Estate estate) {
     build_.reset();
-    bury_builder(build_row_);
+    bury_builder();
     const bool rotated = std::exchange(reopened_again_, false);
-    auto pid_file = take_files(estate);
+    auto pid_file = estate.take_files();
     if (!estate.success) return build_failed(estate.findings);
     if (policy_.stopping()) return build_failed({"the master is stopping"});
     auto parsed = application_.parse({.name = "the configuration", .text = estate.configuration});
@@ -218,34 +206,28 @@ void Master::end_build(Estate estate) {
     stock.owners = std::move(estate.stock.owners);
     if (!rotated) stock.log = std::move(estate.stock.log);
     found(std::move(generation), *std::move(parsed), std::move(stock), {});
-    bury_builder(build_row_);  // in a pool that it has made larger it is an owner, too
+    bury_builder();  // in a pool that it has made larger it is an owner, too
 }
 
 /// Builds the next cycle, as far as that does not depend on being the master. In a child; what has
 /// a file is offered as soon as it is there, so that somebody removes that whatever happens.
-std::vector<std::string> Master::draft(Draft& draft, const Errand& errand, const Send& send) const {
+std::vector<std::string> Master::draft(Draft& draft, pid_t master, cycle::BuildOptions options,
+                                       const Send& send) const {
     auto text = application_.read();
     if (const auto* problems = std::get_if<config::Problems>(&text)) return lines_of(*problems);
     draft.source = std::get<config::Source>(std::move(text));
     auto parsed = application_.parse(draft.source);
     if (!parsed) return lines_of(parsed.problems());
     Generation& generation = draft.generation;
-    std::vector<std::string> obstacles = prepare(generation, *parsed, errand.master);
+    std::vector<std::string> obstacles = prepare(generation, *parsed, master);
     const auto pass_on = [&](const auto&... offered) {
         if (const auto sent = offer(offered..., send); !sent)
             obstacles.push_back("what was built cannot be passed on: " + sent.error().text());
     };
     if (generation.new_pid_file) pass_on(*generation.new_pid_file);
     if (generation.new_control) pass_on(*generation.new_control, true);
-    const cycle::BuildOptions options{
-        .workers = worker_count(*parsed),
-        .opened = [&](const cycle::Listener& listener) { pass_on(listener, false); },
-        .open_pool = [&](shm::Zone& zone) -> Result<shm::Pool> {
-            RF_LET(const shm::Pool pool, shm::Pool::attach(zone, errand.row));
-            if (pool.owners().name(errand.row) != errand.name)
-                return Error{"open a pool: its owner", std::errc::owner_dead};
-            return pool;
-        }};
+    options.workers = worker_count(*parsed);
+    options.opened = [&](const cycle::Listener& listener) { pass_on(listener, false); };
     const auto requests = application_.zones(*parsed);
     auto built = cycle::Cycle::build(*std::move(parsed), last_generation_ + 1, current_stock(),
                                      requests, options);
@@ -255,9 +237,15 @@ std::vector<std::string> Master::draft(Draft& draft, const Errand& errand, const
 }
 
 /// What the child of `begin_build` does: builds, and passes on what is new.
-bool Master::build_apart(const Send& send, const Errand& errand) const {
+bool Master::build_apart(const Send& send, pid_t master, const Errand& errand) const {
     Draft made;
-    const auto obstacles = draft(made, errand, send);
+    const auto open = [&](shm::Zone& zone) -> Result<shm::Pool> {
+        RF_LET(const shm::Pool pool, shm::Pool::attach(zone, errand.row));
+        if (pool.owners().name(errand.row) != errand.name)
+            return Error{"open a pool: its owner", std::errc::owner_dead};
+        return pool;
+    };
+    const auto obstacles = draft(made, master, {.open_pool = open}, send);
     offer_findings(obstacles, send);
     if (!obstacles.empty()) return false;
     const auto offered = offer_draft(made, current_cycle(), send);
@@ -269,10 +257,10 @@ bool Master::build_apart(const Send& send, const Errand& errand) const {
     return true;
 }
 
-/// What the child of `rehearse` does: builds, says what is new, and takes it down.
-bool Master::rehearse_apart(const Send& send, const Errand& errand) const {
+/// What the child of `rehearse` does: builds, but for zones, says what is new, and takes it down.
+bool Master::rehearse_apart(const Send& send, pid_t master) const {
     Draft made;
-    auto findings = draft(made, errand, send);
+    auto findings = draft(made, master, {.dry = true}, send);
     const bool success = findings.empty();
     if (success) {
         const cycle::Cycle& old = *current_cycle();

@@ -90,21 +90,21 @@ private:
     // reload.cpp
     void begin_build();
     void rehearse(std::uint64_t client);
-    /// Who a builder is to its master, and to the pools.
+    /// Who a builder is to the pools.
     struct Errand {
-        pid_t master = 0;
         std::uint32_t row = 0;
         shm::OwnerName name;
     };
-    Result<Builder> start_builder(std::string_view title, std::uint64_t client, std::uint32_t& row,
-                                  bool (Master::*work)(const Send&, const Errand&) const);
-    void bury_builder(std::uint32_t row);
+    Result<Builder> start_builder(std::string_view title, std::uint64_t client,
+                                  const Builder::Work& work) const;
+    void bury_builder();
     void serve_builder(std::optional<Builder>& builder, void (Master::*end)(Estate));
     void end_build(Estate estate);
     void end_rehearsal(Estate estate);
-    std::vector<std::string> draft(Draft& draft, const Errand& errand, const Send& send) const;
-    bool build_apart(const Send& send, const Errand& errand) const;
-    bool rehearse_apart(const Send& send, const Errand& errand) const;
+    std::vector<std::string> draft(Draft& draft, pid_t master, cycle::BuildOptions options,
+                                   const Send& send) const;
+    bool build_apart(const Send& send, pid_t master, const Errand& errand) const;
+    bool rehearse_apart(const Send& send, pid_t master) const;
     [[nodiscard]] const cycle::Cycle* current_cycle() const;
     [[nodiscard]] cycle::Stock current_stock() const;
     [[nodiscard]] Instant build_deadline() const;
@@ -210,9 +210,9 @@ private:
     Instant started_ = now();
     process::ServiceManager manager_;
     std::optional<Builder> build_, rehearsal_;
-    std::uint32_t build_row_ = 0, rehearsal_row_ = 0;  ///< in the pools, while there is one
-    bool build_waits_ = false;                         ///< for the rehearsal to end
-    bool reopened_again_ = false;                      ///< logs, while a cycle was built
+    std::uint32_t build_row_ = 0;  ///< the builder's in the pools, while there is one
+    bool build_waits_ = false;     ///< for the rehearsal to end
+    bool reopened_again_ = false;  ///< logs, while a cycle was built
     std::optional<Successor> successor_;
     bool handed_over_ = false;               ///< all has been left to it
     bool told_main_process_ = false;         ///< that it is the main process now

@@ -20,10 +20,12 @@ struct ZoneUse {
     std::string zone;     ///< its name
     std::string purpose;  ///< "echo limits/1": a zone serves one; another begins with an empty one
     Bytes size{0};        ///< 0: as a [[zone]] of that name says
-    bool reuse = true;    ///< false: each reload makes it anew
-    /// Puts into a new one what is to be in it from the beginning; `before` is the one that it
-    /// takes the place of, to read, nullptr for none. Called in the process that builds the next
-    /// cycle; an error keeps the reload from happening. May be empty.
+    bool reuse = true;    ///< false: each reload makes it anew, whatever others say who use it
+    /// Puts into a new one, one that has grown included, what is to be in it from the beginning;
+    /// `before` is the one that it takes the place of, to read, nullptr for none. Called in the
+    /// process that builds the next cycle; an error keeps the reload from happening. May be empty.
+    /// Of several services that use the zone each one's is called, in the order of their names: it
+    /// opens what is there, and makes what is not.
     std::function<Result<void>(const shm::Pool& made, const shm::Pool* before)> prepare = {};
 };
 

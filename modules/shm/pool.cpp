@@ -1,7 +1,10 @@
 module;
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <array>
 #include <bit>
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -49,6 +52,42 @@ void put_header(const Geometry& geometry) {
     publish(geometry.header().magic, magic);
 }
 
+// What a pool that grows takes along, at most.
+Bytes content_of(const Geometry& geometry) {
+    const Word free = std::min(get(geometry.slab_head().free_pages), geometry.pages);
+    return Bytes{geometry.first_page + geometry.pages * sizeof(Descriptor) +
+                 (geometry.pages - free) * page_bytes};
+}
+
+// Has the pages of memory be there, and mapped, that the bytes lie in. A kernel that cannot
+// (EINVAL, before 5.14) does it later, with each page.
+Result<void> populate(std::byte* bytes, std::uint64_t count, int advice) {
+    const auto from = reinterpret_cast<std::uintptr_t>(bytes);
+    std::byte* const page = bytes - from % page_bytes;
+    const std::size_t size = count + from % page_bytes;
+    while (::madvise(page, size, advice) != 0) {
+        if (errno == EINVAL) return {};
+        if (errno != EINTR) return Error::last("madvise(MADV_POPULATE)");
+    }
+    return {};
+}
+
+// Does before the copy what takes most of its time, and needs no lock. What is in use by then and
+// is not yet, costs its page faults later.
+Result<void> populate(const Geometry& from, const Geometry& to) {
+    Result<void> done;
+    const auto both = [&](Offset at, Offset new_at, std::uint64_t bytes) {
+        if (done) done = populate(from.base + at, bytes, MADV_POPULATE_READ);
+        if (done) done = populate(to.base + new_at, bytes, MADV_POPULATE_WRITE);
+    };
+    both(from.end, to.end, from.pages * sizeof(Descriptor));
+    Slab::used_runs(from, [&](Word page, Word pages) {
+        const Offset at = from.first_page + page * page_bytes;
+        both(at, at, pages * page_bytes);
+    });
+    return done;
+}
+
 }  // namespace
 
 Bytes Pool::zone_size(std::uint32_t rows, Bytes content) noexcept {
@@ -76,12 +115,13 @@ Result<Pool> Pool::format(Zone& zone, std::uint32_t rows) {
 }
 
 // All that a transaction may read, under the lock of `from`. Nobody else has `to` yet.
-Result<void> Pool::copy(const Pool& from, const Geometry& to) {
+Result<void> Pool::copy(const Pool& from, const Geometry& to, Bytes most) {
     RF_LET(Transaction transaction, from.begin());
-    Slab slab{transaction};
-    if (!slab.sound()) transaction.fail();
-    if (transaction.failed()) return transaction.commit();
     const Geometry& geometry = from.geometry_;
+    if (content_of(geometry) > most)
+        return Error{"grow a pool: what is in it", std::errc::file_too_large};
+    if (!Slab{transaction}.sound()) transaction.fail();
+    if (transaction.failed()) return transaction.commit();
     const auto copy_bytes = [&](Offset at, Offset new_at, std::uint64_t bytes) {
         step();
         std::memcpy(to.base + new_at, geometry.base + at, bytes);
@@ -89,7 +129,7 @@ Result<void> Pool::copy(const Pool& from, const Geometry& to) {
     copy_bytes(Geometry::owners_at, Geometry::owners_at, geometry.rows * sizeof(OwnerRow));
     copy_bytes(geometry.roots, geometry.roots, geometry.first_page - geometry.roots);
     copy_bytes(geometry.end, to.end, geometry.pages * sizeof(Descriptor));
-    slab.used_runs([&](Word page, Word pages) {
+    Slab::used_runs(geometry, [&](Word page, Word pages) {
         const Offset at = geometry.first_page + page * page_bytes;
         copy_bytes(at, at, pages * page_bytes);
     });
@@ -98,7 +138,14 @@ Result<void> Pool::copy(const Pool& from, const Geometry& to) {
     return transaction.commit();
 }
 
-Result<Pool> Pool::grow(const Pool& from, Zone& into) {
+Result<Bytes> Pool::content(Zone& zone) {
+    RF_LET(const Geometry geometry, geometry_of(zone));
+    if (get(geometry.journal().quarantined) != 0)
+        return Error{"look at a pool: quarantined", std::errc::bad_message};
+    return content_of(geometry);
+}
+
+Result<Pool> Pool::grow(const Pool& from, Zone& into, Bytes most) {
     const std::span<std::byte> payload = into.payload();
     const Geometry grown = Geometry::of(payload.data(), payload.size(), from.geometry_.rows);
     if (grown.pages < from.geometry_.pages)
@@ -106,7 +153,8 @@ Result<Pool> Pool::grow(const Pool& from, Zone& into) {
     if (get(grown.header().magic) == magic)
         return Error{"grow a pool: there is one", std::errc::file_exists};
     clear_books(grown);
-    RF_TRY(copy(from, grown));
+    if (content_of(from.geometry_) <= most) RF_TRY(populate(from.geometry_, grown));
+    RF_TRY(copy(from, grown, most));
     const Pool pool{grown, from.self_};
     if (grown.pages > from.geometry_.pages) {
         RF_TRY(transact(pool, [&](Transaction& transaction) -> Result<void> {

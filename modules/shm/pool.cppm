@@ -60,12 +60,18 @@ public:
     /// belongs to, and what the others hold of a `ConnectionLimiter` is to be healed in both when
     /// they are buried in both. What happens in one from here on does not happen in the other.
     ///
-    /// Holds `from`'s lock while it copies the pages in use; what is changed without transactions,
-    /// under a `SharedLock`, has to be left alone meanwhile. Killed at any moment, `from` is as it
-    /// was, and `into` no pool, which can be grown into again. Errors: EEXIST if `into` is laid out
-    /// already; ENOSPC if it has room for fewer pages than `from`; EBADMSG if the allocator's books
-    /// disagree, which quarantines `from`; those of `begin`.
-    [[nodiscard]] static Result<Pool> grow(const Pool& from, Zone& into);
+    /// Holds `from`'s lock while it copies the pages in use, up to `most` bytes; the kernel's part,
+    /// that the memory is there, is done before. What is changed without transactions, under a
+    /// `SharedLock`, has to be left alone meanwhile. Killed at any moment, `from` is as it was, and
+    /// `into` no pool, which can be grown into again. Errors: EEXIST if `into` is laid out already;
+    /// ENOSPC if it has room for fewer pages than `from`; EFBIG if more would have to be copied;
+    /// EBADMSG if the allocator's books disagree, which quarantines `from`; those of madvise(2) for
+    /// want of memory; those of `begin`.
+    [[nodiscard]] static Result<Pool> grow(const Pool& from, Zone& into,
+                                           Bytes most = limits::max_grown_content);
+    /// Returns how much `grow` would copy, as it seems without the lock: books and pages in use.
+    /// Errors: those of `attach`, but for its owner.
+    [[nodiscard]] static Result<Bytes> content(Zone& zone);
 
     /// Admits a process as the owner of a row. For the keeper. Errors: EINVAL for a row not below
     /// `rows`, EBUSY if its owner has not been buried.
@@ -156,7 +162,7 @@ private:
           lock_{geometry.lock(), Owners{geometry.owners(), geometry.rows}, self} {}
 
     [[nodiscard]] Glance glance() const noexcept { return {geometry_, self_}; }
-    [[nodiscard]] static Result<void> copy(const Pool& from, const Geometry& to);
+    [[nodiscard]] static Result<void> copy(const Pool& from, const Geometry& to, Bytes most);
     [[nodiscard]] static Result<Geometry> geometry_of(Zone& zone);
     [[nodiscard]] inline Result<Transaction> start(Guard guard) const {
         if (Journal::count_of(get(geometry_.journal().state)) != 0 ||

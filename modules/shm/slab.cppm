@@ -57,9 +57,10 @@ public:
     static void format(const Geometry& geometry) noexcept;
     // Adds the pages from `first` on, which are new and whose descriptors are zeros.
     void extend(Word first) noexcept { release_run(first, geometry_.pages - first); }
-    // Calls `visit(page, pages)` for each run of pages that blocks may be in.
+    // Calls `visit(page, pages)` for the pages between free runs, which blocks may be in. Without
+    // the lock that is a guess, of pages that there are.
     template <class Visit>
-    void used_runs(Visit visit) noexcept;
+    static void used_runs(const Geometry& geometry, Visit visit) noexcept;
 
     Offset allocate(std::uint64_t size) noexcept;
     // What `Transaction::free` says of a block.
@@ -122,13 +123,18 @@ inline PageHead head_of(const Descriptor& page) noexcept {
 }
 
 template <class Visit>
-void Slab::used_runs(Visit visit) noexcept {
-    for (Word page = 0; page < geometry_.pages;) {
-        const PageHead head = head_of(descriptor(page));
-        const Word pages = std::clamp<Word>(head.pages, 1, geometry_.pages - page);
-        if (head.kind != PageKind::free_head) visit(page, pages);
+void Slab::used_runs(const Geometry& geometry, Visit visit) noexcept {
+    Word used = 0;  // since where there is no free page
+    for (Word page = 0; page < geometry.pages;) {
+        const PageHead head = head_of(geometry.descriptor(page));
+        const Word pages = std::clamp<Word>(head.pages, 1, geometry.pages - page);
+        if (head.kind == PageKind::free_head) {
+            if (page > used) visit(used, page - used);
+            used = page + pages;
+        }
         page += pages;
     }
+    if (geometry.pages > used) visit(used, geometry.pages - used);
 }
 
 }  // namespace ringfort::shm

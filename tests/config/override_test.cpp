@@ -94,3 +94,19 @@ TEST_CASE("problems of the text keep their places beside those of overrides") {
     CHECK(text.find("t.toml") < text.find("--set"));
     CHECK(problems({"log.level=loud"}, "x").find("t.toml:4:2") != std::string::npos);
 }
+
+TEST_CASE("a note says which file it is of, where that is not the problem's") {
+    const std::string split =
+        problems({"master.respawn_backoff_min_ms=500"}, "[master]\nrespawn_backoff_max_ms = 400\n");
+    INFO(split);
+    CHECK(split.starts_with("--set:1:"));
+    CHECK(split.find(", in t.toml\n    5 | respawn_backoff_max_ms") != std::string::npos);
+    const std::string other =
+        problems({"master.respawn_backoff_max_ms=400"}, "[master]\nrespawn_backoff_min_ms = 500\n");
+    INFO(other);
+    CHECK(other.starts_with("t.toml:5:"));
+    CHECK(other.find(", in --set\n    1 | master.respawn_backoff_max_ms") != std::string::npos);
+    const std::string together =
+        problems({}, "[master]\nrespawn_backoff_min_ms = 500\nrespawn_backoff_max_ms = 400\n");
+    CHECK(together.find(", in ") == std::string::npos);
+}

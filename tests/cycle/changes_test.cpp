@@ -20,9 +20,13 @@ using cycle::Cycle;
 
 namespace {
 
-std::unique_ptr<Cycle> built(config::Settings settings, const Cycle* old = nullptr) {
+std::unique_ptr<Cycle> built(config::Settings settings, const Cycle* old = nullptr,
+                             const std::vector<cycle::ZoneRequest>& requests = {},
+                             bool dry = false) {
+    const cycle::OpenPool open = [](shm::Zone& zone) { return shm::Pool::keep(zone); };
     auto result =
-        Cycle::build(std::move(settings), 1, old == nullptr ? cycle::Stock{} : old->stock(), {});
+        Cycle::build(std::move(settings), 1, old == nullptr ? cycle::Stock{} : old->stock(),
+                     requests, {.open_pool = dry ? cycle::OpenPool{} : open, .dry = dry});
     INFO((result.obstacles.empty() ? "" : result.obstacles.front()));
     REQUIRE(result.cycle);
     return std::move(result.cycle);
@@ -81,7 +85,25 @@ TEST_CASE("what is opened, closed, replaced and changed is told apart") {
               ": closed\n"
               "zone grows: grown, 64KiB -> 128KiB\n"
               "zone new: opened, empty\n"
-              "zone passes: replaced by an empty one\n"
-              "zone shrinks: replaced by an empty one\n"
+              "zone passes: replaced by an empty one: it is not to be reused\n"
+              "zone shrinks: replaced by an empty one: it becomes smaller, 128KiB -> 64KiB\n"
               "zone gone: closed\n");
+}
+
+TEST_CASE("what services say of zones is told as it is, by a dry run as by a reload") {
+    config::Settings old;
+    old.zones = {{.name = "fresh", .size = {65'536}}};
+    config::Settings next;
+    next.zones = {{.name = "fresh", .size = {131'072}}};
+    const auto first =
+        built(old, nullptr, {{.name = "fresh", .reuse = false}, {.name = "own", .size = {65'536}}});
+    const std::vector<cycle::ZoneRequest> requests{{.name = "fresh", .reuse = false},
+                                                   {.name = "own", .size = {131'072}}};
+    for (const bool dry : {true, false}) {
+        const auto second = built(next, first.get(), requests, dry);
+        CHECK(all(cycle::changes(*first, *second)) ==
+              "zone fresh: replaced by an empty one: it is not to be reused\n"
+              "zone own: grown, 64KiB -> 128KiB\n");
+        CHECK(second->zones().size() == (dry ? 0 : 2));
+    }
 }

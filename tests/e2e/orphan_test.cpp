@@ -12,6 +12,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <vector>
 
 #include "apps.h"
@@ -97,6 +98,40 @@ TEST_CASE("a caller that says nothing to an orphan does not keep a new master wa
     CHECK(std::chrono::steady_clock::now() - began < std::chrono::seconds{4});
     CHECK(has(second.log().text(), "a master has died, its workers serve"));
     Connection::to(endpoint).echo("hello");
+}
+
+TEST_CASE("a master that waits for orphans which are stopped says so, and how long it will") {
+    const std::string app = echo_app();
+    const TempDir dir;
+    Config config = found_at(dir, 30'000);
+    config.workers = 1;
+    Server first{app, config, dir};
+    const Endpoint endpoint = first.at("echo");
+    config.listeners[0].address = endpoint.text();
+    const pid_t orphan = first.worker(0);
+    first.kill_master();
+    ::kill(orphan, SIGSTOP);
+    const std::string notice = "whoever is at " + *config.control +
+                               " says nothing yet: it is "
+                               "waited for, for another ";
+    bool told = false;
+    std::jthread watcher{[&] {
+        told = eventually(later(), [&] {
+            return std::ranges::any_of(
+                std::filesystem::directory_iterator{dir.path()}, [&](const auto& entry) {
+                    const std::string path = entry.path().string();
+                    return path.ends_with(".err") && has(read_file(path), notice);
+                });
+        });
+        ::kill(orphan, SIGCONT);
+    }};
+    {
+        Server second{app, config, dir};
+        CHECK(has(second.log().text(), "a master has died, its workers serve"));
+        Connection::to(endpoint).echo("hello");
+    }
+    watcher.join();
+    CHECK(told);
 }
 
 TEST_CASE("orphans that nobody takes over drain when their grace is over") {

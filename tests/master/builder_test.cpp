@@ -2,6 +2,8 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <sys/types.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <catch2/catch_test_macros.hpp>
@@ -18,6 +20,8 @@
 #include <string>
 #include <utility>
 #include <vector>
+
+#include "../temp_dir.h"
 
 import ringfort.base;
 import ringfort.channel;
@@ -152,6 +156,53 @@ TEST_CASE("a builder that is dropped is ended, and reaped") {
         CHECK(::kill(pid, 0) == 0);
     }
     CHECK(::kill(pid, 0) != 0);
+}
+
+TEST_CASE("a builder that is dropped leaves no file that it had made, whoever ended it") {
+    const testing::TempDir directory;
+    const std::string path = directory.file("socket");
+    {
+        auto builder = start([&](const Send& send) -> bool {
+            const auto opened =
+                cycle::Listener::open({.address = Address::parse("unix:" + path).value(),
+                                       .service = "echo",
+                                       .mode = {}})
+                    .value();
+            (void)offer(*opened, false, send);
+            ::pause();
+            return true;
+        });
+        pollfd polled{.fd = builder.channel_fd(), .events = POLLIN, .revents = 0};
+        REQUIRE(::poll(&polled, 1, 20'000) == 1);  // it has been offered
+        CHECK(std::filesystem::exists(path));
+    }
+    CHECK_FALSE(std::filesystem::exists(path));
+}
+
+TEST_CASE("a builder does not outlive its master, however early that one dies") {
+    int ends[2];
+    REQUIRE(::pipe2(ends, O_CLOEXEC) == 0);
+    const Fd ours{ends[0]};
+    Fd theirs{ends[1]};
+    for (int round = 0; round < 50; ++round) {
+        const pid_t master = ::fork();
+        REQUIRE(master >= 0);
+        if (master == 0) {
+            const auto builder =
+                Builder::start("builder", 0, due, {theirs.get()}, [](const Send&) -> bool {
+                    ::pause();
+                    return true;
+                });
+            ::_exit(builder ? 0 : 1);
+        }
+        int status = -1;
+        REQUIRE(::waitpid(master, &status, 0) == master);
+        REQUIRE(status == 0);
+    }
+    theirs.close();
+    // At its end when nobody has the other one any more.
+    pollfd polled{.fd = ours.get(), .events = POLLIN, .revents = 0};
+    CHECK(::poll(&polled, 1, 5'000) == 1);
 }
 
 TEST_CASE("a builder has the descriptors it is given, and no others") {

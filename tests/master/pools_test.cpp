@@ -244,9 +244,11 @@ TEST_CASE("a worker that has ended since its zone was copied is buried in the la
     Culprit culprit{*zone};
     const shm::OwnerName name{.slot = 1, .generation = 2, .process = culprit.identity()};
     pools.admit(3, name);
-    const auto larger = cycle::make_zone({.name = "limits", .tag = "pool", .size = Bytes{524'288}},
-                                         zone, [&](shm::Zone& one) { return pools.open(one); })
-                            .value();
+    const cycle::ZoneRequest wanted{.name = "limits", .tag = "pool", .size = Bytes{524'288}};
+    const auto larger =
+        cycle::make_zone(wanted, cycle::plan_zone(wanted, {zone}), [&](shm::Zone& one) {
+            return pools.open(one);
+        }).value();
     culprit.kill();
     pools.bury(3, name);
     pools.keep({larger}, false);

@@ -180,3 +180,33 @@ TEST_CASE("who is in the middle of a transaction does not grow the pool, and the
     }
     Pool::grow(here.pool, zone).value().check().value();
 }
+
+TEST_CASE("a pool with more in it than may be copied at once does not grow, and goes on") {
+    Place here = place(50 * 4'096);
+    fill(here.pool);
+    const std::string before = contents(here.pool);
+    const Bytes content = Pool::content(here.zone).value();
+    const PoolStatistics statistics = here.pool.statistics().value();
+    // The pages in use, and books that do not depend on that.
+    REQUIRE(content.count > (statistics.pages - statistics.free_pages) * 4'096);
+    REQUIRE(content < here.zone.size());
+    Zone zone = zone_for(100 * 4'096);
+    REQUIRE(Pool::grow(here.pool, zone, Bytes{content.count - 1})
+                .error()
+                .is(std::errc::file_too_large));
+    REQUIRE(Pool::attach(zone, here.pool.self()).error().is(std::errc::bad_message));
+    REQUIRE(contents(here.pool) == before);
+    REQUIRE(contents(Pool::grow(here.pool, zone, content).value()) == before);
+
+    REQUIRE(take_pages(here.pool) > 0);
+    REQUIRE(Pool::content(here.zone).value() > content);
+    here.pool.quarantine();
+    REQUIRE(Pool::content(here.zone).error().is(std::errc::bad_message));
+}
+
+TEST_CASE("what would be copied is told while somebody else holds the lock") {
+    Place here = place(10 * 4'096);
+    const Bytes content = Pool::content(here.zone).value();
+    const Transaction transaction = here.pool.begin().value();
+    REQUIRE(Pool::content(here.zone).value() == content);
+}
