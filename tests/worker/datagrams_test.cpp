@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <catch2/catch_test_macros.hpp>
 #include <cerrno>
 #include <chrono>
@@ -21,6 +22,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -74,8 +76,33 @@ struct Moody {
     }
 };
 
+/// Says, when its worker drains, how many of its tasks there have been at a time.
+struct Crowd {
+    std::uint32_t tasks = 0;
+    std::uint32_t most = 0;
+
+    Served on_datagram(net::Delivery datagram, worker::Context& context) {
+        most = std::max(most, ++tasks);
+        const auto waited = co_await context.draining().wait();
+        --tasks;
+        if (!waited) co_return waited.error();
+        const std::string answer = std::to_string(most);
+        co_return co_await datagram.reply(std::as_bytes(std::span{answer}));
+    }
+};
+
+/// Waits until it is cancelled, and makes nothing of it, which many would fill the log with.
+struct Never {
+    Served on_datagram(net::Delivery, worker::Context& context) {
+        (void)co_await context.loop().sleep(Milliseconds{60'000});
+        co_return {};
+    }
+};
+
 worker::Options options() {
     worker::Options made;
+    made.services.emplace("crowd", testing::make<Crowd>());
+    made.services.emplace("never", testing::make<Never>());
     made.services.emplace("mirror", testing::make<Mirror>());
     made.services.emplace("late", testing::make<Late>());
     made.services.emplace("moody", testing::make<Moody>());
@@ -151,6 +178,19 @@ struct Serving {
     }
     [[nodiscard]] std::uint64_t counted(Counter counter) const {
         return zone.counters.get(2, counter);
+    }
+    /// Has the worker receive so many datagrams; those beyond what is dealt with at a time are
+    /// received ahead.
+    void fill(Sender& sender, std::uint32_t count) {
+        for (std::uint32_t i = 0; i < count; ++i) {
+            sender.send("x");
+            // The socket's own room is small.
+            if (i % 64 == 63 || i + 1 == count) REQUIRE(mailbox.is_emptied());
+        }
+        // The order to take a listener in is obeyed when those before it have been dealt with.
+        const Mailbox other;
+        give(other, "mirror", 1);
+        CHECK(Sender{other.address}.ask("obeyed") == "obeyed");
     }
     void begin_drain(Milliseconds time = Milliseconds{60'000}) {
         worker.send(channel::Drain{time});
@@ -244,21 +284,68 @@ TEST_CASE("so many datagrams are dealt with at a time, and all when there is roo
     Serving serving{"late"};
     Sender sender{serving.mailbox.address};
     constexpr std::uint32_t more = 50;
-    for (std::uint32_t i = 0; i < limits::datagrams_in_service + more; ++i) {
-        sender.send("x");
-        if (i % 64 == 63) REQUIRE(serving.mailbox.is_emptied());  // the socket's own room is small
-    }
-    CHECK(serving.mailbox.is_emptied());
-    // The order to take a listener in is obeyed when those before it have been dealt with.
-    const Mailbox other;
-    serving.give(other, "mirror", 1);
-    CHECK(Sender{other.address}.ask("obeyed") == "obeyed");
+    serving.fill(sender, limits::datagrams_in_service + more);
     CHECK(serving.counted(Counter::datagrams) == limits::datagrams_in_service + 1);
     serving.begin_drain();
     std::uint32_t answers = 0;
     while (answers < limits::datagrams_in_service + more && sender.receive() == "x") ++answers;
     CHECK(answers == limits::datagrams_in_service + more);
     CHECK(serving.worker.exit_code() == 0);
+}
+
+TEST_CASE("no more datagrams are dealt with at a time by a worker that drains") {
+    Serving serving{"crowd"};
+    Sender sender{serving.mailbox.address};
+    constexpr std::uint32_t all = limits::datagrams_in_service + 100;
+    serving.fill(sender, all);
+    serving.begin_drain();
+    for (std::uint32_t i = 0; i < all; ++i)
+        REQUIRE(sender.receive() == std::to_string(limits::datagrams_in_service));
+    CHECK(serving.worker.exit_code() == 0);
+    CHECK(serving.counted(Counter::datagrams) == all + 1);
+    CHECK(serving.counted(Counter::failed) == 0);
+}
+
+TEST_CASE("no more datagrams are dealt with at a time when a socket of UDP is taken back") {
+    Serving serving{"crowd"};
+    Sender sender{serving.mailbox.address};
+    constexpr std::uint32_t all = limits::datagrams_in_service + 100;
+    serving.fill(sender, all);
+    serving.worker.send(channel::RemoveListener{0});
+    serving.worker.send(channel::RemoveListener{1});
+    serving.begin_drain();
+    for (std::uint32_t i = 0; i < all; ++i)
+        REQUIRE(sender.receive() == std::to_string(limits::datagrams_in_service));
+    CHECK(serving.worker.exit_code() == 0);
+}
+
+TEST_CASE("datagrams that are cut are told of, those that no task has yet among them") {
+    constexpr std::uint32_t all = limits::datagrams_in_service + 100;
+    SECTION("when the drain time is over") {
+        Serving serving{"never"};
+        Sender sender{serving.mailbox.address};
+        serving.fill(sender, all);
+        serving.begin_drain(Milliseconds{50});
+        CHECK(testing::reads(
+            serving.worker.errors(),
+            "drain time of 50 ms is over: " + std::to_string(all) + " datagrams are cut\n"));
+        CHECK(serving.worker.exit_code() == 0);
+        // Those that waited were never given to the service.
+        CHECK(serving.counted(Counter::datagrams) == limits::datagrams_in_service + 1);
+    }
+    SECTION("when the worker is told to end at once") {
+        Serving serving{"never"};
+        Sender sender{serving.mailbox.address};
+        for (int i = 0; i < 3; ++i) sender.send("x");
+        CHECK(serving.mailbox.is_emptied());
+        const Mailbox other;
+        serving.give(other, "mirror", 1);
+        CHECK(Sender{other.address}.ask("obeyed") == "obeyed");
+        serving.worker.send(channel::Terminate{});
+        CHECK(
+            testing::reads(serving.worker.errors(), "told to end at once: 3 datagrams are cut\n"));
+        CHECK(serving.worker.exit_code() == 0);
+    }
 }
 
 TEST_CASE(
