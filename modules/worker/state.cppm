@@ -101,6 +101,7 @@ private:
     void on(const Other& message, channel::Fds fds);
 
     Result<void> make_service(const std::string& name);
+    Result<void> prepare(Running& running);
     Result<void> start(const channel::Start& message);
     void open_pools();
     void begin_accepting(Listener& listener);

@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <catch2/catch_test_macros.hpp>
@@ -63,6 +64,25 @@ TEST_CASE("a worker that nobody has admitted to a pool serves without it") {
     CHECK(client.receives("slot 3 generation 7 pool attach a pool: its owner: Owner died, "));
 }
 
+TEST_CASE("a worker that is given a zone whose header is written over serves without it") {
+    const testing::PoolZone limits;
+    CHECK(limits.admit(2));
+    std::byte* const header = limits.zone.payload().data() - shm::Zone::header_bytes;
+    SECTION("all of it") {
+        std::fill_n(header, shm::Zone::header_bytes, std::byte{0xa5});
+    }
+    SECTION("its version") {
+        header[8] ^= std::byte{1};
+    }
+    SECTION("its name") {
+        header[24] ^= std::byte{1};
+    }
+    const Serving serving{"informer", testing::options(), &limits};
+    Client client{serving.listener};
+    CHECK(client.receives("slot 3 generation 7 pool attach a zone: Bad message, "));
+    CHECK(testing::reads(serving.worker.errors(), "zone limits cannot be used: attach a zone: "));
+}
+
 TEST_CASE("a service that cannot prepare itself keeps its worker from starting") {
     const testing::CounterZone zone;
     const testing::Listener listener;
@@ -72,6 +92,33 @@ TEST_CASE("a service that cannot prepare itself keeps its worker from starting")
     worker.start();
     CHECK(worker.receive<channel::Failed>().text.find("find a pool") != std::string::npos);
     CHECK(worker.exit_code() == 1);
+}
+
+TEST_CASE("a service that throws when it prepares itself keeps its worker from starting") {
+    const testing::CounterZone zone;
+    const testing::Listener listener;
+    Hired worker;
+    worker.give(zone.zone);
+    worker.give(listener, "unprepared");
+    worker.start();
+    CHECK(worker.receive<channel::Failed>().text.find("start the service") != std::string::npos);
+    CHECK(
+        testing::reads(worker.errors(), "service unprepared threw at its start: thrown by a test"));
+    CHECK(worker.exit_code() == 1);
+}
+
+TEST_CASE("a service whose first listener comes later prepares itself and works, too") {
+    const testing::PoolZone limits;
+    CHECK(limits.admit(2));
+    Serving serving{"echo", testing::options(), &limits};
+    const testing::Listener counted, working;
+    serving.worker.give(counted, "counting", 1);
+    Client client{counted};
+    CHECK(client.receives("number 1"));
+    serving.worker.give(working, "working", 2);
+    CHECK(Client{serving.listener}.echoes("x"));  // time has passed
+    Client other{working};
+    CHECK(other.echoes("at work"));
 }
 
 TEST_CASE("while somebody holds a pool's lock, the worker serves whoever does not need it") {

@@ -67,9 +67,10 @@ struct Late {
     }
 };
 
-/// Throws at "throw", fails at "fail", sends back all else.
+/// Throws at "throw", fails at "fail", waits for the drain at "wait"; sends back all else.
 struct Moody {
-    Served on_datagram(net::Delivery datagram, worker::Context&) {
+    Served on_datagram(net::Delivery datagram, worker::Context& context) {
+        if (datagram.packet().bytes.text() == "wait") (void)co_await context.draining().wait();
         if (datagram.packet().bytes.text() == "throw") throw std::runtime_error{"thrown"};
         if (datagram.packet().bytes.text() == "fail") co_return Error{"a test", EINVAL};
         co_return co_await datagram.reply(datagram.bytes());
@@ -234,6 +235,16 @@ TEST_CASE("a service that throws or fails at a datagram loses that one and nothi
     CHECK(serving.worker.exit_code() == 0);
     CHECK(serving.counted(Counter::failed) == 2);
     CHECK(serving.counted(Counter::datagrams) == 3);
+}
+
+TEST_CASE("datagrams overtake each other: one that waits for something keeps no other waiting") {
+    Serving serving{"moody"};
+    Sender sender{serving.mailbox.address};
+    sender.send("wait");
+    for (int i = 0; i < 3; ++i) CHECK(sender.ask("quick") == "quick");
+    serving.begin_drain();
+    CHECK(sender.receive() == "wait");
+    CHECK(serving.worker.exit_code() == 0);
 }
 
 TEST_CASE("a service without on_datagram that is given a socket of UDP fails, one by one") {
