@@ -85,7 +85,7 @@ Result<SharedZone> make_zone(const ZoneRequest& request, const SharedZone& befor
 
 bool fits(shm::Zone& zone, const ZoneRequest& request) {
     return zone.name() == request.name && zone.tag() == request.tag &&
-           zone.size() == request.size &&
+           zone.size() == request.size && zone.sound() &&
            (request.content == Content::custom || !shm::Pool::unusable(zone));
 }
 

@@ -7,11 +7,13 @@
 #include <catch2/catch_test_macros.hpp>
 #include <chrono>
 #include <compare>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -209,6 +211,27 @@ TEST_CASE("zones are described: their pages, blocks, lock and owners, or why not
           "zone limits (pool): 256KiB, corrupted: a reload makes it anew\n");
     // Nor does it keep a row from being given away.
     CHECK(pools.is_free(0));
+}
+
+TEST_CASE(
+    "a zone whose header is written over is corrupted, to those who have it already as well") {
+    const auto zone = make("limits");
+    Pools pools;
+    pools.keep({zone}, false);
+    pools.admit(1, {});
+    const auto worker = shm::Pool::attach(*zone, 1).value();
+    pools.tend(now());
+    REQUIRE(worker.begin());
+    SECTION("that of the zone") {
+        *(zone->payload().data() - 1) ^= std::byte{1};
+    }
+    SECTION("that of the pool") {
+        zone->payload()[0] ^= std::byte{1};
+    }
+    pools.tend(now());
+    CHECK(worker.begin().error().is(std::errc::bad_message));
+    CHECK(master::describe(*zone, pools.find(*zone)) ==
+          "zone limits (pool): 256KiB, corrupted: a reload makes it anew\n");
 }
 
 TEST_CASE("owners that cannot be looked at are left alone, and looked at again") {
