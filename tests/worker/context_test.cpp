@@ -59,6 +59,13 @@ TEST_CASE("a service sees its worker's slot and generation, and the zones by nam
 
 TEST_CASE("a worker that nobody has admitted to a pool serves without it") {
     const testing::PoolZone limits;
+    SECTION("nor anybody else") {}
+    SECTION("but another of its generation") {
+        CHECK(limits.admit(2, 4, 7));
+    }
+    SECTION("but that of an earlier generation") {
+        CHECK(limits.admit(2, 3, 6));
+    }
     const Serving serving{"informer", testing::options(), &limits};
     Client client{serving.listener};
     CHECK(client.receives("slot 3 generation 7 pool attach a pool: its owner: Owner died, "));
@@ -139,6 +146,34 @@ TEST_CASE("while somebody holds a pool's lock, the worker serves whoever does no
     SECTION("and goes on when it is let go") {
         REQUIRE(held->commit());
         CHECK(waits.receives("number 1"));
+    }
+    SECTION("and goes on when it is let go after so long that newcomers stand back") {
+        for (int i = 0; i < 100 && (word.load() >> 30 & 1) == 0; ++i) {
+            ::usleep(10'000);
+            CHECK(other.echoes("z"));
+        }
+        CHECK((word.load() >> 30 & 1) == 1);
+        REQUIRE(held->commit());
+        CHECK(waits.receives("number 1"));
+    }
+    SECTION("and notices when its holder dies, though nobody wakes it") {
+        limits.pool.owners().bury(limits.pool.self().row);
+        const Instant dead = now();
+        CHECK(waits.receives("number 1"));
+        CHECK(now() - dead < limits::lock_wait_ms / 2);
+    }
+    SECTION("and ends at once when the worker is to") {
+        serving.worker.send(channel::Terminate{});
+        const Instant told = now();
+        CHECK(serving.worker.exit_code() == 0);
+        CHECK(now() - told < limits::lock_wait_ms / 2);
+        REQUIRE(held->commit());
+    }
+    SECTION("and has the pool quarantined when its word is corrupted meanwhile") {
+        word.store(0x7ff);
+        CHECK(waits.is_cut());
+        CHECK(limits.pool.quarantined());
+        (void)held->commit();
     }
     SECTION("and gives up after its time") {
         CHECK(waits.is_cut());

@@ -41,9 +41,12 @@ import ringfort.worker;
 #include "services.h"
 
 #include "hired.h"
+#include "mailbox.h"
 
 using namespace ringfort;
 using testing::Hired;
+using testing::Mailbox;
+using testing::Sender;
 using testing::Served;
 using worker::Counter;
 
@@ -92,17 +95,32 @@ struct Crowd {
     }
 };
 
-/// Waits until it is cancelled, and makes nothing of it, which many would fill the log with.
+/// Waits until it is cancelled, and makes nothing of it, which many would fill the log with. "go"
+/// waits for the drain.
 struct Never {
-    Served on_datagram(net::Delivery, worker::Context& context) {
+    Served on_datagram(net::Delivery datagram, worker::Context& context) {
+        if (datagram.packet().bytes.text() == "go") co_return co_await context.draining().wait();
         (void)co_await context.loop().sleep(Milliseconds{60'000});
         co_return {};
+    }
+};
+
+/// Answers when it is told to, and until then nothing.
+struct Gate {
+    std::unique_ptr<coro::Event> opened = std::make_unique<coro::Event>();
+
+    Served on_datagram(net::Delivery datagram, worker::Context&) {
+        if (datagram.packet().bytes.text() == "open") opened->set();
+        const auto waited = co_await opened->wait();
+        if (!waited) co_return waited.error();
+        co_return co_await datagram.reply(datagram.bytes());
     }
 };
 
 worker::Options options() {
     worker::Options made;
     made.services.emplace("crowd", testing::make<Crowd>());
+    made.services.emplace("gate", testing::make<Gate>());
     made.services.emplace("never", testing::make<Never>());
     made.services.emplace("mirror", testing::make<Mirror>());
     made.services.emplace("late", testing::make<Late>());
@@ -110,57 +128,6 @@ worker::Options options() {
     made.services.emplace("echo", testing::make<testing::Echo>());
     return made;
 }
-
-/// The master's socket: the test keeps it, the worker gets a copy.
-struct Mailbox {
-    Fd socket{::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)};
-    Address address;
-    explicit Mailbox(const char* at = "127.0.0.1:0") {
-        const auto any = Address::parse(at).value();
-        const int on = 1;
-        ensure(::setsockopt(socket.get(), IPPROTO_IP, IP_PKTINFO, &on, sizeof on) == 0, "");
-        ensure(::bind(socket.get(), any.data(), any.size()) == 0, "bind");
-        address = Address::of_socket(socket.get()).value();
-    }
-    /// Waits until the worker has received all that was sent here; false when it does not.
-    [[nodiscard]] bool is_emptied() const {
-        const Instant end = now() + Milliseconds{3'000};
-        while (testing::readable(socket.get(), 0))
-            if (now() > end || ::usleep(1'000) != 0) return false;
-        return true;
-    }
-};
-
-class Sender {
-public:
-    explicit Sender(const Address& to) {
-        const timeval limit{.tv_sec = testing::deadline_seconds, .tv_usec = 0};
-        (void)::setsockopt(socket_.get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-        const int room = 8 << 20;
-        (void)::setsockopt(socket_.get(), SOL_SOCKET, SO_RCVBUF, &room, sizeof room);
-        REQUIRE(::connect(socket_.get(), to.data(), to.size()) == 0);
-    }
-    void send(std::string_view text) {
-        REQUIRE(::send(socket_.get(), text.data(), text.size(), 0) ==
-                static_cast<ssize_t>(text.size()));
-    }
-    /// Receives a datagram; "(nothing)" when none comes.
-    [[nodiscard]] std::string receive() {
-        std::string got(2'000, '\0');
-        const auto size = ::recv(socket_.get(), got.data(), got.size(), 0);
-        if (size < 0) return "(nothing)";
-        got.resize(static_cast<std::size_t>(size));
-        return got;
-    }
-    [[nodiscard]] bool has_answer() const { return testing::readable(socket_.get(), 0); }
-    [[nodiscard]] std::string ask(std::string_view text) {
-        send(text);
-        return receive();
-    }
-
-private:
-    Fd socket_{::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)};
-};
 
 struct Serving {
     testing::CounterZone zone;
@@ -247,6 +214,28 @@ TEST_CASE("datagrams overtake each other: one that waits for something keeps no 
     CHECK(serving.worker.exit_code() == 0);
 }
 
+TEST_CASE("an answer that nobody takes keeps no other from being given") {
+    Serving serving;  // made before the client, of whose socket its worker would have a copy
+    Mailbox box;
+    std::optional<Mailbox> client{std::in_place};
+    const Address home = client->address;
+    REQUIRE(::connect(box.socket.get(), home.data(), home.size()) == 0);
+    serving.give(box, "mirror", 5);
+    CHECK(Sender{serving.mailbox.address}.ask("obeyed") == "obeyed");
+    serving.worker.hold();
+    client->send_to(box.address, "x");
+    client.reset();  // what comes here is refused from now on, and the worker's socket told so
+    serving.worker.signal(SIGCONT);
+    CHECK(box.is_emptied());
+    CHECK(Sender{serving.mailbox.address}.ask("obeyed") == "obeyed");
+    client.emplace(home.text().c_str());
+    client->send_to(box.address, "y");
+    CHECK(testing::readable(client->socket.get()));
+    serving.begin_drain();
+    CHECK(serving.worker.exit_code() == 0);
+    CHECK_FALSE(testing::reads(serving.worker.errors(), "no datagram is received"));
+}
+
 TEST_CASE("a service without on_datagram that is given a socket of UDP fails, one by one") {
     Serving serving{"echo"};
     Sender sender{serving.mailbox.address};
@@ -304,6 +293,17 @@ TEST_CASE("so many datagrams are dealt with at a time, and all when there is roo
     CHECK(serving.worker.exit_code() == 0);
 }
 
+TEST_CASE("a datagram that waits for others to be dealt with is dealt with when one has been") {
+    Serving serving{"gate"};
+    Sender sender{serving.mailbox.address};
+    constexpr std::uint32_t all = limits::datagrams_in_service + 50;
+    serving.fill(sender, all);
+    const Mailbox other;
+    serving.give(other, "gate", 2);
+    CHECK(Sender{other.address}.ask("open") == "open");
+    for (std::uint32_t i = 0; i < all; ++i) REQUIRE(sender.receive() == "x");
+}
+
 TEST_CASE("no more datagrams are dealt with at a time by a worker that drains") {
     Serving serving{"crowd"};
     Sender sender{serving.mailbox.address};
@@ -335,6 +335,8 @@ TEST_CASE("datagrams that are cut are told of, those that no task has yet among 
     SECTION("when the drain time is over") {
         Serving serving{"never"};
         Sender sender{serving.mailbox.address};
+        for (int i = 0; i < 50; ++i) sender.send("go");
+        CHECK(serving.mailbox.is_emptied());
         serving.fill(sender, all);
         serving.begin_drain(Milliseconds{50});
         CHECK(testing::reads(
@@ -342,7 +344,7 @@ TEST_CASE("datagrams that are cut are told of, those that no task has yet among 
             "drain time of 50 ms is over: " + std::to_string(all) + " datagrams are cut\n"));
         CHECK(serving.worker.exit_code() == 0);
         // Those that waited were never given to the service.
-        CHECK(serving.counted(Counter::datagrams) == limits::datagrams_in_service + 1);
+        CHECK(serving.counted(Counter::datagrams) == 50 + limits::datagrams_in_service + 1);
     }
     SECTION("when the worker is told to end at once") {
         Serving serving{"never"};
