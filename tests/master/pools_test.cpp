@@ -102,6 +102,7 @@ TEST_CASE("a worker that is reaped leaves no lock, no half operation and no coun
     const auto zone = make("limits");
     Pools pools;
     pools.keep({zone}, false);
+    tend(pools);  // what was left by those before
     Culprit culprit{*zone};
     pools.admit(3, {.slot = 1, .generation = 2, .process = culprit.identity()});
     CHECK_FALSE(pools.is_free(3));
@@ -116,6 +117,7 @@ TEST_CASE("a worker that is reaped leaves no lock, no half operation and no coun
     pools.bury(3, {.slot = 1, .generation = 1, .process = culprit.identity()});  // another
     CHECK_FALSE(pools.is_free(3));
     pools.bury(3, {.slot = 1, .generation = 2, .process = culprit.identity()});
+    CHECK((*pools.next_deadline() - now() <= limits::heal_pause_ms || held(pool) == 0));  // at once
     tend(pools);
     CHECK(now() - reaped < std::chrono::milliseconds{100});
     CHECK(pools.is_free(3));
@@ -167,6 +169,30 @@ TEST_CASE("owners that have ended before are buried at the first look, and one's
     next.watch({process::identify(::getpid())}, false);
     CHECK_FALSE(next.is_free(2));
     CHECK(next.is_free(4));
+}
+
+TEST_CASE("nobody watches itself, nor whoever a corrupted table names") {
+    const auto zone = make("limits");
+    const Culprit culprit{*zone};
+    Pools pools;
+    pools.keep({zone}, false);
+    const auto watched = [&] {
+        pools.watch({}, true);
+        std::vector<pollfd> polled;
+        pools.add_to(polled);
+        return polled.size();
+    };
+    CHECK(watched() == 0);
+    SECTION("but others") {
+        pools.admit(3, {.process = culprit.identity()});
+        CHECK(watched() == 1);
+        CHECK(watched() == 1);
+    }
+    SECTION("corrupted") {
+        pools.admit(3, {.process = culprit.identity()});
+        pools.find(*zone)->quarantine();
+        CHECK(watched() == 0);
+    }
 }
 
 TEST_CASE("a zone that no cycle has any more is let go of") {
