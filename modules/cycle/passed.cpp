@@ -129,6 +129,25 @@ Passed accept_passed(std::vector<process::PassedFd> passed, const Stock& known) 
     return accepted;
 }
 
+std::vector<std::shared_ptr<Listener>> Passed::listeners() const {
+    std::vector<std::shared_ptr<Listener>> all;
+    for (const Group& group : stock.groups)
+        all.insert(all.end(), group.listeners.begin(), group.listeners.end());
+    return all;
+}
+
+void use_passed(const std::vector<std::shared_ptr<Listener>>& passed, const Cycle& cycle) {
+    for (const auto& listener : passed) {
+        listener->own();
+        const bool used = std::ranges::any_of(cycle.bindings(), [&](const Binding& binding) {
+            return std::ranges::find(binding.listeners, listener) != binding.listeners.end();
+        });
+        if (!used)
+            log::warning("the service manager has passed {}, where no listener is configured",
+                         listener->text());
+    }
+}
+
 std::map<std::string, std::vector<RawFd>> to_be_kept(const Cycle& cycle) {
     std::map<std::string, std::vector<RawFd>> kept;
     for (const Binding& binding : cycle.bindings()) {

@@ -2,6 +2,7 @@ module;
 #include <sys/types.h>
 
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 export module ringfort.cycle:passed;
@@ -22,12 +23,19 @@ using Kept = std::map<std::string, std::vector<ino_t>>;
 struct Passed {
     Stock stock;
     Kept kept;
+
+    /// Returns the listeners among it.
+    [[nodiscard]] std::vector<std::shared_ptr<Listener>> listeners() const;
 };
 
 /// Makes listeners and zones of what was passed. What `known` has already, and what is neither a
 /// stream socket that listens, nor a socket of UDP that is bound, nor a zone, is closed, the latter
 /// with a warning.
 [[nodiscard]] Passed accept_passed(std::vector<process::PassedFd> passed, const Stock& known);
+
+/// Ends the part of the listeners that were passed, when a cycle serves: they are this process's
+/// own. Warns of those that the cycle does not use.
+void use_passed(const std::vector<std::shared_ptr<Listener>>& passed, const Cycle& cycle);
 
 /// What is kept of a cycle that serves, by the name it is kept under: "ringfort" for what all
 /// workers share, zones included, and "ringfort-0" and so on for the sockets of a slot.

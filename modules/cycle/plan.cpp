@@ -37,6 +37,7 @@ std::string change(const shm::Zone& before, const ZoneRequest& request) {
 /// Says why what is in the zone before is not gone on with; empty: it can be.
 std::string objection(const ZoneRequest& request, shm::Zone& before, bool readable) {
     if (!request.reuse) return "it is not to be reused";
+    if (!before.sound()) return "what is in it is corrupted";
     if (before.tag() != request.tag) return "it was used for " + before.tag();
     if (request.content == Content::custom)
         return before.size() == request.size ? "" : "its size changes, " + change(before, request);

@@ -98,7 +98,7 @@ std::vector<ZoneRequest> join(const std::vector<config::Zone>& configured,
 
 bool fits(shm::Zone& zone, const ZoneRequest& request) {
     return zone.name() == request.name && zone.tag() == request.tag &&
-           zone.size() == request.size &&
+           zone.size() == request.size && zone.sound() &&
            (request.content == Content::custom || !shm::Pool::unusable(zone));
 }
 

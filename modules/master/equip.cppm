@@ -6,6 +6,7 @@ export module ringfort.master:equip;
 
 import ringfort.base;
 import ringfort.channel;
+import ringfort.config;
 import ringfort.cycle;
 
 export namespace ringfort::master {
@@ -26,5 +27,9 @@ export namespace ringfort::master {
 /// be a further descriptor of this process. Errors: those of `Channel::send`; EMFILE.
 [[nodiscard]] Result<void> equip(channel::Channel& worker, const cycle::Cycle& cycle,
                                  const channel::Start& start, std::size_t& sent);
+
+/// Lets this process, which holds descriptors for all workers, have as many as it may. Warns when a
+/// worker cannot have what the settings promise.
+void raise_descriptors(const config::Settings& settings);
 
 }  // namespace ringfort::master

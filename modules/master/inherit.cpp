@@ -195,7 +195,7 @@ void Master::take_over() {
     Generation* const serves = found == generations_.end() ? nullptr : &found->second;
     if (serves != nullptr) {
         place_files(*serves);
-        use_passed(*serves->cycle);
+        cycle::use_passed(std::exchange(passed_, {}), *serves->cycle);
         if (!predecessor_ || orphaned_) keep_descriptors(*serves->cycle);
     }
     if (!std::exchange(inheritance_.complete, false)) {

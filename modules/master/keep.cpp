@@ -27,25 +27,9 @@ void Master::accept_passed() {
     if (passed.stock.groups.empty() && passed.stock.zones.empty()) return;
     log::info("the service manager has passed {} addresses, {} zones", passed.stock.groups.size(),
               passed.stock.zones.size());
-    for (cycle::Group& group : passed.stock.groups)
-        for (auto& listener : group.listeners) {
-            passed_.push_back(listener);
-            inheritance_.stock.add(std::move(listener), false);
-        }
+    passed_ = passed.listeners();
+    for (const auto& listener : passed_) inheritance_.stock.add(listener, false);
     std::ranges::move(passed.stock.zones, std::back_inserter(inheritance_.stock.zones));
-}
-
-/// Ends the part of what was passed: a generation serves.
-void Master::use_passed(const cycle::Cycle& cycle) {
-    for (const auto& listener : std::exchange(passed_, {})) {
-        listener->own();
-        const bool used = std::ranges::any_of(cycle.bindings(), [&](const cycle::Binding& binding) {
-            return std::ranges::find(binding.listeners, listener) != binding.listeners.end();
-        });
-        if (!used)
-            log::warning("the service manager has passed {}, where no listener is configured",
-                         listener->text());
-    }
 }
 
 /// Has the service manager keep what the generation serves with, and nothing else.

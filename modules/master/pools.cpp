@@ -170,7 +170,8 @@ void Pools::tend(Instant time) {
         if (healing != shm::Healing::through)
             due_ = std::min(*due_, time + (healing == shm::Healing::more ? limits::heal_pause_ms
                                                                          : limits::lock_check_ms));
-        if (!kept.pool.quarantined() || std::exchange(kept.reported, true)) continue;
+        if (!shm::Pool::unusable(*kept.zone) || std::exchange(kept.reported, true)) continue;
+        kept.pool.quarantine();  // which for those in it a header's corruption does not do
         log::error(
             "zone {}: what is in it is corrupted; all that is asked of it fails, until a reload "
             "makes it anew",

@@ -111,7 +111,6 @@ private:
 
     // keep.cpp
     void accept_passed();
-    void use_passed(const cycle::Cycle& cycle);
     void keep_descriptors(const cycle::Cycle& cycle);
     void leave_files();
 

@@ -113,8 +113,9 @@ bool Single::build(config::Settings settings) {
         else
             obstacles.push_back(fmt::format("pid file {}: {}.", path, file.error().text()));
     }
-    (void)process::set_open_files(0);  // as many as there may be, to open them
+    master::raise_descriptors(settings);
     auto passed = cycle::accept_passed(process::take_passed_fds(), {});  // at the start alone
+    if (!current_) passed_ = passed.listeners();
     cycle::Stock stock = current_ ? current_->stock() : std::move(passed.stock);
     pools_.keep(stock.zones, false);
     pools_.watch({process::identify(::getpid())}, false);
@@ -154,17 +155,17 @@ int Single::serve() {
     ready_ = false;
     draining_ = false;
     failed_ = false;
-    pools_.release();
-    pools_.keep(current_->zones(), false);
-    const shm::OwnerName self{.generation = current_->generation(),
-                              .process = process::identify(::getpid())};
-    pools_.admit(0, self);
     auto ends = channel::Channel::pair();
     if (!ends) {
         log::error("{}", ends.error().text());
         return 1;
     }
     to_worker_.emplace(std::move(ends->first));
+    pools_.release();
+    pools_.keep(current_->zones(), false);
+    const shm::OwnerName self{.generation = current_->generation(),
+                              .process = process::identify(::getpid())};
+    pools_.admit(0, self);
     worker::Options options = application_.worker(current_->settings());
     options.companion = this;
     const int code = worker::run(std::move(ends->second), std::move(options));
@@ -241,6 +242,7 @@ void Single::on_ready() {
         log::info("reload: generation {} serves, in one process", current_->generation());
     } else {
         log::info("ready: generation {}, in one process", current_->generation());
+        cycle::use_passed(std::exchange(passed_, {}), *current_);
         if (application_.serving) application_.serving(*current_);
     }
     if (std::exchange(reload_again_, false)) reload();

@@ -69,6 +69,7 @@ private:
     process::Environment environment_ = process::Environment::current();
     std::optional<process::PidFile> pid_file_, new_pid_file_;
     master::Pools pools_;
+    std::vector<std::shared_ptr<cycle::Listener>> passed_;  ///< by the service manager
     std::unique_ptr<cycle::Cycle> before_;  ///< to go back to, until the current one serves
     std::unique_ptr<cycle::Cycle> current_;
     std::unique_ptr<cycle::Cycle> next_;  ///< takes over when the worker has drained

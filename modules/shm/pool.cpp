@@ -204,7 +204,7 @@ Result<Pool> Pool::attach(Zone& zone, std::uint32_t row) {
 
 bool Pool::unusable(Zone& zone) {
     const Result<Geometry> geometry = geometry_of(zone);
-    return !geometry || get(geometry->journal().quarantined) != 0;
+    return !zone.sound() || !geometry || get(geometry->journal().quarantined) != 0;
 }
 
 Result<Pool> Pool::attach_keeper(Zone& zone, bool alone, OwnerName name) {

@@ -41,8 +41,8 @@ public:
     [[nodiscard]] static Result<Pool> attach(Zone& zone, Owner self);
     /// As above, as the owner that lives in a row. Error besides: EOWNERDEAD if nobody does.
     [[nodiscard]] static Result<Pool> attach(Zone& zone, std::uint32_t row);
-    /// Reports whether somebody has found the zone's content corrupted, or it is no pool that this
-    /// version could attach to.
+    /// Reports whether somebody has found the zone's content corrupted, or it is no zone or no pool
+    /// that this version could attach to.
     [[nodiscard]] static bool unusable(Zone& zone);
 
     /// Attaches as the only keeper, when all before have gone: a successor of a master that is

@@ -130,6 +130,11 @@ Result<Zone> Zone::copy_of(const std::string& path) {
     return attach(std::move(copy));
 }
 
+bool Zone::sound() const noexcept {
+    const Result<Header> written = header_of(name_, tag_, size());
+    return written && std::memcmp(mapping_.bytes().data(), &*written, sizeof(Header)) == 0;
+}
+
 std::span<std::byte> Zone::payload() const noexcept {
     return mapping_.bytes().subspan(sizeof(Header));
 }

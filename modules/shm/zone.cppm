@@ -54,6 +54,9 @@ public:
     [[nodiscard]] Bytes size() const noexcept { return {mapping_.bytes().size()}; }
     /// Returns the memfd, to duplicate and pass on.
     [[nodiscard]] RawFd fd() const noexcept { return mapping_.fd(); }
+    /// Reports whether the header is still what `create` wrote: who has not got the zone yet could
+    /// attach to it.
+    [[nodiscard]] bool sound() const noexcept;
     /// Returns what follows the header, aligned to `zone_alignment`; other processes read and write
     /// it at any time. Valid as long as the zone lives, across moves of it.
     [[nodiscard]] std::span<std::byte> payload() const noexcept;

@@ -25,6 +25,16 @@ import :state;
 
 namespace ringfort::worker {
 
+namespace {
+
+/// Tells whether it was a zone that somebody has written over the header of.
+bool is_of_its_content(const Error& error) {
+    using enum std::errc;
+    return error.is(bad_message) || error.is(protocol_error) || error.is(invalid_argument);
+}
+
+}  // namespace
+
 uring::NumberOperation wait_for(uring::Loop& loop, const channel::Channel& channel) {
     std::optional<Milliseconds> retry;
     if (channel.wants_retry()) retry = limits::channel_retry_ms;
@@ -91,6 +101,11 @@ void Worker::on(const channel::AddZone& message, channel::Fds fds) {
     if (started_ || context_.zones_.contains(message.name))  // views into the old one are in use
         return fail(Error{"add a zone", std::errc::file_exists}, "zone " + message.name);
     auto zone = shm::Zone::attach(std::move(fds[0]), message.name, message.tag);
+    if (!zone && is_of_its_content(zone.error())) {
+        log::error("zone {} cannot be used: {}", message.name, zone.error().text());
+        context_.pools_.emplace(message.name, Error{"attach a zone", std::errc::bad_message});
+        return;
+    }
     if (!zone) return fail(zone.error(), "zone " + message.name);
     if (zone->size() != message.size)
         return fail(Error{"add a zone", std::errc::invalid_argument}, "zone " + message.name);
@@ -134,13 +149,24 @@ Result<void> Worker::make_service(const std::string& name) try {
     const auto [place, added] = services_.try_emplace(name);
     Running& running = place->second;
     running.label.name = place->first;
-    if (!running.service) running.service = options_.services.at(name)();
+    if (running.service) return {};
+    running.service = options_.services.at(name)();
+    if (!started_) return {};  // later, when there are pools
+    RF_TRY(prepare(running));
+    upkeep_->spawn(work(running), &running.label);
     return {};
-} catch (const std::exception& exception) {
-    log::error("service {} cannot be made: {}", name, exception.what());
-    return Error{"make the service", std::errc::invalid_argument};
 } catch (...) {
+    log::error("service {} cannot be made{}", name, thrown());
     return Error{"make the service", std::errc::invalid_argument};
+}
+
+Result<void> Worker::prepare(Running& running) try {
+    const auto prepared = running.service->start(context_);
+    if (!prepared) log::error("service {}: {}", running.label.name, prepared.error().text());
+    return prepared;
+} catch (...) {
+    log::error("service {} threw at its start{}", running.label.name, thrown());
+    return Error{"start the service", std::errc::invalid_argument};
 }
 
 Result<void> Worker::start(const channel::Start& message) {
@@ -161,11 +187,7 @@ Result<void> Worker::start(const channel::Start& message) {
         if (counters_->get(row, Counter::succeeded) == message.generation)
             counters_->set(row, Counter::succeeded, 0);
     open_pools();
-    for (auto& [name, running] : services_)
-        if (const auto prepared = running.service->start(context_); !prepared) {
-            log::error("service {}: {}", name, prepared.error().text());
-            return prepared.error();
-        }
+    for (auto& [name, running] : services_) RF_TRY(prepare(running));
     for (auto& [name, running] : services_) upkeep_->spawn(work(running), &running.label);
     if (options_.pulse > Milliseconds{0}) commands_->spawn(beat());
     commands_->spawn(flush_peers());

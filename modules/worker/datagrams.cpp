@@ -6,6 +6,7 @@ module;
 #include <chrono>
 #include <coroutine>
 #include <cstdint>
+#include <deque>
 #include <exception>
 #include <map>
 #include <memory>
@@ -104,19 +105,26 @@ coro::Task<void> Worker::receive_last(const Listener& listener) {
     }
 }
 
+/// While a socket is closed more is received than there may be tasks: the rest waits for them.
 void Worker::take(const Listener& listener, net::Packet packet) {
     Running& running = services_.at(listener.service);
-    ++listener.mailbox->in_service;
-    datagrams_->spawn(answer(*running.service, listener.mailbox, std::move(packet)),
-                      &running.label);
+    if (listener.mailbox->in_service < limits::datagrams_in_service)
+        return begin_answer(running, listener.mailbox, std::move(packet));
+    listener.mailbox->last.push_back(std::move(packet));
+    ++last_datagrams_;
 }
 
-coro::Task<void> Worker::answer(Service& service, std::shared_ptr<Mailbox> mailbox,
+void Worker::begin_answer(Running& running, std::shared_ptr<Mailbox> mailbox, net::Packet packet) {
+    ++mailbox->in_service;
+    datagrams_->spawn(answer(running, std::move(mailbox), std::move(packet)), &running.label);
+}
+
+coro::Task<void> Worker::answer(Running& running, std::shared_ptr<Mailbox> mailbox,
                                 net::Packet packet) {
     count(Counter::datagrams);
     try {
         std::shared_ptr<net::Datagram> socket{mailbox, &mailbox->socket};
-        const auto outcome = co_await service.on_datagram(
+        const auto outcome = co_await running.service->on_datagram(
             net::Delivery{std::move(socket), std::move(packet)}, context_);
         if (!outcome) {
             count(Counter::failed);
@@ -128,6 +136,15 @@ coro::Task<void> Worker::answer(Service& service, std::shared_ptr<Mailbox> mailb
     }
     --mailbox->in_service;
     room_.set();
+    answer_next(running, std::move(mailbox));
+}
+
+void Worker::answer_next(Running& running, std::shared_ptr<Mailbox> mailbox) {
+    if (mailbox->last.empty() || datagrams_->cancel_source().requested()) return;
+    net::Packet packet = std::move(mailbox->last.front());
+    mailbox->last.pop_front();
+    --last_datagrams_;
+    begin_answer(running, std::move(mailbox), std::move(packet));
 }
 
 }  // namespace ringfort::worker

@@ -48,7 +48,7 @@ coro::Task<int> Worker::run() {
     listeners_.clear();
     if (started_) {
         const auto open = static_cast<std::uint32_t>(connections_->size());
-        if (!terminating_) log::info("draining {} connections", open);
+        if (!terminating_) log::info("draining {}", what_is_served());
         send(channel::Draining{context_.slot(), context_.generation(), open});
     }
     context_.draining().set();
@@ -139,8 +139,7 @@ coro::Task<void> Worker::beat() {
 
 coro::Task<void> Worker::limit_drain(Milliseconds timeout) {
     if (!co_await loop_.sleep(timeout)) co_return;
-    log::warning("drain time of {} ms is over: {} connections are cut", timeout.count(),
-                 connections_->size());
+    log::warning("drain time of {} ms is over: {} are cut", timeout.count(), what_is_served());
     cut();
 }
 
@@ -157,10 +156,19 @@ void Worker::stop(Milliseconds drain_timeout) {
 }
 
 void Worker::terminate() {
-    if (!std::exchange(terminating_, true) && connections_->size() > 0)
-        log::warning("told to end at once: {} connections are cut", connections_->size());
+    const bool serves = connections_->size() + datagrams_->size() > 0;
+    if (!std::exchange(terminating_, true) && serves)
+        log::warning("told to end at once: {} are cut", what_is_served());
     stop_.set();
     cut();
+}
+
+std::string Worker::what_is_served() const {
+    const std::size_t datagrams = datagrams_->size() + last_datagrams_;
+    const std::string others = std::to_string(datagrams) + " datagrams";
+    if (datagrams > 0 && connections_->size() == 0) return others;
+    const std::string connections = std::to_string(connections_->size()) + " connections";
+    return datagrams == 0 ? connections : connections + " and " + others;
 }
 
 namespace {

@@ -2,7 +2,9 @@ module;
 #include <chrono>
 #include <compare>
 #include <coroutine>
+#include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <exception>
 #include <map>
 #include <memory>
@@ -44,6 +46,7 @@ private:
     struct Mailbox {
         net::Datagram socket;
         std::uint32_t in_service = 0;  ///< datagrams that a task deals with
+        std::deque<net::Packet> last;  ///< received when it was closed, and for no task yet
     };
     struct Listener {
         Listener(const channel::AddListener& message, Fd given)
@@ -71,7 +74,7 @@ private:
     coro::Task<void> receive_from(const Listener& listener);
     coro::Task<void> receive_waiting(const Listener& listener);
     coro::Task<void> receive_last(const Listener& listener);
-    coro::Task<void> answer(Service& service, std::shared_ptr<Mailbox> mailbox, net::Packet packet);
+    coro::Task<void> answer(Running& running, std::shared_ptr<Mailbox> mailbox, net::Packet packet);
     coro::Task<void> watch_peer(PeerId peer);
     coro::Task<void> deliver(PeerMessage message);
     coro::Task<void> flush_peers();
@@ -98,11 +101,15 @@ private:
     void on(const Other& message, channel::Fds fds);
 
     Result<void> make_service(const std::string& name);
+    Result<void> prepare(Running& running);
     Result<void> start(const channel::Start& message);
     void open_pools();
     void begin_accepting(Listener& listener);
     void take(const Listener& listener, net::Stream peer);
     void take(const Listener& listener, net::Packet packet);
+    void begin_answer(Running& running, std::shared_ptr<Mailbox> mailbox, net::Packet packet);
+    void answer_next(Running& running, std::shared_ptr<Mailbox> mailbox);
+    [[nodiscard]] std::string what_is_served() const;
     Result<void> open_mailbox(Listener& listener);
     Result<void> offer_estate(channel::Channel& successor);
     void lose_master();
@@ -133,6 +140,7 @@ private:
     Listeners listeners_;
     std::optional<coro::Scope> connections_;
     std::optional<coro::Scope> datagrams_;  ///< apart: `connections_` has its own limit
+    std::size_t last_datagrams_ = 0;        ///< in all mailboxes' `last`
     coro::Event stop_;
     coro::Event room_;  ///< a connection or the task of a datagram has ended
     bool started_ = false;

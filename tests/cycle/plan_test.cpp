@@ -59,6 +59,8 @@ TEST_CASE("a zone is made as requested and laid out once") {
     CHECK(formatted == 1);
     CHECK((*made)->payload()[0] == std::byte{42});
     CHECK(cycle::fits(**made, request));
+    *((*made)->payload().data() - 1) ^= std::byte{1};  // of its header
+    CHECK_FALSE(cycle::fits(**made, request));
 }
 
 TEST_CASE("a zone that cannot be laid out is an error") {

@@ -138,6 +138,31 @@ TEST_CASE("a socket that the service manager has opened is served, with who came
     }
 }
 
+TEST_CASE(
+    "a single process serves what the service manager has opened, and names what it does not") {
+    const TempDir dir;
+    OwnedFd tcp = listen_on(Endpoint::parse("127.0.0.1:0"));
+    OwnedFd unused = listen_on(Endpoint::parse("127.0.0.1:0"));
+    const Endpoint at = Endpoint::of_socket(tcp.get());
+    const Endpoint nowhere = Endpoint::of_socket(unused.get());
+    Connection early = Connection::to(at);
+    early.send("before the server");
+    Config config;
+    config.listeners = {{.address = at.text()}};
+    to_be_passed = {{tcp.get(), "tcp"}, {unused.get(), "unused"}};
+    Server server{echo_app(), config, dir, pass, {"--single"}};
+    to_be_passed.clear();
+    tcp.close();
+    unused.close();
+    CHECK(early.receive(17) == "before the server");
+    const std::string warning =
+        "the service manager has passed " + nowhere.text() + ", where no listener is configured";
+    CHECK(server.log().find(warning).size() == 1);
+    CHECK(eventually(soon(), [&] { return refuses(nowhere); }));
+    server.reload();
+    CHECK(server.log().find("the service manager has passed").size() == 1);
+}
+
 TEST_CASE("a test of the configuration uses what the service manager has opened") {
     const std::string app = echo_app();
     const TempDir dir;

@@ -116,6 +116,26 @@ TEST_CASE("a worker at the descriptor limit survives the death of its sibling, a
     CHECK(alive >= 8);  // the survivor's
 }
 
+TEST_CASE("files that a worker may open, and that are not enough, are warned of, to the file") {
+    constexpr int enough = 100 + 64 + 1 + 2 + 2 * 1 + 3 * 2;  // a zone, workers, TCP, UDP
+    constexpr const char* warning = "worker.connections is 100, but a worker may open";
+    for (const std::vector<std::string>& options : {std::vector<std::string>{}, {"--single"}}) {
+        const TempDir dir;
+        Config config;
+        config.connections = 100;
+        config.open_files = enough;
+        config.listeners = {{}, {}};
+        for (int i = 0; i < 3; ++i) config.listeners.push_back({.udp = true});
+        config.more = "\n[[zone]]\nname = \"limits\"\nsize = \"64KiB\"\n";
+        Server server{echo_app(), config, dir, nullptr, options};
+        CHECK(server.log().find(warning).empty());
+        config.open_files = enough - 1;
+        server.write_config(config.text());
+        server.reload();
+        CHECK(server.log().find(warning).size() == 1);
+    }
+}
+
 TEST_CASE("at its limit of connections a worker lets the others wait") {
     const std::string app = echo_app();
     const TempDir dir;

@@ -1,10 +1,6 @@
 // What a client may do, counted in shared memory over all workers: whoever dies, whenever.
-#include <fcntl.h>
 #include <signal.h>
-#include <sys/mman.h>
-#include <sys/socket.h>
 #include <sys/types.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <catch2/catch_test_macros.hpp>
@@ -12,11 +8,7 @@
 #include <cstddef>
 #include <filesystem>
 #include <optional>
-#include <random>
-#include <span>
 #include <string>
-#include <string_view>
-#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -27,7 +19,7 @@
 #include "deadline.h"
 #include "endpoint.h"
 #include "files.h"
-#include "owned_fd.h"
+#include "limited_echo.h"
 #include "processes.h"
 #include "server.h"
 #include "text.h"
@@ -35,98 +27,6 @@
 
 namespace e2e {
 namespace {
-
-std::string zone_of(std::string_view size, std::string_view more = "") {
-    return "\n[[zone]]\nname = \"limits\"\nsize = \"" + std::string{size} + "\"\n" +
-           std::string{more};
-}
-
-std::string limit(const std::string& keys) {
-    return "\n[service.echo.limit]\nzone = \"limits\"\n" + keys;
-}
-
-Config limited(const std::string& keys, std::string_view size = "1MiB") {
-    Config config;
-    config.drain_timeout_ms = 60'000;
-    config.more = zone_of(size) + limit(keys);
-    return config;
-}
-
-/// Connects from another address of this machine: another client.
-Connection from(const std::string& address, const Endpoint& server) {
-    OwnedFd socket{::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)};
-    const Endpoint own = Endpoint::parse(address + ":0");
-    REQUIRE(::bind(socket.get(), own.data(), own.size()) == 0);
-    REQUIRE(::connect(socket.get(), server.data(), server.size()) == 0);
-    return Connection{std::move(socket)};
-}
-
-/// Says whether a new connection is served.
-std::optional<Connection> try_to_enter(const Endpoint& server) {
-    Connection connection = Connection::to(server);
-    try {
-        connection.echo("may I");
-    } catch (const NetError&) {
-        return std::nullopt;
-    }
-    return connection;
-}
-
-/// Enters as often as it is served, up to `most` times.
-std::vector<Connection> enter(const Endpoint& server, std::size_t most) {
-    std::vector<Connection> held;
-    while (held.size() < most)
-        if (auto entered = try_to_enter(server))
-            held.push_back(*std::move(entered));
-        else
-            break;
-    return held;
-}
-
-/// Enters until so many are held in all, as connections that have ended are given back.
-bool fills_up(std::vector<Connection>& held, const Endpoint& server, std::size_t to) {
-    return eventually(soon(), [&] {
-        for (Connection& one : enter(server, to - held.size())) held.push_back(std::move(one));
-        return held.size() == to;
-    });
-}
-
-/// Returns how many of the connections are still served; drops the others.
-std::size_t still_served(std::vector<Connection>& held) {
-    std::erase_if(held, [](Connection& one) {
-        try {
-            one.echo("still here");
-            return false;
-        } catch (const NetError&) {
-            return true;
-        }
-    });
-    return held.size();
-}
-
-/// Returns where a server's zone can be opened.
-std::string zone_file(pid_t server, std::string_view zone) {
-    for (const auto& entry :
-         std::filesystem::directory_iterator{"/proc/" + std::to_string(server) + "/fd"}) {
-        std::error_code gone;
-        const std::string target = std::filesystem::read_symlink(entry.path(), gone).string();
-        if (has(target, "memfd:") && has(target, zone)) return entry.path().string();
-    }
-    FAIL("the server has no zone " << zone);
-    return {};
-}
-
-/// Writes over what a server's zone begins with, as a stray store of any process would: `write`
-/// gets its first 64 KiB.
-template <class Write>
-void corrupt(pid_t server, std::string_view zone, Write write) {
-    const OwnedFd memory{::open(zone_file(server, zone).c_str(), O_RDWR | O_CLOEXEC)};
-    REQUIRE(memory);
-    void* const at = ::mmap(nullptr, 65'536, PROT_READ | PROT_WRITE, MAP_SHARED, memory.get(), 0);
-    REQUIRE(at != MAP_FAILED);
-    write(std::span{static_cast<unsigned char*>(at), 65'536});
-    ::munmap(at, 65'536);
-}
 
 TEST_CASE("a client has so many connections over all workers, and no more") {
     const TempDir dir;
@@ -278,64 +178,6 @@ TEST_CASE("with noreuse a reload forgets what was counted") {
     server.reload();
     (void)server.wait_workers(2);  // those before may accept for a moment
     CHECK(enter(endpoint, 5).size() == 3);
-}
-
-TEST_CASE("a zone that is corrupted is reported, done without, and made anew by a reload") {
-    const TempDir dir;
-    Config config = limited("connections = 4\n");
-    config.control = dir.file("control.sock");
-    Server server{echo_app(), config, dir};
-    const Endpoint endpoint = server.at("echo");
-    std::vector<Connection> held = enter(endpoint, 5);
-    REQUIRE(held.size() == 4);
-    const auto workers = server.wait_workers(2);
-    // Behind the zone's header and the pool's: lock, journal, owners.
-    corrupt(server.master(), "limits",
-            [](std::span<unsigned char> bytes) { std::ranges::fill(bytes.subspan(512), 0xa5); });
-    for (int i = 0; i < 20; ++i) Connection::to(endpoint).echo("without a limit");
-    server.log().wait_for("zone limits: what is in it is corrupted");
-    CHECK(server.workers() == workers);  // nobody has died of it
-    const auto zones = [&] {
-        return run({echo_app(), "ctl", "zones", "--socket", *config.control}).output;
-    };
-    CHECK(has(zones(), "corrupted: a reload makes it anew"));
-    server.reload();
-    CHECK(has(zones(), " pages free"));
-    CHECK(eventually(soon(), [&] {
-        return server.log().find(": draining ").size() + server.log().find("] draining ").size() >=
-               2;
-    }));
-    std::vector<Connection> fresh = enter(endpoint, 6);
-    CHECK(fresh.size() == 4);
-    CHECK(still_served(held) == 4);
-}
-
-TEST_CASE("whatever bytes of a zone are corrupted, workers live, are respawned, and reloads work") {
-    const TempDir dir;
-    Config config = limited("connections = 100\nrate = 1_000\nburst = 1_000\n");
-    config.respawn_backoff_min_ms = 10;
-    Server server{echo_app(), config, dir};
-    const Endpoint endpoint = server.at("echo");
-    for (unsigned seed = 1; seed <= 12; ++seed) {
-        INFO("seed " << seed);
-        std::mt19937 random{seed};
-        corrupt(server.master(), "limits", [&](std::span<unsigned char> bytes) {
-            const std::size_t begin = random() % bytes.size();
-            const std::size_t most = seed % 2 == 0 ? 64 : 40'000;
-            const std::size_t size = std::min<std::size_t>(random() % most, bytes.size() - begin);
-            for (unsigned char& byte : bytes.subspan(begin, size))
-                byte = seed % 3 == 0 ? 0xff : static_cast<unsigned char>(random());
-        });
-        for (int i = 0; i < 5; ++i) (void)try_to_enter(endpoint);
-        const auto workers = server.wait_workers(2);
-        ::kill(workers.at(0), SIGKILL);
-        CHECK(eventually(soon(), [&] { return !is_running(workers.at(0)); }));
-        CHECK(server.wait_workers(2).size() == 2);
-        server.reload();
-        (void)server.wait_workers(2, later());
-    }
-    CHECK(server.log().find("killed by signal 11").empty());
-    CHECK(server.log().find("killed by signal 6").empty());
 }
 
 TEST_CASE("what is in zones is shown: pages, blocks, lock, and workers") {

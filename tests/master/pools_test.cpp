@@ -7,11 +7,13 @@
 #include <catch2/catch_test_macros.hpp>
 #include <chrono>
 #include <compare>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
 #include <optional>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -100,6 +102,7 @@ TEST_CASE("a worker that is reaped leaves no lock, no half operation and no coun
     const auto zone = make("limits");
     Pools pools;
     pools.keep({zone}, false);
+    tend(pools);  // what was left by those before
     Culprit culprit{*zone};
     pools.admit(3, {.slot = 1, .generation = 2, .process = culprit.identity()});
     CHECK_FALSE(pools.is_free(3));
@@ -114,6 +117,7 @@ TEST_CASE("a worker that is reaped leaves no lock, no half operation and no coun
     pools.bury(3, {.slot = 1, .generation = 1, .process = culprit.identity()});  // another
     CHECK_FALSE(pools.is_free(3));
     pools.bury(3, {.slot = 1, .generation = 2, .process = culprit.identity()});
+    CHECK((*pools.next_deadline() - now() <= limits::heal_pause_ms || held(pool) == 0));  // at once
     tend(pools);
     CHECK(now() - reaped < std::chrono::milliseconds{100});
     CHECK(pools.is_free(3));
@@ -167,6 +171,30 @@ TEST_CASE("owners that have ended before are buried at the first look, and one's
     CHECK(next.is_free(4));
 }
 
+TEST_CASE("nobody watches itself, nor whoever a corrupted table names") {
+    const auto zone = make("limits");
+    const Culprit culprit{*zone};
+    Pools pools;
+    pools.keep({zone}, false);
+    const auto watched = [&] {
+        pools.watch({}, true);
+        std::vector<pollfd> polled;
+        pools.add_to(polled);
+        return polled.size();
+    };
+    CHECK(watched() == 0);
+    SECTION("but others") {
+        pools.admit(3, {.process = culprit.identity()});
+        CHECK(watched() == 1);
+        CHECK(watched() == 1);
+    }
+    SECTION("corrupted") {
+        pools.admit(3, {.process = culprit.identity()});
+        pools.find(*zone)->quarantine();
+        CHECK(watched() == 0);
+    }
+}
+
 TEST_CASE("a zone that no cycle has any more is let go of") {
     auto zone = make("limits");
     const auto kept = make("kept");
@@ -209,6 +237,27 @@ TEST_CASE("zones are described: their pages, blocks, lock and owners, or why not
           "zone limits (pool): 256KiB, corrupted: a reload makes it anew\n");
     // Nor does it keep a row from being given away.
     CHECK(pools.is_free(0));
+}
+
+TEST_CASE(
+    "a zone whose header is written over is corrupted, to those who have it already as well") {
+    const auto zone = make("limits");
+    Pools pools;
+    pools.keep({zone}, false);
+    pools.admit(1, {});
+    const auto worker = shm::Pool::attach(*zone, 1).value();
+    pools.tend(now());
+    REQUIRE(worker.begin());
+    SECTION("that of the zone") {
+        *(zone->payload().data() - 1) ^= std::byte{1};
+    }
+    SECTION("that of the pool") {
+        zone->payload()[0] ^= std::byte{1};
+    }
+    pools.tend(now());
+    CHECK(worker.begin().error().is(std::errc::bad_message));
+    CHECK(master::describe(*zone, pools.find(*zone)) ==
+          "zone limits (pool): 256KiB, corrupted: a reload makes it anew\n");
 }
 
 TEST_CASE("owners that cannot be looked at are left alone, and looked at again") {

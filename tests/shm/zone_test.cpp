@@ -129,10 +129,12 @@ TEST_CASE("any change of any header byte is refused") {
         for (int bit = 0; bit < 8; ++bit) {
             byte ^= std::byte{1} << bit;
             REQUIRE_FALSE(attach(zone));
+            REQUIRE_FALSE(zone.sound());
             byte ^= std::byte{1} << bit;
         }
     }
     REQUIRE(attach(zone));
+    REQUIRE(zone.sound());
 }
 
 TEST_CASE("random damage to a header is refused") {

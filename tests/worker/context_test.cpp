@@ -6,6 +6,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <catch2/catch_test_macros.hpp>
@@ -58,9 +59,35 @@ TEST_CASE("a service sees its worker's slot and generation, and the zones by nam
 
 TEST_CASE("a worker that nobody has admitted to a pool serves without it") {
     const testing::PoolZone limits;
+    SECTION("nor anybody else") {}
+    SECTION("but another of its generation") {
+        CHECK(limits.admit(2, 4, 7));
+    }
+    SECTION("but that of an earlier generation") {
+        CHECK(limits.admit(2, 3, 6));
+    }
     const Serving serving{"informer", testing::options(), &limits};
     Client client{serving.listener};
     CHECK(client.receives("slot 3 generation 7 pool attach a pool: its owner: Owner died, "));
+}
+
+TEST_CASE("a worker that is given a zone whose header is written over serves without it") {
+    const testing::PoolZone limits;
+    CHECK(limits.admit(2));
+    std::byte* const header = limits.zone.payload().data() - shm::Zone::header_bytes;
+    SECTION("all of it") {
+        std::fill_n(header, shm::Zone::header_bytes, std::byte{0xa5});
+    }
+    SECTION("its version") {
+        header[8] ^= std::byte{1};
+    }
+    SECTION("its name") {
+        header[24] ^= std::byte{1};
+    }
+    const Serving serving{"informer", testing::options(), &limits};
+    Client client{serving.listener};
+    CHECK(client.receives("slot 3 generation 7 pool attach a zone: Bad message, "));
+    CHECK(testing::reads(serving.worker.errors(), "zone limits cannot be used: attach a zone: "));
 }
 
 TEST_CASE("a service that cannot prepare itself keeps its worker from starting") {
@@ -72,6 +99,33 @@ TEST_CASE("a service that cannot prepare itself keeps its worker from starting")
     worker.start();
     CHECK(worker.receive<channel::Failed>().text.find("find a pool") != std::string::npos);
     CHECK(worker.exit_code() == 1);
+}
+
+TEST_CASE("a service that throws when it prepares itself keeps its worker from starting") {
+    const testing::CounterZone zone;
+    const testing::Listener listener;
+    Hired worker;
+    worker.give(zone.zone);
+    worker.give(listener, "unprepared");
+    worker.start();
+    CHECK(worker.receive<channel::Failed>().text.find("start the service") != std::string::npos);
+    CHECK(
+        testing::reads(worker.errors(), "service unprepared threw at its start: thrown by a test"));
+    CHECK(worker.exit_code() == 1);
+}
+
+TEST_CASE("a service whose first listener comes later prepares itself and works, too") {
+    const testing::PoolZone limits;
+    CHECK(limits.admit(2));
+    Serving serving{"echo", testing::options(), &limits};
+    const testing::Listener counted, working;
+    serving.worker.give(counted, "counting", 1);
+    Client client{counted};
+    CHECK(client.receives("number 1"));
+    serving.worker.give(working, "working", 2);
+    CHECK(Client{serving.listener}.echoes("x"));  // time has passed
+    Client other{working};
+    CHECK(other.echoes("at work"));
 }
 
 TEST_CASE("while somebody holds a pool's lock, the worker serves whoever does not need it") {
@@ -92,6 +146,34 @@ TEST_CASE("while somebody holds a pool's lock, the worker serves whoever does no
     SECTION("and goes on when it is let go") {
         REQUIRE(held->commit());
         CHECK(waits.receives("number 1"));
+    }
+    SECTION("and goes on when it is let go after so long that newcomers stand back") {
+        for (int i = 0; i < 100 && (word.load() >> 30 & 1) == 0; ++i) {
+            ::usleep(10'000);
+            CHECK(other.echoes("z"));
+        }
+        CHECK((word.load() >> 30 & 1) == 1);
+        REQUIRE(held->commit());
+        CHECK(waits.receives("number 1"));
+    }
+    SECTION("and notices when its holder dies, though nobody wakes it") {
+        limits.pool.owners().bury(limits.pool.self().row);
+        const Instant dead = now();
+        CHECK(waits.receives("number 1"));
+        CHECK(now() - dead < limits::lock_wait_ms / 2);
+    }
+    SECTION("and ends at once when the worker is to") {
+        serving.worker.send(channel::Terminate{});
+        const Instant told = now();
+        CHECK(serving.worker.exit_code() == 0);
+        CHECK(now() - told < limits::lock_wait_ms / 2);
+        REQUIRE(held->commit());
+    }
+    SECTION("and has the pool quarantined when its word is corrupted meanwhile") {
+        word.store(0x7ff);
+        CHECK(waits.is_cut());
+        CHECK(limits.pool.quarantined());
+        (void)held->commit();
     }
     SECTION("and gives up after its time") {
         CHECK(waits.is_cut());

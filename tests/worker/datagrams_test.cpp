@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <catch2/catch_test_macros.hpp>
 #include <cerrno>
 #include <chrono>
@@ -21,6 +22,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -38,127 +40,11 @@ import ringfort.worker;
 
 #include "services.h"
 
-#include "hired.h"
+#include "datagrams.h"
 
 using namespace ringfort;
-using testing::Hired;
-using testing::Served;
+using namespace testing::datagrams;
 using worker::Counter;
-
-namespace {
-
-/// Sends back what it gets.
-struct Mirror {
-    Served on_datagram(net::Delivery datagram, worker::Context&) {
-        co_return co_await datagram.reply(datagram.bytes());
-    }
-};
-static_assert(worker::Serves<Mirror> && !worker::TakesConnections<Mirror>);
-static_assert(worker::Serves<testing::Echo> && !worker::TakesDatagrams<testing::Echo>);
-
-/// Sends back what it gets when its worker drains, and not before.
-struct Late {
-    Served on_datagram(net::Delivery datagram, worker::Context& context) {
-        const auto waited = co_await context.draining().wait();
-        if (!waited) co_return waited.error();
-        co_return co_await datagram.reply(datagram.bytes());
-    }
-};
-
-/// Throws at "throw", fails at "fail", sends back all else.
-struct Moody {
-    Served on_datagram(net::Delivery datagram, worker::Context&) {
-        if (datagram.packet().bytes.text() == "throw") throw std::runtime_error{"thrown"};
-        if (datagram.packet().bytes.text() == "fail") co_return Error{"a test", EINVAL};
-        co_return co_await datagram.reply(datagram.bytes());
-    }
-};
-
-worker::Options options() {
-    worker::Options made;
-    made.services.emplace("mirror", testing::make<Mirror>());
-    made.services.emplace("late", testing::make<Late>());
-    made.services.emplace("moody", testing::make<Moody>());
-    made.services.emplace("echo", testing::make<testing::Echo>());
-    return made;
-}
-
-/// The master's socket: the test keeps it, the worker gets a copy.
-struct Mailbox {
-    Fd socket{::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)};
-    Address address;
-    explicit Mailbox(const char* at = "127.0.0.1:0") {
-        const auto any = Address::parse(at).value();
-        const int on = 1;
-        ensure(::setsockopt(socket.get(), IPPROTO_IP, IP_PKTINFO, &on, sizeof on) == 0, "");
-        ensure(::bind(socket.get(), any.data(), any.size()) == 0, "bind");
-        address = Address::of_socket(socket.get()).value();
-    }
-    /// Waits until the worker has received all that was sent here; false when it does not.
-    [[nodiscard]] bool is_emptied() const {
-        const Instant end = now() + Milliseconds{3'000};
-        while (testing::readable(socket.get(), 0))
-            if (now() > end || ::usleep(1'000) != 0) return false;
-        return true;
-    }
-};
-
-class Sender {
-public:
-    explicit Sender(const Address& to) {
-        const timeval limit{.tv_sec = testing::deadline_seconds, .tv_usec = 0};
-        (void)::setsockopt(socket_.get(), SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof limit);
-        const int room = 8 << 20;
-        (void)::setsockopt(socket_.get(), SOL_SOCKET, SO_RCVBUF, &room, sizeof room);
-        REQUIRE(::connect(socket_.get(), to.data(), to.size()) == 0);
-    }
-    void send(std::string_view text) {
-        REQUIRE(::send(socket_.get(), text.data(), text.size(), 0) ==
-                static_cast<ssize_t>(text.size()));
-    }
-    /// Receives a datagram; "(nothing)" when none comes.
-    [[nodiscard]] std::string receive() {
-        std::string got(2'000, '\0');
-        const auto size = ::recv(socket_.get(), got.data(), got.size(), 0);
-        if (size < 0) return "(nothing)";
-        got.resize(static_cast<std::size_t>(size));
-        return got;
-    }
-    [[nodiscard]] bool has_answer() const { return testing::readable(socket_.get(), 0); }
-    [[nodiscard]] std::string ask(std::string_view text) {
-        send(text);
-        return receive();
-    }
-
-private:
-    Fd socket_{::socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0)};
-};
-
-struct Serving {
-    testing::CounterZone zone;
-    Mailbox mailbox;
-    Hired worker{options()};
-
-    explicit Serving(const char* service = "mirror", const char* at = "127.0.0.1:0") : mailbox{at} {
-        worker.give(zone.zone);
-        give(mailbox, service, 0);
-        worker.start();
-        (void)worker.receive<channel::Ready>();
-    }
-    void give(const Mailbox& box, const char* service, std::uint32_t id) {
-        worker.send(channel::AddListener{.id = id, .service = service, .address = box.address},
-                    box.socket.duplicate().value());
-    }
-    [[nodiscard]] std::uint64_t counted(Counter counter) const {
-        return zone.counters.get(2, counter);
-    }
-    void begin_drain(Milliseconds time = Milliseconds{60'000}) {
-        worker.send(channel::Drain{time});
-        (void)worker.receive<channel::Draining>();
-    }
-};
-
-}  // namespace
 
 TEST_CASE("a worker answers datagrams, and counts them apart from connections") {
     Serving serving;
@@ -196,6 +82,38 @@ TEST_CASE("a service that throws or fails at a datagram loses that one and nothi
     CHECK(serving.counted(Counter::datagrams) == 3);
 }
 
+TEST_CASE("datagrams overtake each other: one that waits for something keeps no other waiting") {
+    Serving serving{"moody"};
+    Sender sender{serving.mailbox.address};
+    sender.send("wait");
+    for (int i = 0; i < 3; ++i) CHECK(sender.ask("quick") == "quick");
+    serving.begin_drain();
+    CHECK(sender.receive() == "wait");
+    CHECK(serving.worker.exit_code() == 0);
+}
+
+TEST_CASE("an answer that nobody takes keeps no other from being given") {
+    Serving serving;  // made before the client, of whose socket its worker would have a copy
+    Mailbox box;
+    std::optional<Mailbox> client{std::in_place};
+    const Address home = client->address;
+    REQUIRE(::connect(box.socket.get(), home.data(), home.size()) == 0);
+    serving.give(box, "mirror", 5);
+    CHECK(Sender{serving.mailbox.address}.ask("obeyed") == "obeyed");
+    serving.worker.hold();
+    client->send_to(box.address, "x");
+    client.reset();  // what comes here is refused from now on, and the worker's socket told so
+    serving.worker.signal(SIGCONT);
+    CHECK(box.is_emptied());
+    CHECK(Sender{serving.mailbox.address}.ask("obeyed") == "obeyed");
+    client.emplace(home.text().c_str());
+    client->send_to(box.address, "y");
+    CHECK(testing::readable(client->socket.get()));
+    serving.begin_drain();
+    CHECK(serving.worker.exit_code() == 0);
+    CHECK_FALSE(testing::reads(serving.worker.errors(), "no datagram is received"));
+}
+
 TEST_CASE("a service without on_datagram that is given a socket of UDP fails, one by one") {
     Serving serving{"echo"};
     Sender sender{serving.mailbox.address};
@@ -206,53 +124,11 @@ TEST_CASE("a service without on_datagram that is given a socket of UDP fails, on
     CHECK(serving.counted(Counter::failed) == 1);
 }
 
-TEST_CASE("a draining worker answers what it has received, and what waits where nobody else may") {
-    Serving serving;
-    Sender sender{serving.mailbox.address};
-    CHECK(sender.ask("hello") == "hello");
-    serving.worker.hold();  // what comes now waits in the socket
-    for (int i = 0; i < 100; ++i) sender.send(std::to_string(i));
-    serving.worker.send(channel::Drain{Milliseconds{60'000}});
-    serving.worker.signal(SIGCONT);
-    (void)serving.worker.receive<channel::Draining>();
-    CHECK(serving.worker.exit_code() == 0);
-    for (int i = 0; i < 100; ++i) REQUIRE(sender.receive() == std::to_string(i));
-    sender.send("for a successor");
-    CHECK(testing::readable(serving.mailbox.socket.get(), 0));
-}
-
-TEST_CASE("answers that are under way when a worker drains are waited for, and cut at last") {
-    Serving serving{"late"};
-    Sender sender{serving.mailbox.address};
-    for (int i = 0; i < 10; ++i) sender.send("patience");
-    CHECK(serving.mailbox.is_emptied());
-    CHECK_FALSE(sender.has_answer());
-    serving.begin_drain();
-    for (int i = 0; i < 10; ++i) CHECK(sender.receive() == "patience");
-    CHECK(serving.worker.exit_code() == 0);
-
-    Serving other{"late"};
-    Sender waiting{other.mailbox.address};
-    waiting.send("never");
-    CHECK(other.mailbox.is_emptied());
-    other.worker.send(channel::Terminate{});
-    CHECK(other.worker.exit_code() == 0);
-    CHECK_FALSE(waiting.has_answer());
-}
-
 TEST_CASE("so many datagrams are dealt with at a time, and all when there is room again") {
     Serving serving{"late"};
     Sender sender{serving.mailbox.address};
     constexpr std::uint32_t more = 50;
-    for (std::uint32_t i = 0; i < limits::datagrams_in_service + more; ++i) {
-        sender.send("x");
-        if (i % 64 == 63) REQUIRE(serving.mailbox.is_emptied());  // the socket's own room is small
-    }
-    CHECK(serving.mailbox.is_emptied());
-    // The order to take a listener in is obeyed when those before it have been dealt with.
-    const Mailbox other;
-    serving.give(other, "mirror", 1);
-    CHECK(Sender{other.address}.ask("obeyed") == "obeyed");
+    serving.fill(sender, limits::datagrams_in_service + more);
     CHECK(serving.counted(Counter::datagrams) == limits::datagrams_in_service + 1);
     serving.begin_drain();
     std::uint32_t answers = 0;
@@ -261,31 +137,13 @@ TEST_CASE("so many datagrams are dealt with at a time, and all when there is roo
     CHECK(serving.worker.exit_code() == 0);
 }
 
-TEST_CASE(
-    "a socket of UDP that is taken back is received from no more, what was received answered") {
-    Serving serving;
-    Mailbox extra;
-    Sender sender{extra.address};
-    sender.send("waits when it is lent");
-    serving.give(extra, "mirror", 9);
-    CHECK(sender.receive() == "waits when it is lent");
-    serving.worker.send(channel::RemoveListener{9});
-    CHECK(Sender{serving.mailbox.address}.ask("obeyed") == "obeyed");
-    // The kernel lets go of the socket in its own time: whatever was taken until then is answered.
-    bool left = false;
-    for (int i = 0; i < 500 && !left; ++i) {
-        sender.send("late");
-        left = testing::readable(extra.socket.get(), 0) && ::usleep(20'000) == 0 &&
-               testing::readable(extra.socket.get(), 0);
-        if (!left) CHECK(sender.receive() == "late");
-    }
-    CHECK(left);
-    for (int i = 0; i < 5; ++i) {
-        serving.give(extra, "mirror", 9);
-        serving.worker.send(channel::RemoveListener{9});
-    }
-    serving.give(extra, "mirror", 9);
-    CHECK(sender.receive() == "late");
-    serving.begin_drain();
-    CHECK(serving.worker.exit_code() == 0);
+TEST_CASE("a datagram that waits for others to be dealt with is dealt with when one has been") {
+    Serving serving{"gate"};
+    Sender sender{serving.mailbox.address};
+    constexpr std::uint32_t all = limits::datagrams_in_service + 50;
+    serving.fill(sender, all);
+    const Mailbox other;
+    serving.give(other, "gate", 2);
+    CHECK(Sender{other.address}.ask("open") == "open");
+    for (std::uint32_t i = 0; i < all; ++i) REQUIRE(sender.receive() == "x");
 }

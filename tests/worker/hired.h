@@ -127,8 +127,9 @@ struct PoolZone {
         ringfort::shm::Zone::create("limits", "pool", ringfort::Bytes{262'144}).value();
     ringfort::shm::Pool pool =
         ringfort::shm::Pool::format(zone, ringfort::limits::max_counter_rows).value();
-    [[nodiscard]] bool admit(std::uint32_t row) const {
-        return pool.admit(row, {.slot = 3, .generation = 7}).has_value();  // as `Hired::start`
+    [[nodiscard]] bool admit(std::uint32_t row, std::uint32_t slot = 3,
+                             std::uint32_t generation = 7) const {  // as `Hired::start`
+        return pool.admit(row, {.slot = slot, .generation = generation}).has_value();
     }
 };
 

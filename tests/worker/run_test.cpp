@@ -1,5 +1,6 @@
 #include <fcntl.h>
 #include <poll.h>
+#include <sys/mman.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/time.h>
@@ -170,9 +171,10 @@ TEST_CASE("a worker given something else as a zone fails and is never ready") {
     const testing::CounterZone zone;
     Hired worker;
     worker.give(zone.zone);
-    testing::Pipe pipe;
+    Fd unsealed{::memfd_create("unsealed", MFD_CLOEXEC)};
+    REQUIRE(::ftruncate(unsealed.get(), 4'096) == 0);
     worker.send(channel::AddZone{.name = "limits", .tag = "", .size = Bytes{4096}},
-                std::move(pipe.read));
+                std::move(unsealed));
     worker.start();
     CHECK(worker.receive<channel::Failed>().text.find("zone limits") != std::string::npos);
     CHECK(worker.says_no_more());

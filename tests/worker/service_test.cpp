@@ -47,6 +47,18 @@ using testing::Hired;
 using testing::Serving;
 using worker::Counter;
 
+TEST_CASE("a service without serve that is given a listener of TCP fails, one by one") {
+    struct Silent : worker::Service {};
+    auto options = testing::options();
+    options.services.emplace("silent", [] { return std::make_unique<Silent>(); });
+    Serving serving{"silent", std::move(options)};
+    CHECK(Client{serving.listener}.is_cut());
+    CHECK(Client{serving.listener}.is_cut());
+    CHECK(testing::reads(serving.worker.errors(), "serve a connection: "));
+    CHECK(serving.drain() == 0);
+    CHECK(serving.counted(Counter::failed) == 2);
+}
+
 TEST_CASE("a service that throws loses its connection and nothing else") {
     Serving serving{"thrower"};
     Client client{serving.listener};
@@ -110,6 +122,7 @@ TEST_CASE("a service works beside its connections, until its worker drains") {
     CHECK(client.receives("at work"));
     client.close();
     CHECK(serving.drain() == 0);
+    CHECK_FALSE(testing::reads(serving.worker.errors(), "its work has ended"));
 }
 
 TEST_CASE("work that ends with an error is told, and its service serves on") {

@@ -103,6 +103,13 @@ struct Working {
     }
 };
 
+/// Cannot prepare itself, and does not say so in order.
+struct Unprepared : Echo {
+    ringfort::Result<void> start(ringfort::worker::Context&) {
+        throw std::runtime_error{"thrown by a test"};
+    }
+};
+
 /// Counts its connections in a pool, with the lock awaited. What it begins in, it has opened before
 /// the first one.
 struct Counting {
@@ -218,6 +225,7 @@ inline ringfort::worker::Options options() {
     made.services.emplace("polite", make<Polite>());
     made.services.emplace("informer", make<Informer>());
     made.services.emplace("counting", make<Counting>());
+    made.services.emplace("unprepared", make<Unprepared>());
     made.services.emplace("working", make<Working>());
     made.services.emplace("passing", make<Passing>());
     made.services.emplace("gossip", make<Gossip>());

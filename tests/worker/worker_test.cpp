@@ -75,6 +75,22 @@ TEST_CASE("a draining worker accepts no more, finishes its connections, and exit
     CHECK(busy.listener.has_waiting());  // for the worker that comes next
 }
 
+TEST_CASE("a draining worker takes so many that wait, and leaves the rest to others") {
+    auto options = testing::options();
+    options.connections = 1;
+    Serving serving{"polite", std::move(options)};
+    REQUIRE(::listen(serving.listener.socket.get(), 256) == 0);
+    std::vector<std::unique_ptr<Client>> clients;
+    for (std::uint32_t i = 0; i < 1 + limits::last_accepts + 10; ++i)
+        clients.push_back(std::make_unique<Client>(serving.listener));
+    REQUIRE(clients.front()->receives("hello"));
+    serving.worker.send(channel::Drain{Milliseconds{60'000}});
+    CHECK(serving.worker.receive<channel::Draining>().connections == 1 + limits::last_accepts);
+    CHECK(serving.worker.exit_code() == 0);
+    CHECK(serving.counted(Counter::accepted) == 1 + limits::last_accepts);
+    CHECK(serving.listener.has_waiting());
+}
+
 TEST_CASE("a draining worker without connections exits at once") {
     Serving serving;
     serving.worker.send(channel::Drain{Milliseconds{60'000}});
