@@ -190,6 +190,7 @@ TEST_CASE("a builder does not outlive its master, however early that one dies") 
         if (master == 0) {
             const auto builder =
                 Builder::start("builder", 0, due, {theirs.get()}, [](const Send&) -> bool {
+                    ::alarm(20);  // should it, then not for ever
                     ::pause();
                     return true;
                 });
