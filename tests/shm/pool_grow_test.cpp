@@ -170,6 +170,23 @@ TEST_CASE("a pool grows neither into a smaller zone nor into a pool, nor if it i
     REQUIRE(Pool::attach(zone, here.pool.self()).error().is(std::errc::bad_message));
 }
 
+TEST_CASE("a pool whose books disagree is not grown, and known to be corrupted from then on") {
+    // Somewhere at the end is the length of the last free run.
+    const auto damaged = [](std::size_t lines_from_end) {
+        Place here = place(1 << 16);
+        reinterpret_cast<Word&>(here.zone.payload().last(64 * lines_from_end).front()) ^= Word{1}
+                                                                                          << 33;
+        return here;
+    };
+    std::size_t lines = 1;
+    while (damaged(lines).pool.check()) REQUIRE(++lines < 100);
+    const Place here = damaged(lines);
+    Zone larger = zone_for(1 << 18);
+    REQUIRE(Pool::grow(here.pool, larger).error().is(std::errc::bad_message));
+    REQUIRE(here.pool.quarantined());
+    REQUIRE(Pool::unusable(larger));
+}
+
 TEST_CASE("who is in the middle of a transaction does not grow the pool, and the new one is none") {
     const Place here = place(10 * 4'096);
     Zone zone = zone_for(20 * 4'096);

@@ -108,6 +108,20 @@ TEST_CASE("a queue wakes those who sleep for it, once for all, and calls nobody 
     REQUIRE(wakes.words.size() == 2);
 }
 
+TEST_CASE("a transaction calls those who sleep for a queue once, however often it has cause to") {
+    steps::Stage stage{4};
+    const Queue queue = Queue::create(stage.pool(), 0, Bytes{1'024}).value();
+    const Wakes wakes;
+    Transaction transaction = stage.pool().begin().value();
+    QueueWait wait;
+    for (int n = 0; n < 40; ++n) {
+        wait = queue.wait_for_message(transaction);
+        queue.push(transaction, bytes_of(std::string_view{})).value();
+    }
+    transaction.commit().value();
+    REQUIRE(wakes.words == std::vector{wait.word});
+}
+
 TEST_CASE("who gives up waiting for a queue has slept until its time, and then nobody sleeps") {
     steps::Stage stage{4};
     const Queue queue = Queue::create(stage.pool(), 0, Bytes{64}).value();
@@ -171,6 +185,9 @@ TEST_CASE("after a burial all are woken who may sleep for a queue or a shared lo
     REQUIRE(*writer.word() != writer.expected());
     REQUIRE(*message.word != message.expected);
     REQUIRE(*room.word != room.expected);
+    // Once for each burial, though there may be many parts to come.
+    REQUIRE(healer.step().value() == Healing::through);
+    REQUIRE(wakes.words.size() == 3);
 }
 
 TEST_CASE("a message that a process killed at any store puts in or takes is in or not, whole") {
