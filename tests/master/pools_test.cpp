@@ -211,24 +211,6 @@ TEST_CASE("zones are described: their pages, blocks, lock and owners, or why not
     CHECK(pools.is_free(0));
 }
 
-TEST_CASE("a shared lock that a dead worker held is free when it is buried, and said to be so") {
-    const auto zone = make("limits");
-    Pools pools;
-    pools.keep({zone}, false);
-    const shm::OwnerName name{.slot = 1, .generation = 2, .process = 0};
-    pools.admit(3, name);
-    const shm::Pool dying = shm::Pool::attach(*zone, 3).value();
-    const shm::SharedLock held = shm::SharedLock::create(dying, 5).value();
-    const auto left = held.lock().value();
-    const std::uint32_t* const word = shm::ReadWaiter{held}.word();
-    REQUIRE(*word != 0);
-    pools.bury(3, name);
-    CHECK(*word == 0);
-    const auto lock = shm::SharedLock::open(*pools.find(*zone), 5).value();
-    CHECK(lock.lock_shared(Milliseconds{0}).error().is(std::errc::owner_dead));
-    CHECK(lock.lock(Milliseconds{0}).value().recovered());
-}
-
 TEST_CASE("owners that cannot be looked at are left alone, and looked at again") {
     const auto zone = make("limits");
     Culprit culprit{*zone};
