@@ -39,6 +39,8 @@ std::string objection(const ZoneRequest& request, shm::Zone& before, bool readab
     if (!request.reuse) return "it is not to be reused";
     if (!before.sound()) return "what is in it is corrupted";
     if (before.tag() != request.tag) return "it was used for " + before.tag();
+    if (request.content == Content::custom && !sound(before, request))
+        return "what is in it is corrupted";
     if (request.content == Content::custom)
         return before.size() == request.size ? "" : "its size changes, " + change(before, request);
     if (const auto content = shm::Pool::content(before); !content)

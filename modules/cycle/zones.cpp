@@ -96,10 +96,14 @@ std::vector<ZoneRequest> join(const std::vector<config::Zone>& configured,
     return joined;
 }
 
+bool sound(shm::Zone& zone, const ZoneRequest& request) {
+    if (request.content == Content::pool) return !shm::Pool::unusable(zone);
+    return zone.sound() && (!request.sound || request.sound(zone));
+}
+
 bool fits(shm::Zone& zone, const ZoneRequest& request) {
     return zone.name() == request.name && zone.tag() == request.tag &&
-           zone.size() == request.size && zone.sound() &&
-           (request.content == Content::custom || !shm::Pool::unusable(zone));
+           zone.size() == request.size && sound(zone, request);
 }
 
 }  // namespace ringfort::cycle

@@ -28,6 +28,8 @@ struct ZoneRequest {
     bool reuse = true;  ///< false: each cycle has a new one, without what the old one holds
     /// Lays out a new zone of custom content; not called for one that is carried over.
     std::function<Result<void>(shm::Zone&)> format = {};
+    /// Reports whether custom content is still what `format` has laid out; empty: it always is.
+    std::function<bool(shm::Zone&)> sound = {};
     /// Puts into a new pool, one that has grown included, what is to be in it from the beginning;
     /// `before` is the one of the same name and tag that it takes the place of, nullptr if there is
     /// none, or it cannot be read. An error keeps the cycle from being built. May be empty. Of
@@ -53,8 +55,10 @@ inline constexpr std::string_view pool_tag = "pool";
 /// Opens a pool of another cycle as this process.
 using OpenPool = std::function<Result<shm::Pool>(shm::Zone&)>;
 
-/// Says whether a zone may go on as the requested one: name, tag and size agree, and a pool is
-/// sound.
+/// Says whether what is in a zone is sound, as far as that can be told by a look.
+[[nodiscard]] bool sound(shm::Zone& zone, const ZoneRequest& request);
+
+/// Says whether a zone may go on as the requested one: name, tag and size agree, and it is sound.
 [[nodiscard]] bool fits(shm::Zone& zone, const ZoneRequest& request);
 
 }  // namespace ringfort::cycle

@@ -108,8 +108,14 @@ Result<void> EstateReader::on(channel::OfferListener& message, channel::Fds& fds
 }
 
 Result<void> EstateReader::on(channel::AddZone& message, channel::Fds& fds) {
-    RF_LET(auto zone, shm::Zone::attach(std::move(fds[0]), message.name, message.tag));
-    estate_.stock.zones.push_back(std::make_shared<shm::Zone>(std::move(zone)));
+    auto zone = shm::Zone::attach(std::move(fds[0]), message.name, message.tag);
+    if (!zone && shm::Zone::is_of_content(zone.error())) {
+        log::warning("zone {} is not taken over, it is made anew: {}", message.name,
+                     zone.error().text());
+        return {};
+    }
+    if (!zone) return zone.error();
+    estate_.stock.zones.push_back(std::make_shared<shm::Zone>(*std::move(zone)));
     return {};
 }
 

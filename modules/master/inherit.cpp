@@ -106,7 +106,10 @@ std::optional<channel::Channel> find_orphan(const std::string& control) {
     if (!socket || ::connect(socket.get(), address->data(), address->size()) != 0) return {};
     constexpr std::string_view order = "adopt\n";
     if (::send(socket.get(), order.data(), order.size(), MSG_NOSIGNAL) < 0) return {};
-    (void)Patience{"whoever is at " + control}.wait(socket.get());
+    if (!Patience{"whoever is at " + control}.wait(socket.get())) {
+        log::warning("whoever is at {} does not answer", control);
+        return {};
+    }
     auto passed = channel::receive_passed(socket);
     if (!passed)
         log::warning("whoever is at {} does not answer: {}", control, passed.error().text());

@@ -123,8 +123,9 @@ void Master::begin_build() {
     }
     // An owner in the pools, under this master's name: it is no worker's life, and what it does
     // there is to read.
-    const Errand errand{.row = free_row().value_or(limits::max_counter_rows),
-                        .name = {.process = process::identify(::getpid())}};
+    const auto row = free_row();
+    if (!row) return build_failed({"no row of the zones is free for what builds the cycle"});
+    const Errand errand{.row = *row, .name = {.process = process::identify(::getpid())}};
     pools_.admit(errand.row, errand.name);
     build_row_ = errand.row;
     auto started = start_builder(": builder", 0, [&, master = ::getpid()](const Send& send) {
@@ -176,12 +177,14 @@ void Master::serve_builder(std::optional<Builder>& builder, void (Master::*end)(
 }
 
 void Master::end_rehearsal(Estate estate) {
-    const auto pid_file = estate.take_files();  // what is left of one that was killed
     control_.answer(
         rehearsal_->client(),
         {.success = estate.success, .text = fmt::format("{}", fmt::join(estate.findings, "\n"))},
         now());
     rehearsal_.reset();
+    // What is left of one that was killed goes before a reload needs the same names.
+    (void)estate.take_files();
+    estate = {};
     if (std::exchange(build_waits_, false)) begin_build();
 }
 

@@ -32,7 +32,12 @@ cycle::ZoneRequest counters_request() {
                 const auto formatted = worker::Counters::format(zone, limits::max_counter_rows);
                 if (!formatted) return formatted.error();
                 return {};
-            }};
+            },
+            .sound =
+                [](shm::Zone& zone) {
+                    const auto counters = worker::Counters::attach(zone);
+                    return counters && counters->slots() == limits::max_counter_rows;
+                }};
 }
 
 }  // namespace

@@ -155,6 +155,9 @@ Result<Guard> Lock::lock_slowly(Milliseconds limit) const {
 // burial: `dead` acquires what that released, after the kernel had told of the end.
 std::optional<Guard> Lock::take_from_dead(std::uint32_t row) const noexcept {
     std::uint32_t word = Ref{cell_->word}.load(std::memory_order_relaxed);
+    // Whoever put up a bar and was to have the lock next may be the dead one: nobody would take it
+    // down, or even try the lock, until somebody waits for it. A living one puts it up again.
+    if ((word & holder) == 0 && (word & impatient) != 0) take_down_bar();
     while ((word & ((1U << row_bits) - 1)) == row + 1 && dead(word)) {
         step();
         if (Ref{cell_->word}.compare_exchange_weak(word, id_ | (word & ~holder),

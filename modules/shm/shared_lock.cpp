@@ -96,7 +96,10 @@ void SharedLock::release_dead(const Pool& pool, Transaction& transaction,
     const Result<SharedLock> lock = found(pool, transaction, *at);
     if (!lock) return;
     const std::optional<std::uint32_t> row = lock->writer_.holder_row();
-    if (!row) return;
+    if (!row) {  // who had it last may have died before it woke anybody
+        wake(lock->writer_.word(), INT_MAX);
+        return;
+    }
     if (const std::optional<Guard> guard = lock->writer_.take_from_dead(*row))
         put(lock->cell().dirty, 1);
     else

@@ -58,6 +58,8 @@ Result<Header> header_of(std::string_view name, std::string_view tag, Bytes size
     return header;
 }
 
+constexpr std::string_view what_compares = "attach a zone: ";  // the beginning of all its errors
+
 Result<void> compare(const Header& found, const Header& expected) {
     if (found.magic != expected.magic) return Error{"attach a zone: magic", std::errc::bad_message};
     if (found.layout_version != expected.layout_version)
@@ -128,6 +130,10 @@ Result<Zone> Zone::copy_of(const std::string& path) {
     }
     RF_LET(Fd copy, duplicate(mapping.fd()));
     return attach(std::move(copy));
+}
+
+bool Zone::is_of_content(const Error& error) noexcept {
+    return error.step().starts_with(what_compares);
 }
 
 bool Zone::sound() const noexcept {

@@ -54,6 +54,9 @@ public:
     [[nodiscard]] Bytes size() const noexcept { return {mapping_.bytes().size()}; }
     /// Returns the memfd, to duplicate and pass on.
     [[nodiscard]] RawFd fd() const noexcept { return mapping_.fd(); }
+    /// Tells whether an error of `attach` says that somebody has written over the zone, or that it
+    /// is another version's: who can do without it, or make it anew, need not give up.
+    [[nodiscard]] static bool is_of_content(const Error& error) noexcept;
     /// Reports whether the header is still what `create` wrote: who has not got the zone yet could
     /// attach to it.
     [[nodiscard]] bool sound() const noexcept;

@@ -294,9 +294,12 @@ bool Driver::close(RawFd fd) noexcept {
     return true;
 }
 
+bool Driver::taken() const noexcept {
+    return ::io_uring_sq_ready(ring_.get()) == 0;
+}
+
 bool Driver::told() const noexcept {
-    return ::io_uring_sq_ready(ring_.get()) == 0 && !::io_uring_cq_has_overflow(ring_.get()) &&
-           ::io_uring_cq_ready(ring_.get()) == 0;
+    return !::io_uring_cq_has_overflow(ring_.get()) && ::io_uring_cq_ready(ring_.get()) == 0;
 }
 
 void Driver::flush() noexcept {

@@ -106,8 +106,9 @@ public:
     /// only if that is not all. Returns whether there was room.
     [[nodiscard]] bool send_quietly(RawFd socket, std::span<const std::byte> bytes,
                                     std::uint64_t tag) noexcept;
-    /// Tells, between two turns, whether the kernel has taken all that was queued and nothing that
-    /// it has answered is left to be seen.
+    /// Tells, after a call, whether the kernel has taken all that was queued before it.
+    [[nodiscard]] bool taken() const noexcept;
+    /// Tells, between two turns, whether nothing that the kernel has answered is left to be seen.
     [[nodiscard]] bool told() const noexcept;
     /// The tag of an answer that tells that the kernel could not cancel; of which request it does
     /// not tell, as that may be gone.

@@ -19,7 +19,7 @@ constexpr std::size_t at_once = 64;  ///< asked for by one call
 
 }  // namespace
 
-void Hangups::watch(Multishot& receiver) noexcept {
+void Hangups::watch(Receiver& receiver) noexcept {
     lists_[filling_].push_back(receiver);
     if (!armed()) scheduler_.timers().arm(*this, scheduler_.after(limits::hangup_check_ms));
 }
@@ -50,12 +50,13 @@ void Hangups::look() noexcept {
 /// Has the kernel say again what there is of those whose peer is gone. Of some it has said so
 /// meanwhile: they lose nothing by it.
 void Hangups::check(std::span<Receiver* const> quiet) noexcept {
+    if (quiet.empty()) return;
     std::array<pollfd, at_once> polled{};
     for (std::size_t i = 0; i < quiet.size(); ++i)
         polled[i] = {.fd = quiet[i]->socket_, .events = POLLRDHUP, .revents = 0};
-    if (::poll(polled.data(), quiet.size(), 0) <= 0) return;
+    const bool failed = ::poll(polled.data(), quiet.size(), 0) < 0;  // then each may be one
     for (std::size_t i = 0; i < quiet.size(); ++i)
-        if (polled[i].revents != 0) (void)quiet[i]->stop();
+        if (failed || polled[i].revents != 0) (void)quiet[i]->stop();
 }
 
 }  // namespace ringfort::uring

@@ -14,9 +14,9 @@ export namespace ringfort::uring {
 /// Finds ends of streams that the kernel does not tell of.
 ///
 /// A multishot receive that takes the last bytes of a socket waits for the next wake-up, and the
-/// one for the end or the reset may have come with the one for the bytes. Up to Linux 6.18 that is
-/// lost whenever both come together, and on later ones still if they were there when the kernel
-/// began to wait (CVE-2026-23473, axboe/liburing#1549). So a receiver that has had bytes and then
+/// one for the end or the reset may have come with the one for the bytes. That is lost on kernels
+/// without the fix of CVE-2026-23473 (axboe/liburing#1549), and on those with it if both were there
+/// when the kernel began to wait. So a receiver that has had bytes and then
 /// none for `limits::hangup_check_ms` is looked at once, with poll(2); one whose peer is gone is
 /// stopped and asked again, which tells what there is. What goes on receiving costs nothing but a
 /// walk through a list.
@@ -27,7 +27,7 @@ public:
           scheduler_{scheduler} {}
 
     /// Looks at `receiver`, which the kernel has just brought bytes for, when none follow.
-    void watch(Multishot& receiver) noexcept;
+    void watch(Receiver& receiver) noexcept;
 
 private:
     void look() noexcept;

@@ -78,9 +78,10 @@ void Loop::turn() {
     const auto entered = driver_.enter(unsettled ? Wait{} : wait());
     if (!entered) [[unlikely]]
         panic(entered.error().text());
+    const bool taken = driver_.taken();  // what is reaped may have more asked for
     const Instant time = now();
     reap();
-    if (senders_.submitted() && driver_.told()) senders_.settle();
+    if (senders_.submitted() && taken && driver_.told()) senders_.settle();
     scheduler_.begin_turn(time);
     retry_waiting();
     // Last, so that a turn that ends the loop's task does not wait for anything more.

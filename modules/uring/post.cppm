@@ -43,7 +43,8 @@ public:
         return begin(task, task.promise().context());
     }
     [[nodiscard]] inline Result<void> await_resume() noexcept {
-        if (request() != nullptr) return finish();
+        if (request() != nullptr || interrupted()) [[unlikely]]
+            return finish();
         if (!piece_.empty()) [[likely]]
             senders_.post(slot_, socket_, piece_);
         return {};
@@ -57,6 +58,7 @@ private:
     }
     bool begin(std::coroutine_handle<> task, const coro::Context& context);
     [[clang::preserve_most]] Result<void> finish() noexcept;
+    void leave() noexcept;
 
     Lease piece_;
     Senders& senders_;

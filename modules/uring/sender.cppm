@@ -239,7 +239,7 @@ private:
     Loop& loop_;
     coro::Scheduler& scheduler_;
     std::unique_ptr<QuickSend[]> quick_sends_;
-    std::uint32_t quick_count_ = 0;  ///< posted, or submitted, in this turn
+    std::uint32_t quick_count_ = 0;  ///< posted in this turn, or submitted and not settled
     std::uint32_t quick_limit_ = limits::quick_sends;
     std::uint32_t quick_sent_ = 0;  ///< that the kernel may answer
     std::vector<std::unique_ptr<Sender>> all_;

@@ -25,16 +25,6 @@ import :state;
 
 namespace ringfort::worker {
 
-namespace {
-
-/// Tells whether it was a zone that somebody has written over the header of.
-bool is_of_its_content(const Error& error) {
-    using enum std::errc;
-    return error.is(bad_message) || error.is(protocol_error) || error.is(invalid_argument);
-}
-
-}  // namespace
-
 uring::NumberOperation wait_for(uring::Loop& loop, const channel::Channel& channel) {
     std::optional<Milliseconds> retry;
     if (channel.wants_retry()) retry = limits::channel_retry_ms;
@@ -101,7 +91,8 @@ void Worker::on(const channel::AddZone& message, channel::Fds fds) {
     if (started_ || context_.zones_.contains(message.name))  // views into the old one are in use
         return fail(Error{"add a zone", std::errc::file_exists}, "zone " + message.name);
     auto zone = shm::Zone::attach(std::move(fds[0]), message.name, message.tag);
-    if (!zone && is_of_its_content(zone.error())) {
+    const bool needed = message.name == counters_zone;  // no worker is one without it
+    if (!zone && !needed && shm::Zone::is_of_content(zone.error())) {
         log::error("zone {} cannot be used: {}", message.name, zone.error().text());
         context_.pools_.emplace(message.name, Error{"attach a zone", std::errc::bad_message});
         return;

@@ -130,6 +130,23 @@ TEST_CASE("a zone of the same name, size and purpose is kept, any other one is o
     CHECK(cycle::plan_zone(other, {zone}).fate.text == "opened, filled by its service");
 }
 
+TEST_CASE("content that only its owner knows is kept as long as that finds it sound") {
+    const ZoneRequest table{
+        .name = "table",
+        .tag = "table/1",
+        .size = Bytes{8'192},
+        .content = cycle::Content::custom,
+        .sound = [](shm::Zone& zone) { return zone.payload()[0] == std::byte{}; }};
+    const cycle::SharedZone zone = zone_like(table);
+    CHECK(cycle::fits(*zone, table));
+    CHECK(cycle::plan_zone(table, {zone}).fate.fate == Fate::kept);
+    zone->payload()[0] = std::byte{1};
+    CHECK_FALSE(cycle::fits(*zone, table));
+    const auto told = cycle::plan_zone(table, {zone}).fate;
+    CHECK(told.fate == Fate::replaced);
+    CHECK(told.text == "replaced by an empty one: what is in it is corrupted");
+}
+
 TEST_CASE("why a zone is replaced is told") {
     const auto check = [](const cycle::ZoneFate& told, const std::string& text) {
         CHECK(told.fate == Fate::replaced);

@@ -182,6 +182,24 @@ TEST_CASE("a zone that is corrupted is reported, done without, and made anew by 
     CHECK(limited.server.log().find(reported).size() == 1);
 }
 
+TEST_CASE("the workers' own zone, written over, is made anew by a reload as well") {
+    Limited limited;
+    limited.held.clear();
+    {
+        const Bytes zone{zone_file(limited.server.master(), "ringfort.workers")};
+        SECTION("what is in it") {
+            std::ranges::fill(zone.all().subspan(Bytes::pool, 64), 0xa5);
+        }
+        SECTION("its header") {
+            std::ranges::fill(zone.all().first(Bytes::pool), 0);
+        }
+    }
+    limited.server.reload();
+    CHECK(limited.server.wait_workers(2, later()) != limited.workers);
+    limited.kill_a_worker();
+    from("127.0.0.9", limited.endpoint).echo("hello");
+}
+
 TEST_CASE("whatever bytes of a zone are corrupted, workers live, are respawned, and reloads work") {
     Limited limited;
     limited.held.clear();

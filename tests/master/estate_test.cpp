@@ -137,6 +137,18 @@ TEST_CASE("whose files are to be is told by the listener's place") {
     CHECK_FALSE(owners.at(7).group);
 }
 
+TEST_CASE("a zone whose header is written over is left out of an estate, and nothing else is") {
+    Passing passing;
+    auto spoiled = shm::Zone::create("limits", "tag", Bytes{8'192}).value();
+    const auto sound = shm::Zone::create("table", "tag", Bytes{8'192}).value();
+    *(spoiled.payload().data() - 256) ^= std::byte{1};
+    REQUIRE(offer(spoiled, passing.send));
+    REQUIRE(offer(sound, passing.send));
+    const auto estate = std::move(passing.reader).release();
+    REQUIRE(estate.stock.zones.size() == 1);
+    CHECK(estate.stock.zones[0]->name() == "table");
+}
+
 TEST_CASE("what is no part of an estate is refused") {
     EstateReader reader;
     CHECK(reader.take({channel::Terminate{}, {}}).error().is(std::errc::protocol_error));

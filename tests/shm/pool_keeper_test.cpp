@@ -45,6 +45,17 @@ TEST_CASE("a successor of the keeper recovers what that one had begun") {
     next.check().value();
 }
 
+TEST_CASE("a bar that a dead waiter has put up before a free lock falls when it is buried") {
+    Zone zone = zone_for(4);
+    const Pool keeper = Pool::format(zone, 3).value();
+    REQUIRE(keeper.admit(0, {5, 1}));
+    // What is left when one that has been woken dies before it takes the lock.
+    *keeper.lock().word() = 1U << 30;
+    REQUIRE_FALSE(keeper.try_begin().value());
+    REQUIRE(keeper.bury(0));
+    REQUIRE(keeper.try_begin().value());
+}
+
 TEST_CASE("two keepers live side by side during an upgrade, and each can bury the other") {
     Zone zone = zone_for(4);
     const Pool old = Pool::format(zone, 3).value();

@@ -1,5 +1,4 @@
 /// Ends that the kernel does not tell of, because they came together with the last bytes.
-#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include <catch2/catch_test_macros.hpp>
@@ -110,11 +109,7 @@ TEST_CASE("a reset that is there together with the last bytes is told") {
 
 TEST_CASE("an end that nobody was told of is found behind a thousand silent connections") {
     constexpr std::size_t count = limits::hangups_checked + 100;
-    rlimit files{};
-    REQUIRE(::getrlimit(RLIMIT_NOFILE, &files) == 0);
-    files.rlim_cur = 2 * count + 100;
-    if (files.rlim_max < files.rlim_cur) SKIP("too few files may be open here");
-    REQUIRE(::setrlimit(RLIMIT_NOFILE, &files) == 0);
+    if (!testing::allow_files(2 * count + 100)) SKIP("too few files may be open here");
     auto loop = open_loop();
     std::vector<std::unique_ptr<Reader>> silent;
     for (std::size_t i = 0; i < count; ++i)

@@ -1,5 +1,6 @@
 /// Connected socket pairs for tests.
 #pragma once
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -14,6 +15,15 @@ inline std::pair<ringfort::Fd, ringfort::Fd> socket_pair() {
     int ends[2] = {-1, -1};
     ringfort::ensure(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0, "socketpair");
     return {ringfort::Fd{ends[0]}, ringfort::Fd{ends[1]}};
+}
+
+/// Has this process open so many files, if it may; returns whether it does.
+inline bool allow_files(rlim_t count) {
+    rlimit limit{};
+    ringfort::ensure(::getrlimit(RLIMIT_NOFILE, &limit) == 0, "getrlimit");
+    if (limit.rlim_cur >= count) return true;
+    limit.rlim_cur = count;
+    return ::setrlimit(RLIMIT_NOFILE, &limit) == 0;
 }
 
 inline void put(const ringfort::Fd& fd, std::string_view text) {
