@@ -76,7 +76,9 @@ Task<> read_late(Loop& loop, Reader& reader) {
     Reader holder{loop, testing::socket_pair()};
     put(holder.far, std::string(buffer_size, 'x'));
     Lease held = (co_await holder.near.receive()).value();
-    REQUIRE((held.size() == buffer_size || loop.backend() == uring::Backend::epoll));
+    REQUIRE_FALSE(held.empty());
+    Lease rest;  // of a buffer that somebody has had the beginning of
+    if (held.size() < buffer_size) rest = (co_await holder.near.receive()).value();
     coro::Scope scope{co_await coro::current_context()};
     scope.spawn(reader.read());  // asks for bytes,
     scope.spawn(release(held));  // and there is a buffer before the kernel is called
@@ -91,6 +93,22 @@ TEST_CASE("an end that is there together with the last bytes is told") {
     put(reader.far, "the last bytes");
     reader.far.close();
     loop->run(read_late(*loop, reader));
+    CHECK(reader.got == "the last bytes");
+    CHECK_FALSE(reader.error);
+}
+
+TEST_CASE("an end is told of a receive that was asked for anew after others had brought bytes") {
+    auto loop = open_loop();
+    Reader reader{*loop, testing::socket_pair()};
+    loop->run([](Loop& on, Reader& self) -> Task<> {
+        put(self.far, "first");
+        CHECK((co_await self.near.receive()).value().text() == "first");
+        self.near.receiver().pause();
+        while (self.near.receiver().armed()) (void)co_await on.sleep(Milliseconds{1});
+        put(self.far, "the last bytes");
+        self.far.close();
+        co_await read_late(on, self);
+    }(*loop, reader));
     CHECK(reader.got == "the last bytes");
     CHECK_FALSE(reader.error);
 }
