@@ -197,9 +197,10 @@ Result<std::shared_ptr<Listener>> Listener::open_beside(const config::Listener& 
     RF_TRY(let_others_join(socket, true));
     RF_TRY(set_options(socket, settings));
     const bool udp = protocol_ == Protocol::udp;
-    if (bound == Bound::at_once) RF_TRY(let_others_join(socket_, true));
-    if (bound == Bound::at_once && !udp)  // UDP: then it would get its share already
-        RF_TRY(bind(socket, bound_));
+    if (bound == Bound::at_once) {
+        RF_TRY(let_others_join(socket_, true));
+        if (!udp) RF_TRY(bind(socket, bound_));  // UDP: then it would get its share already
+    }
     return std::shared_ptr<Listener>{
         new Listener{std::move(socket), udp ? bound_ : configured_, bound_, protocol_}};
 }

@@ -79,31 +79,7 @@ Result<std::shared_ptr<cycle::Listener>> open_control(const std::string& path) {
     return door;
 }
 
-/// Counts what a worker holds beside its connections.
-std::uint64_t descriptors_of_worker(const config::Settings& settings) {
-    constexpr std::uint64_t others =
-        64;  // its ring, the channel to the master, log, pipes of relays
-    std::uint64_t count = others + settings.zones.size() + worker_count(settings);  // its siblings'
-    for (const config::Listener& listener : settings.listeners)
-        count += listener.protocol == config::Protocol::udp ? 2 : 1;  // received from by a copy
-    return count;
-}
-
 }  // namespace
-
-void raise_descriptors(const config::Settings& settings) {
-    const auto most = process::set_open_files(0);
-    if (!most) return log::warning("{}", most.error().text());
-    const std::uint64_t wanted = settings.master.open_files;
-    if (wanted > *most)
-        log::warning("master.open_files is {}, but no more than {} are allowed", wanted, *most);
-    const std::uint64_t given = wanted == 0 ? *most : std::min(wanted, *most);
-    if (given < settings.worker.connections + descriptors_of_worker(settings))
-        log::warning(
-            "worker.connections is {}, but a worker may open {} files: raise master.open_files or "
-            "the hard limit, or lower worker.connections",
-            settings.worker.connections, given);
-}
 
 std::string pid_file_obstacle(const std::string& path, const Error& error) {
     if (!error.is(std::errc::device_or_resource_busy))

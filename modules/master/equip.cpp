@@ -1,6 +1,7 @@
 module;
 #include <ringfort/try.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
@@ -14,9 +15,23 @@ import ringfort.base;
 import ringfort.channel;
 import ringfort.config;
 import ringfort.cycle;
+import ringfort.process;
 import ringfort.shm;
 
 namespace ringfort::master {
+namespace {
+
+/// Counts what a worker holds beside its connections.
+std::uint64_t descriptors_of_worker(const config::Settings& settings) {
+    constexpr std::uint64_t others =
+        64;  // its ring, the channel to the master, log, pipes of relays
+    std::uint64_t count = others + settings.zones.size() + worker_count(settings);  // its siblings'
+    for (const config::Listener& listener : settings.listeners)
+        count += listener.protocol == config::Protocol::udp ? 2 : 1;  // received from by a copy
+    return count;
+}
+
+}  // namespace
 
 std::uint32_t id_of(cycle::Place place) noexcept {
     return static_cast<std::uint32_t>(place.binding * limits::max_workers + place.slot);
@@ -58,6 +73,20 @@ Result<void> equip(channel::Channel& worker, const cycle::Cycle& cycle, const ch
             RF_TRY(worker.send(start));
     }
     return {};
+}
+
+void raise_descriptors(const config::Settings& settings) {
+    const auto most = process::set_open_files(0);
+    if (!most) return log::warning("{}", most.error().text());
+    const std::uint64_t wanted = settings.master.open_files;
+    if (wanted > *most)
+        log::warning("master.open_files is {}, but no more than {} are allowed", wanted, *most);
+    const std::uint64_t given = wanted == 0 ? *most : std::min(wanted, *most);
+    if (given < settings.worker.connections + descriptors_of_worker(settings))
+        log::warning(
+            "worker.connections is {}, but a worker may open {} files: raise master.open_files or "
+            "the hard limit, or lower worker.connections",
+            settings.worker.connections, given);
 }
 
 }  // namespace ringfort::master

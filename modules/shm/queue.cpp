@@ -223,7 +223,7 @@ Result<std::vector<std::byte>> Queue::pop_for(Milliseconds limit) const {
     return *std::move(message);
 }
 
-// After a burial: the dead one may have been about to wake them, or have been woken for them all.
+// After a burial: the dead one may have been about to wake them.
 void Queue::wake_sleepers(const Pool& pool, Transaction& transaction,
                           std::uint32_t number) noexcept {
     const Result<Offset> at = pool.root(transaction, number, queue_tag);

@@ -38,6 +38,21 @@ Config found_at(const TempDir& dir, int grace_ms) {
     return config;
 }
 
+/// A server of one worker that is to be orphaned, and the configuration of its successor.
+struct One {
+    std::string app = echo_app();
+    TempDir dir;
+    Config config = found_at(dir, 30'000);
+    Server first{app, alone(config), dir};
+    Endpoint endpoint = first.at("echo");
+
+    One() { config.listeners[0].address = endpoint.text(); }
+    static Config& alone(Config& config) {
+        config.workers = 1;
+        return config;
+    }
+};
+
 TEST_CASE("a master that is started after one was killed takes its listeners and zones over") {
     const std::string app = echo_app();
     const TempDir dir;
@@ -81,13 +96,8 @@ TEST_CASE("a master that is started after one was killed takes its listeners and
 }
 
 TEST_CASE("a caller that says nothing to an orphan does not keep a new master waiting") {
-    const std::string app = echo_app();
-    const TempDir dir;
-    Config config = found_at(dir, 30'000);
-    config.workers = 1;
-    Server first{app, config, dir};
-    const Endpoint endpoint = first.at("echo");
-    config.listeners[0].address = endpoint.text();
+    One one;
+    auto& [app, dir, config, first, endpoint] = one;
     first.kill_master();
     std::vector<Connection> silent;
     for (int i = 0; i < 15; ++i)
@@ -101,13 +111,8 @@ TEST_CASE("a caller that says nothing to an orphan does not keep a new master wa
 }
 
 TEST_CASE("a master that waits for orphans which are stopped says so, and how long it will") {
-    const std::string app = echo_app();
-    const TempDir dir;
-    Config config = found_at(dir, 30'000);
-    config.workers = 1;
-    Server first{app, config, dir};
-    const Endpoint endpoint = first.at("echo");
-    config.listeners[0].address = endpoint.text();
+    One one;
+    auto& [app, dir, config, first, endpoint] = one;
     const pid_t orphan = first.worker(0);
     first.kill_master();
     ::kill(orphan, SIGSTOP);

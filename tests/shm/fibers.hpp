@@ -6,8 +6,10 @@
 
 #include <ucontext.h>
 
+#include <catch2/catch_test_macros.hpp>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <functional>
 #include <memory>
 #include <random>
@@ -95,6 +97,41 @@ private:
     std::uint64_t sleeps_ = 0;
     std::int64_t time_ns_ = 0;
 };
+
+/// What has happened in several worlds, in all.
+struct Totals {
+    std::uint64_t worlds = 0;
+    std::uint64_t steps = 0;
+    std::uint64_t kills = 0;
+    std::uint64_t sleeps = 0;
+};
+
+/// Makes a World of each of `count` seeds, or of the one that RINGFORT_SHM_SEED says, lets it go on
+/// for so many steps, and hands it to `look`. Fails the test where something in it does, and says
+/// how to replay that.
+template <class World, class Look>
+Totals run_worlds(std::uint64_t count, std::uint64_t steps, const Look& look) {
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+    SKIP("the thread sanitizer does not know these fibers");
+#endif
+#endif
+    const char* replay = std::getenv("RINGFORT_SHM_SEED");
+    const std::uint64_t first = replay == nullptr ? 1 : std::strtoull(replay, nullptr, 10);
+    Totals all{.worlds = replay == nullptr ? count : 1};
+    for (std::uint64_t seed = first; seed < first + all.worlds; ++seed) {
+        INFO("replay with RINGFORT_SHM_SEED=" << seed);
+        World world{seed};
+        const Fibers& fibers = world.fibers();
+        world.fibers().run(steps);
+        if (!fibers.failure().empty()) FAIL("step " << fibers.steps() << ": " << fibers.failure());
+        look(world);
+        all.steps += fibers.steps();
+        all.kills += fibers.kills();
+        all.sleeps += fibers.sleeps();
+    }
+    return all;
+}
 
 }  // namespace fibers
 

@@ -37,6 +37,25 @@ struct Several {
     std::array<std::uint64_t, 4> all;
 };
 
+/// Two values, as either side has them.
+struct Values {
+    SeqValue<std::uint64_t> one, another, one_there, another_there;
+};
+
+Values values(const Two& two) {
+    return {SeqValue<std::uint64_t>::create(two.left, 0, 0).value(),
+            SeqValue<std::uint64_t>::create(two.left, 1, 0).value(),
+            SeqValue<std::uint64_t>::open(two.right, 0).value(),
+            SeqValue<std::uint64_t>::open(two.right, 1).value()};
+}
+
+/// A map with so many entries, as either side has it.
+std::pair<Numbers, Numbers> numbers(const Two& two, std::uint64_t keys) {
+    auto ours = Numbers::create(two.left, 0, {.buckets = 4}).value();
+    for (std::uint64_t key = 0; key < keys; ++key) ours.put(key, 0).value();
+    return {std::move(ours), Numbers::open(two.right, 0).value()};
+}
+
 }  // namespace
 
 TEST_CASE("message passing: who sees what was published sees what was changed before it") {
@@ -62,9 +81,7 @@ TEST_CASE("message passing: who sees what was published sees what was changed be
             });
     }
     SECTION("by an entry of a map, looked at without the lock") {
-        const auto ours = Numbers::create(two.left, 0, {.buckets = 4}).value();
-        for (std::uint64_t key = 0; key < 3; ++key) ours.put(key, 0).value();
-        const auto theirs = Numbers::open(two.right, 0).value();
+        const auto [ours, theirs] = numbers(two, 3);
         race(
             [&](std::uint64_t n) {
                 counters.set(0, 0, n);
@@ -110,10 +127,7 @@ TEST_CASE("store buffering: of two who change one thing and look at another one 
     Two two;
     Seen seen;
     SECTION("values") {
-        const auto one = SeqValue<std::uint64_t>::create(two.left, 0, 0).value();
-        const auto another = SeqValue<std::uint64_t>::create(two.left, 1, 0).value();
-        const auto one_there = SeqValue<std::uint64_t>::open(two.right, 0).value();
-        const auto another_there = SeqValue<std::uint64_t>::open(two.right, 1).value();
+        const auto [one, another, one_there, another_there] = values(two);
         seen = meet(
             [&](std::uint64_t round) {
                 one.store(round).value();
@@ -125,9 +139,7 @@ TEST_CASE("store buffering: of two who change one thing and look at another one 
             });
     }
     SECTION("entries of a map, looked at without the lock") {
-        const auto ours = Numbers::create(two.left, 0, {.buckets = 4}).value();
-        for (std::uint64_t key = 0; key < 2; ++key) ours.put(key, 0).value();
-        const auto theirs = Numbers::open(two.right, 0).value();
+        const auto [ours, theirs] = numbers(two, 2);
         seen = meet(
             [&](std::uint64_t round) {
                 ours.put(0, round).value();
@@ -147,10 +159,7 @@ TEST_CASE("load buffering: nobody sees what is changed only after he was seen") 
     Two two;
     Seen seen;
     SECTION("values") {
-        const auto one = SeqValue<std::uint64_t>::create(two.left, 0, 0).value();
-        const auto another = SeqValue<std::uint64_t>::create(two.left, 1, 0).value();
-        const auto one_there = SeqValue<std::uint64_t>::open(two.right, 0).value();
-        const auto another_there = SeqValue<std::uint64_t>::open(two.right, 1).value();
+        const auto [one, another, one_there, another_there] = values(two);
         seen = meet(
             [&](std::uint64_t round) {
                 const std::uint64_t found = another.load().value();
@@ -164,9 +173,7 @@ TEST_CASE("load buffering: nobody sees what is changed only after he was seen") 
             });
     }
     SECTION("entries of a map, looked at without the lock") {
-        const auto ours = Numbers::create(two.left, 0, {.buckets = 4}).value();
-        for (std::uint64_t key = 0; key < 2; ++key) ours.put(key, 0).value();
-        const auto theirs = Numbers::open(two.right, 0).value();
+        const auto [ours, theirs] = numbers(two, 2);
         seen = meet(
             [&](std::uint64_t round) {
                 const std::uint64_t found = ours.get(1).value().value();

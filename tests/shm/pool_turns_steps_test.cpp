@@ -419,29 +419,9 @@ private:
 }  // namespace
 
 TEST_CASE("owners that take turns at every store, and are killed there, do whole transactions") {
-#if defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-    SKIP("the thread sanitizer does not know these fibers");
-#endif
-#endif
-    const char* replay = std::getenv("RINGFORT_SHM_SEED");
-    const std::uint64_t first = replay == nullptr ? 1 : std::strtoull(replay, nullptr, 10);
-    const std::uint64_t last = first + (replay == nullptr ? 40 * steps::effort() : 1);
-    std::uint64_t kills = 0;
-    std::uint64_t all_steps = 0;
-    std::uint64_t sleeps = 0;
-    for (std::uint64_t seed = first; seed < last; ++seed) {
-        INFO("replay with RINGFORT_SHM_SEED=" << seed);
-        World world{seed};
-        world.fibers().run(100'000);
-        if (!world.fibers().failure().empty())
-            FAIL("step " << world.fibers().steps() << ": " << world.fibers().failure());
-        world.look_at_the_end();
-        kills += world.fibers().kills();
-        sleeps += world.fibers().sleeps();
-        all_steps += world.fibers().steps();
-    }
-    INFO(all_steps << " steps, " << kills << " kills, " << sleeps << " sleeps");
-    CHECK(kills > (last - first) * 10);
-    CHECK(sleeps > (last - first) * 10);
+    const auto all = fibers::run_worlds<World>(40 * steps::effort(), 100'000,
+                                               [](World& world) { world.look_at_the_end(); });
+    INFO(all.steps << " steps, " << all.kills << " kills, " << all.sleeps << " sleeps");
+    CHECK(all.kills > all.worlds * 10);
+    CHECK(all.sleeps > all.worlds * 10);
 }

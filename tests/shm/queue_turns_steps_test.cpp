@@ -111,29 +111,11 @@ private:
 }  // namespace
 
 TEST_CASE("whoever is killed at any store, nobody sleeps for a queue for good") {
-#if defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-    SKIP("the thread sanitizer does not know these fibers");
-#endif
-#endif
-    const char* replay = std::getenv("RINGFORT_SHM_SEED");
-    const std::uint64_t first = replay == nullptr ? 1 : std::strtoull(replay, nullptr, 10);
-    const std::uint64_t last = first + (replay == nullptr ? 20 * steps::effort() : 1);
-    std::uint64_t kills = 0;
-    std::uint64_t sleeps = 0;
     std::uint64_t taken = 0;
-    for (std::uint64_t seed = first; seed < last; ++seed) {
-        INFO("replay with RINGFORT_SHM_SEED=" << seed);
-        World world{seed};
-        world.fibers().run(50'000);
-        if (!world.fibers().failure().empty())
-            FAIL("step " << world.fibers().steps() << ": " << world.fibers().failure());
-        kills += world.fibers().kills();
-        sleeps += world.fibers().sleeps();
-        taken += world.taken();
-    }
-    INFO(kills << " kills, " << sleeps << " sleeps, " << taken << " messages");
-    CHECK(kills > (last - first) * 10);
-    CHECK(sleeps > (last - first) * 100);
-    CHECK(taken > (last - first) * 100);
+    const auto all = fibers::run_worlds<World>(20 * steps::effort(), 50'000,
+                                               [&](World& world) { taken += world.taken(); });
+    INFO(all.kills << " kills, " << all.sleeps << " sleeps, " << taken << " messages");
+    CHECK(all.kills > all.worlds * 10);
+    CHECK(all.sleeps > all.worlds * 100);
+    CHECK(taken > all.worlds * 100);
 }
