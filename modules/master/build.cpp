@@ -57,8 +57,11 @@ std::vector<std::string> obstacles_of(const config::Master& master) {
     std::vector<std::string> obstacles;
     if (const auto credentials = find_credentials(master); !credentials)
         obstacles.push_back(user_obstacle(master, credentials.error()));
-    const bool pid_file = !master.pid_file.empty() && !folder_is_open(master.pid_file);
-    if (pid_file) obstacles.push_back(pid_file_obstacle(master.pid_file, Error::last("access")));
+    const auto pid_file =
+        master.pid_file.empty() ? Result<void>{} : process::PidFile::examine(master.pid_file);
+    // Who holds it may be the master that is to read this configuration.
+    if (!pid_file && !pid_file.error().is(std::errc::device_or_resource_busy))
+        obstacles.push_back(pid_file_obstacle(master.pid_file, pid_file.error()));
     if (!master.control.empty() && !folder_is_open(master.control))
         obstacles.push_back(control_obstacle(master, Error::last("access")));
     return obstacles;
@@ -98,6 +101,8 @@ Timing timing_of(const config::Settings& settings) {
             .backoff_min = master.respawn_backoff_min,
             .backoff_max = master.respawn_backoff_max,
             .healthy = master.respawn_healthy,
+            .respawn_budget = master.respawn_budget,
+            .shutdown_delay = master.shutdown_delay,
             .watchdog = master.watchdog,
             .upgrade_timeout = master.upgrade_timeout};
 }
@@ -119,7 +124,7 @@ std::vector<std::string> lines_of(const config::Problems& problems) {
 /// Builds the first generation, in this process: nobody is served yet who would have to wait.
 void Master::build_first(config::Settings settings) {
     Generation generation;
-    auto obstacles = prepare(generation, settings, ::getpid());
+    auto obstacles = prepare(generation, settings, ::getpid(), Purpose::to_serve);
     // What is inherited stays together until it is clear who has it.
     cycle::Stock stock{.groups = inheritance_.stock.groups,
                        .zones = inheritance_.stock.zones,
@@ -159,7 +164,7 @@ void Master::found(Generation generation, config::Settings settings, cycle::Stoc
 
 /// Finds and makes what a generation of `master` needs beside its cycle.
 std::vector<std::string> Master::prepare(Generation& generation, const config::Settings& settings,
-                                         pid_t master) const {
+                                         pid_t master, Purpose purpose) const {
     std::vector<std::string> obstacles;
     auto credentials = find_credentials(settings.master);
     if (credentials)
@@ -167,7 +172,11 @@ std::vector<std::string> Master::prepare(Generation& generation, const config::S
     else
         obstacles.push_back(user_obstacle(settings.master, credentials.error()));
     const std::string& path = settings.master.pid_file;
-    if (!path.empty() && (!pid_file_ || pid_file_->path() != path)) {
+    const bool other = !path.empty() && (!pid_file_ || pid_file_->path() != path);
+    if (other && purpose == Purpose::to_tell) {
+        const auto free = process::PidFile::examine(path);
+        if (!free) obstacles.push_back(pid_file_obstacle(path, free.error()));
+    } else if (other) {
         const auto& held = inheritance_.pid_file;
         auto file = held && held->path == path ? process::PidFile::succeed(path, held->file)
                                                : process::PidFile::create(path, master);

@@ -71,4 +71,7 @@ void complain_to_predecessor(const config::Problems& problems);
 [[nodiscard]] std::vector<std::string> try_cycle(const Application& application,
                                                  config::Settings settings);
 
+/// Says what keeps a pid file from being made or taken over.
+[[nodiscard]] std::string pid_file_obstacle(const std::string& path, const Error& error);
+
 }  // namespace ringfort::master

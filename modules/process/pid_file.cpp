@@ -52,6 +52,14 @@ Result<void> expect_holder(const Fd& file) {
     return {};
 }
 
+/// Fails with EBUSY if somebody holds the file, or is just claiming it.
+Result<void> expect_nobody(const Fd& file) {
+    auto lock = write_lock(claim_byte, holder_byte + 1);
+    if (::fcntl(file.get(), F_OFD_GETLK, &lock) != 0) return Error::last("fcntl(F_OFD_GETLK)");
+    if (lock.l_type != F_UNLCK) return Error{"claim the pid file", EBUSY};
+    return {};
+}
+
 Result<struct stat> regular_status(const Fd& file) {
     struct stat status{};
     if (::fstat(file.get(), &status) != 0) return Error::last("fstat the pid file");
@@ -88,6 +96,15 @@ Result<pid_t> parse_pid(const Fd& file) {
     if (failure != std::errc{} || end != text.data() + text.size() || pid <= 0)
         return Error{"read the pid file", EINVAL};
     return pid;
+}
+
+/// Fails with EINVAL for a text that is no pid: somebody needs it. An empty file will do.
+Result<void> expect_replaceable(const Fd& file) {
+    const auto pid = parse_pid(file);
+    if (pid || pid.error().is(std::errc::no_message_available)) return {};
+    return pid.error().is(std::errc::invalid_argument)
+               ? Error{"there is a file whose text is no process id", EINVAL}
+               : pid.error();
 }
 
 Result<void> write_pid(const Fd& file, pid_t pid) {
@@ -159,11 +176,25 @@ Result<PidFile> PidFile::create(const std::string& path, pid_t holder) {
         RF_LET(const auto status, regular_status(old));
         // Its holder may have removed it, or a starter replaced it, between our open and our lock.
         if (!is_named(path, status.st_dev, status.st_ino)) continue;
+        RF_TRY(expect_replaceable(old));
         auto made = replace(path, holder);
         if (!made && status.st_size == 0) ::unlink(path.c_str());
         return made;
     }
     return Error{"claim the pid file", EBUSY};
+}
+
+Result<void> PidFile::examine(const std::string& path) {
+    const std::string folder =
+        path.find('/') == path.npos ? "." : path.substr(0, path.rfind('/') + 1);
+    if (::access(folder.c_str(), W_OK | X_OK) != 0) return Error::last("access");
+    const auto file = open_regular(path, O_RDWR);
+    if (!file) {
+        if (file.error().is(std::errc::no_such_file_or_directory)) return {};
+        return file.error();
+    }
+    RF_TRY(expect_nobody(*file));
+    return expect_replaceable(*file);
 }
 
 PidFile& PidFile::operator=(PidFile&& other) noexcept {
@@ -219,7 +250,7 @@ Result<Child> find_running(const std::string& path) {
     if (!pidfd) return Error::last("pidfd_open");
     // Still held: so the pid was not reused before we had the pidfd.
     RF_TRY(expect_holder(file));
-    return Child{pid, std::move(pidfd)};
+    return Child{.pid = pid, .pidfd = std::move(pidfd)};
 }
 
 Result<pid_t> running_pid(const std::string& path) {

@@ -23,11 +23,15 @@ public:
     /// path binds the caller to its working directory. The mode is 0644, less the umask.
     /// Errors: EBUSY when another living process holds the file or is just claiming it
     /// (`running_pid` tells which); ELOOP for a symbolic link, EINVAL for anything else that is not
-    /// a regular file; those of open(2), write(2), rename(2). Nothing is left behind then.
+    /// a regular file, or is one whose text is no pid: somebody needs that; those of open(2),
+    /// write(2), rename(2). Nothing is left behind then.
     [[nodiscard]] static Result<PidFile> create(const std::string& path);
     /// As above, for another process, which gets the descriptor and adopts it; until then the file
     /// is this process's to remove.
     [[nodiscard]] static Result<PidFile> create(const std::string& path, pid_t holder);
+    /// Tells whether `create` would succeed, as far as can be told without making or locking
+    /// anything. Errors: those of `create`.
+    [[nodiscard]] static Result<void> examine(const std::string& path);
     /// Takes the file over that another process has created for this one. Errors: EINVAL for what
     /// is not a regular file.
     [[nodiscard]] static Result<PidFile> adopt(const std::string& path, Fd file);

@@ -50,6 +50,9 @@ void tell_what_is_missing(const config::Master& settings) {
         log::warning("master.user has no effect in a single process: it serves as who started it");
     if (!settings.control.empty())
         log::warning("master.control has no effect in a single process: it is told by signals");
+    if (settings.shutdown_delay > Milliseconds{0})
+        log::warning(
+            "master.shutdown_delay_ms has no effect in a single process: it drains at once");
 }
 
 void set_limits(const config::Master& settings) {
@@ -111,7 +114,7 @@ bool Single::build(config::Settings settings) {
         if (file)
             new_pid_file_ = *std::move(file);
         else
-            obstacles.push_back(fmt::format("pid file {}: {}.", path, file.error().text()));
+            obstacles.push_back(master::pid_file_obstacle(path, file.error()));
     }
     master::raise_descriptors(settings);
     auto passed = cycle::accept_passed(process::take_passed_fds(), {});  // at the start alone

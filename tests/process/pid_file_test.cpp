@@ -78,6 +78,10 @@ std::string reason(const Result<pid_t>& result) {
     return result ? std::to_string(*result) : result.error().code().message();
 }
 
+std::string reason(const Result<void>& result) {
+    return result ? "free" : result.error().code().message();
+}
+
 std::string reason(const Result<PidFile>& result) {
     return result ? "created" : result.error().code().message();
 }
@@ -192,6 +196,35 @@ TEST_CASE("only regular files are pid files, and a FIFO does not make anybody wa
     fs::create_symlink("elsewhere", directory.file());
     CHECK(reason(PidFile::create(directory.file())) == "Too many levels of symbolic links");
     CHECK(reason(PidFile::create(directory.file() + "/x/y")) == "No such file or directory");
+    CHECK(directory.entries() == 1);
+}
+
+TEST_CASE("a file whose text is no pid is not replaced: somebody needs it") {
+    const Directory directory;
+    directory.write("[master]\n");
+    CHECK(reason(PidFile::create(directory.file())) == "Invalid argument");
+    CHECK(reason(PidFile::examine(directory.file())) == "Invalid argument");
+    CHECK(reason(read_pid(directory.file())) == "Invalid argument");
+    CHECK(directory.entries() == 1);
+    for (const char* text : {"", "12\n"}) {
+        directory.write(text);
+        CHECK(PidFile::examine(directory.file()));
+        CHECK(PidFile::create(directory.file()));
+    }
+}
+
+TEST_CASE("examining a pid file tells what creating it would, and changes nothing") {
+    const Directory directory;
+    CHECK(PidFile::examine(directory.file()));
+    CHECK(directory.entries() == 0);
+    CHECK(reason(PidFile::examine(directory.file() + "/x/y")) == "No such file or directory");
+    {
+        const auto held = PidFile::create(directory.file());
+        REQUIRE(held);
+        CHECK(reason(PidFile::examine(directory.file())) == "Device or resource busy");
+    }
+    fs::create_symlink("elsewhere", directory.file());
+    CHECK(reason(PidFile::examine(directory.file())) == "Too many levels of symbolic links");
     CHECK(directory.entries() == 1);
 }
 
