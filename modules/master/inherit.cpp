@@ -93,6 +93,13 @@ private:
     bool told_ = false;
 };
 
+/// Returns who has made a socketpair; 0 if that is not to be known. Source: unix(7), SO_PEERCRED.
+pid_t maker_of(RawFd socket) {
+    ucred maker{};
+    socklen_t size = sizeof maker;
+    return ::getsockopt(socket, SOL_SOCKET, SO_PEERCRED, &maker, &size) == 0 ? maker.pid : 0;
+}
+
 /// Finds a worker whose master has died, by the control socket of that; nothing when there is none,
 /// or the master lives.
 std::optional<channel::Channel> find_orphan(const std::string& control) {
@@ -165,7 +172,8 @@ Result<void> Master::inherit_from_predecessor() {
     if (!predecessor_) return {};
     const std::string whom =
         orphaned_ ? "a worker without a master"
-                  : fmt::format("the master that started this one (pid {})", ::getppid());
+                  : fmt::format("the master that started this one (pid {})",
+                                maker_of(predecessor_->fd()));
     auto estate = receive_estate(*predecessor_, whom);
     if (!estate && (orphaned_ || estate.error().is(std::errc::connection_reset))) {
         log::warning("{} has not told all: {}", whom, estate.error().text());

@@ -66,8 +66,12 @@ Result<void> Master::start_successor() {
         complain_to(theirs, {application_.program.path() + ": " + error.text()});
         return process::exit_os_error;
     };
-    RF_LET(auto child,
-           process::spawn({.name = application_.name + ": successor", .keep = keep}, become));
+    // A service manager supervises its own children: with KillMode=mixed systemd kills a main process
+    // that is none at once, instead of waiting for its end.
+    RF_LET(auto child, process::spawn({.name = application_.name + ": successor",
+                                       .keep = keep,
+                                       .sibling = manager_.present()},
+                                      become));
     log::info("upgrade: the new master is process {}", child.pid);
     successor_.emplace(Successor{.process = std::move(child), .channel = std::move(mine)});
     return offer_estate();
@@ -104,7 +108,7 @@ void Master::serve_successor() {
         note_finding("the new process speaks another language: " + received.error().text());
         (void)process::send_signal(successor_->process.pidfd, SIGKILL);
     }
-    const auto status = process::reap(successor_->process.pidfd);
+    const auto status = process::reap(successor_->process);
     if (status && !*status) {
         if (std::exchange(successor_->ready, false)) raise(event::SuccessorReady{});
         return tell_main_process();
@@ -137,9 +141,9 @@ void Master::on_successor_message(const channel::Message& message) {
 }
 
 void Master::carry_out(const action::EndSuccessor&) {
-    note_finding(policy_.stopping() ? "the master is stopping"
-                                    : "the new master did not serve within "
-                                      "master.upgrade_timeout_ms");
+    note_finding(policy_.closing() ? "the master is stopping"
+                                   : "the new master did not serve within "
+                                     "master.upgrade_timeout_ms");
     if (successor_) (void)process::send_signal(successor_->process.pidfd, SIGTERM);
 }
 
@@ -153,14 +157,14 @@ void Master::carry_out(const action::FailUpgrade&) {
     if (findings_.empty()) note_finding("the new master has given up without a reason");
     for (const std::string& finding : findings_) log::error("upgrade failed: {}", finding);
     answer(upgrade_watchers_, false, fmt::format("{}", fmt::join(findings_, "\n")));
-    if (!policy_.stopping())
+    if (!policy_.closing())
         manager_.ready(fmt::format("generation {} serves on; the last upgrade failed: {}",
                                    served_generation_, findings_.front()));
 }
 
 void Master::carry_out(const action::RefuseUpgrade&) {
     const std::string why =
-        policy_.stopping() ? "the master is stopping" : "a reload or another upgrade is under way";
+        policy_.closing() ? "the master is stopping" : "a reload or another upgrade is under way";
     log::warning("upgrade refused: {}", why);
     answer(upgrade_askers_, false, why);
 }

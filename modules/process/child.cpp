@@ -13,6 +13,7 @@ module ringfort.process;
 namespace ringfort::process {
 
 std::string ExitStatus::text() const {
+    if (kind == Kind::unknown) return "ended";
     if (kind == Kind::exited) return fmt::format("exited with code {}", number);
     return fmt::format("killed by signal {} ({}){}", number, signal_name(number),
                        kind == Kind::dumped ? ", core dumped" : "");

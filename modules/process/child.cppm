@@ -14,7 +14,8 @@ struct ExitStatus {
     enum class Kind : std::uint8_t {
         exited,  ///< by itself
         killed,  ///< by a signal
-        dumped   ///< by a signal, leaving a core
+        dumped,  ///< by a signal, leaving a core
+        unknown  ///< as its parent knows, which is another process
     };
 
     Kind kind = Kind::exited;
@@ -34,7 +35,7 @@ struct ExitStatus {
         return kind == Kind::exited && number == 0;
     }
     /// Returns "exited with code 2", "killed by signal 9 (SIGKILL)" or
-    /// "killed by signal 11 (SIGSEGV), core dumped".
+    /// "killed by signal 11 (SIGSEGV), core dumped", or "ended".
     [[nodiscard]] std::string text() const;
 
     friend constexpr bool operator==(const ExitStatus&, const ExitStatus&) = default;

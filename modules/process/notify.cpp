@@ -69,8 +69,8 @@ void ServiceManager::reloading(Instant time) {
     tell({.text = fmt::format("RELOADING=1\nMONOTONIC_USEC={}", us.count()), .fds = {}});
 }
 
-void ServiceManager::stopping() {
-    tell({.text = "STOPPING=1", .fds = {}});
+void ServiceManager::stopping(std::string_view status) {
+    tell({.text = fmt::format("STOPPING=1\nSTATUS={}", status), .fds = {}});
 }
 
 void ServiceManager::hand_over(pid_t successor, std::string_view status) {

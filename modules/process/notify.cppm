@@ -27,12 +27,14 @@ public:
     /// the environment: no child is to speak in this process's name.
     [[nodiscard]] static ServiceManager of_environment();
 
+    /// Tells whether there is one.
+    [[nodiscard]] bool present() const noexcept { return static_cast<bool>(socket_); }
     /// Says that the service serves, and about what; also at the end of a reload, good or bad.
     void ready(std::string_view status);
     /// Says that a reload has begun, `time` being when.
     void reloading(Instant time);
     /// Says that the end has begun.
-    void stopping();
+    void stopping(std::string_view status);
     /// Says that another process goes on as the main one, and serves; to be the last word.
     void hand_over(pid_t successor, std::string_view status);
     /// Tells whether it keeps descriptors for the next start of the service: FDSTORE says so, of

@@ -1,6 +1,8 @@
 module;
 #include <fcntl.h>
+#include <poll.h>
 #include <ringfort/try.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio_ext.h>
 #include <sys/random.h>
@@ -9,12 +11,14 @@ module;
 
 #include <algorithm>
 #include <cerrno>
+#include <cstddef>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
 #include <iterator>
 #include <limits>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <utility>
@@ -173,6 +177,28 @@ void report_leaks() noexcept {
     ::_exit(code);
 }
 
+/// What fork(2) does, but for whose child it is. The process has one thread, so that no lock of the
+/// C library is held by one that the child has not.
+Result<Child> start_sibling(const Preparation& prepared, const SpawnOptions& options,
+                            const Entry& entry) {
+    struct Life {
+        const Preparation& prepared;
+        const SpawnOptions& options;
+        const Entry& entry;
+    } life{prepared, options, entry};
+    const auto begin = [](void* at) -> int {
+        const Life& own = *static_cast<Life*>(at);
+        be_child(own.prepared, own.options.name, own.entry);
+    };
+    constexpr std::size_t stack_bytes = 1U << 20;
+    std::vector<std::byte> stack(stack_bytes);  // the child's own copy, as all memory
+    int pidfd = -1;
+    const pid_t pid = ::clone(begin, stack.data() + stack.size(), CLONE_PARENT | CLONE_PIDFD, &life,
+                              &pidfd);
+    if (pid < 0) return Error::last("clone");
+    return Child{.pid = pid, .pidfd = Fd{pidfd}, .sibling = true};
+}
+
 void abandon(pid_t pid) noexcept {
     ::kill(pid, SIGKILL);
     siginfo_t info{};
@@ -186,6 +212,7 @@ Result<Child> spawn(const SpawnOptions& options, const Entry& entry) {
     RF_LET(Preparation prepared, prepare(options));
     make_children_waitable();
     const SignalsHeld held;
+    if (options.sibling) return start_sibling(prepared, options, entry);
     const pid_t pid = ::fork();
     if (pid < 0) return Error::last("fork");
     if (pid == 0) be_child(prepared, options.name, entry);
@@ -198,7 +225,15 @@ Result<Child> spawn(const SpawnOptions& options, const Entry& entry) {
         abandon(pid);
         return error;
     }
-    return Child{pid, std::move(pidfd)};
+    return Child{.pid = pid, .pidfd = std::move(pidfd)};
+}
+
+Result<std::optional<ExitStatus>> reap(const Child& child) {
+    if (!child.sibling) return reap(child.pidfd);
+    pollfd polled{.fd = child.pidfd.get(), .events = POLLIN, .revents = 0};
+    if (::poll(&polled, 1, 0) < 0) return Error::last("poll");
+    if (polled.revents == 0) return std::optional<ExitStatus>{};
+    return std::optional{ExitStatus{.kind = ExitStatus::Kind::unknown}};
 }
 
 }  // namespace ringfort::process

@@ -3,6 +3,7 @@
 
 #include <catch2/catch_test_macros.hpp>
 #include <chrono>
+#include <cstddef>
 #include <cstdlib>
 #include <optional>
 #include <string>
@@ -62,8 +63,29 @@ TEST_CASE("a service manager learns of readiness, reloads, failures, life and th
     CHECK(manager.any() == "WATCHDOG=1");
     Connection::to(server.at("echo")).echo("hello");
     server.signal(SIGTERM);
-    CHECK(manager.next() == "STOPPING=1");
+    CHECK(manager.next() == "STOPPING=1\nSTATUS=drains or stops");
     CHECK(server.wait()->code() == 0);
+}
+
+TEST_CASE("a service manager that was told of the end hears of nothing else") {
+    const TempDir dir;
+    const Manager manager{dir.file("notify")};
+    Config config;
+    config.shutdown_delay_ms = 1'000;
+    Server server{echo_app(), config, dir};
+    CHECK(manager.next().starts_with("READY=1\n"));
+    const std::size_t mark = server.log().mark();
+    server.signal(SIGHUP);
+    server.log().wait_for("reload: reading the configuration", mark);
+    server.signal(SIGTERM);
+    std::string last = manager.next();
+    CHECK(last.starts_with("RELOADING=1\n"));
+    last = manager.next();
+    if (last.starts_with("READY=1\n")) last = manager.next();  // the reload was faster
+    CHECK(last == "STOPPING=1\nSTATUS=is about to drain");
+    CHECK(server.wait()->code() == 0);
+    for (std::string more = manager.any(); !more.empty(); more = manager.any())
+        CHECK(more == "WATCHDOG=1");
 }
 
 }  // namespace

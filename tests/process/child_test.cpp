@@ -38,6 +38,9 @@ TEST_CASE("an exit status says in words how a process ended") {
     CHECK(ExitStatus::killed(9).text() == "killed by signal 9 (SIGKILL)");
     CHECK(ExitStatus{ExitStatus::Kind::dumped, SIGSEGV}.text() ==
           "killed by signal 11 (SIGSEGV), core dumped");
+    const ExitStatus unknown{ExitStatus::Kind::unknown};
+    CHECK(unknown.text() == "ended");
+    CHECK_FALSE(unknown.succeeded());
     CHECK(ExitStatus::exited(0).succeeded());
     CHECK_FALSE(ExitStatus::exited(1).succeeded());
     CHECK_FALSE(ExitStatus::killed(0).succeeded());

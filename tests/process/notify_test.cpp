@@ -82,8 +82,8 @@ TEST_CASE("a service manager is told what happens, by path or by abstract name")
     CHECK(manager.heard() == "READY=1\nSTATUS=2 workers");
     told.reloading(Instant{std::chrono::microseconds{1'234'567}});
     CHECK(manager.heard() == "RELOADING=1\nMONOTONIC_USEC=1234567");
-    told.stopping();
-    CHECK(manager.heard() == "STOPPING=1");
+    told.stopping("drains");
+    CHECK(manager.heard() == "STOPPING=1\nSTATUS=drains");
     told.ready("a line\nMAINPID=1");
     CHECK(manager.heard() == "READY=1\nSTATUS=a line MAINPID=1");
     CHECK_FALSE(told.next_beat());
@@ -128,7 +128,7 @@ TEST_CASE("descriptors that a full manager had no room for are kept later") {
     auto told = ServiceManager::of_environment();
     int sent = 0;
     while (!told.next_beat() && sent < 1'000) {
-        told.stopping();
+        told.stopping("drains");
         ++sent;
     }
     REQUIRE(told.next_beat());
@@ -136,9 +136,9 @@ TEST_CASE("descriptors that a full manager had no room for are kept later") {
         const Fd passing = duplicate(STDERR_FILENO).value();
         told.keep("late", std::vector<RawFd>{passing.get()});
     }
-    while (manager.heard() == "STOPPING=1") continue;
+    while (manager.heard() == "STOPPING=1\nSTATUS=drains") continue;
     told.beat(now() + limits::manager_retry_ms);
-    CHECK(manager.heard() == "STOPPING=1");
+    CHECK(manager.heard() == "STOPPING=1\nSTATUS=drains");
     auto [message, fds] = manager.heard_with_fds();
     CHECK(message == "FDSTORE=1\nFDNAME=late\nFDPOLL=0");
     REQUIRE(fds.size() == 1);
@@ -218,7 +218,7 @@ TEST_CASE("a service manager learns who goes on, and the successor where to find
           std::vector<std::string>{"NOTIFY_SOCKET=" + path, "WATCHDOG_USEC=2000000"});
     told.hand_over(1'234, "process 1234 serves");
     CHECK(manager.heard() == "MAINPID=1234\nREADY=1\nSTATUS=process 1234 serves");
-    told.stopping();  // is not the main process any more
+    told.stopping("drains");  // is not the main process any more
     told.beat(now() + std::chrono::hours{1});
     CHECK(manager.heard().empty());
     CHECK_FALSE(told.next_beat());

@@ -242,6 +242,36 @@ TEST_CASE("a child carries its name from the start") {
     CHECK(name == "a name of many \n");
 }
 
+TEST_CASE("a sibling is the child of its maker's parent, which alone learns how it ended") {
+    const std::string parent = std::to_string(::getpid());
+    const std::string told = in_child([&]() -> std::string {
+        Pipe pipe = Pipe::open();
+        Pipe go = Pipe::open();
+        const RawFd kept[] = {pipe.writer.get(), go.reader.get()};
+        const auto sibling = spawn({.name = "sibling", .keep = kept, .sibling = true}, [&] {
+            char byte = 0;
+            const bool told = write_all(pipe.writer.get(), std::to_string(::getppid()));
+            ::close(pipe.writer.get());  // all has been said
+            return told && ::read(go.reader.get(), &byte, 1) == 1 ? 7 : 1;
+        });
+        if (!sibling) return sibling.error().text();
+        pipe.writer.close();
+        std::string text = read_all(pipe.reader.get()) + ", of " + std::to_string(sibling->pid);
+        const auto living = reap(*sibling);
+        if (!living || *living) return "it is not taken to live";
+        if (!write_all(go.writer.get(), "x") || !wait_readable(sibling->pidfd.get())) return "stuck";
+        const auto ended = reap(*sibling);
+        return text + (ended && *ended ? " " + (*ended)->text() : " (not ended)");
+    });
+    INFO(told);
+    CHECK(told.starts_with(parent + ", of "));
+    CHECK(told.ends_with(" ended"));
+    int status = 0;
+    const pid_t sibling = std::atoi(told.c_str() + parent.size() + 5);
+    REQUIRE(::waitpid(sibling, &status, 0) == sibling);
+    CHECK(WEXITSTATUS(status) == 7);
+}
+
 TEST_CASE("with a full process table spawn fails with EAGAIN and leaks no descriptor") {
     const std::string text = in_child([]() -> std::string {
         // Root is exempt from RLIMIT_NPROC. Nobody else uses this uid.
