@@ -211,6 +211,33 @@ TEST_CASE("a zone that no cycle has any more is let go of") {
     CHECK(kept.use_count() == 2);
 }
 
+TEST_CASE("a draining worker leaves no lock in a zone that the generation that serves has not") {
+    const auto old = make("limits");
+    Pools pools;
+    pools.keep({old}, false);
+    const std::uint64_t self = process::identify(::getpid());
+    Culprit culprit{*old};
+    pools.admit(3, {.slot = 1, .generation = 1, .process = culprit.identity()});
+    pools.admit(4, {.slot = 0, .generation = 1, .process = self});
+    culprit.begin();
+    const auto anew = make("limits");  // as by a reload that drops the zone, or makes it anew
+    pools.keep({anew}, false);
+    pools.release();  // a generation before those has gone
+    const shm::Pool& pool = *pools.find(*old);
+    CHECK(pool.lock().holder_row() == 3);
+    culprit.kill();
+    const Instant reaped = now();
+    pools.bury(3, {.slot = 1, .generation = 1, .process = culprit.identity()});
+    const shm::Pool sibling = shm::Pool::attach(*old, 4).value();
+    CHECK(sibling.begin().has_value());
+    CHECK(now() - reaped < std::chrono::milliseconds{100});
+    tend(pools);
+    CHECK(held(pool) == 0);
+    CHECK(pool.lock().recoveries() == 1);
+    CHECK(pools.find(*anew)->lock().recoveries() == 0);
+    pool.check().value();
+}
+
 TEST_CASE("zones are described: their pages, blocks, lock and owners, or why not") {
     const auto zone = make("limits");
     Pools pools;

@@ -70,6 +70,7 @@ void Fibers::run(std::uint64_t steps) {
     const std::uint64_t last = steps_ + steps;
     while (steps_ < last && failure_.empty()) {
         if (besides_) besides_();
+        if (!failure_.empty()) break;
         const std::uint32_t next = choose();
         if (next == nobody) break;
         Fiber& fiber = fibers_[next];
@@ -156,7 +157,7 @@ long Fibers::wake(const std::uint32_t* word, int count) {
 void Fibers::require(bool right, const std::string& what) {
     if (right) return;
     failure_ = what;
-    leave(End::failed);
+    if (current_ != nobody) leave(End::failed);
 }
 
 }  // namespace fibers

@@ -49,7 +49,8 @@ public:
         endless_ = std::move(endless);
     }
 
-    /// Within an owner's work: notes what is wrong, and goes no further, unless `right`.
+    /// Notes what is wrong, unless `right`: within an owner's work that goes no further, besides it
+    /// no other turn begins.
     void require(bool right, const std::string& what);
     /// Returns what went wrong first; empty: nothing.
     const std::string& failure() const { return failure_; }

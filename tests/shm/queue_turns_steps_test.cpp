@@ -72,6 +72,7 @@ private:
         if (!healer_) return;
         const Result<Healing> healed = healer_->step();
         fibers_.require(healed.has_value(), "not healed");
+        if (!healed) return;
         if (*healed == Healing::through) healer_.reset();
     }
 

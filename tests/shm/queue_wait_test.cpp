@@ -45,6 +45,17 @@ Queue as(Place& here, std::uint32_t row, std::uint32_t number = 0) {
     return Queue::open(pool, number).value();
 }
 
+/// Counts waits that took as long as one whose wake-up was lost, which looks again after a second.
+/// A busy machine may take so long once, and not again and again.
+class Waits {
+public:
+    void over(Instant begin) { slow_ += now() - begin >= 900ms ? 1 : 0; }
+    [[nodiscard]] bool were_woken() const { return slow_ <= 2; }
+
+private:
+    int slow_ = 0;
+};
+
 }  // namespace
 
 TEST_CASE("who waits for a message, or for room, waits no longer than it is to") {
@@ -66,7 +77,6 @@ TEST_CASE("who waits for a message, or for room, waits no longer than it is to")
     REQUIRE(value_of<std::string>(queue.pop_for(0ms).value()).value() == long_one);
 }
 
-// A wake-up that is lost would take a second each time.
 TEST_CASE("two processes that wait for each other's messages go on at once") {
     Place here = place(1 << 16, 4);
     const Queue there = Queue::create(here.pool, 0, Bytes{64}).value();
@@ -81,13 +91,15 @@ TEST_CASE("two processes that wait for each other's messages go on at once") {
             if (!message || !out.push_for(*message, 20s)) ::_exit(1);
         }
     });
-    const Instant begin = now();
-    for (std::uint64_t turn = 0; turn < turns; ++turn) {
+    Waits waits;
+    for (std::uint64_t turn = 0; turn < turns && waits.were_woken(); ++turn) {
+        const Instant begin = now();
         there.push_for(bytes_of(turn), 20s).value();
         REQUIRE(value_of<std::uint64_t>(back.pop_for(20s).value()).value() == turn);
+        waits.over(begin);
     }
+    REQUIRE(waits.were_woken());
     REQUIRE(end_of(child) == 0);
-    REQUIRE(now() - begin < 100s);
 }
 
 TEST_CASE("a producer that fills a small queue waits for room, and is woken when there is some") {
@@ -102,14 +114,16 @@ TEST_CASE("a producer that fills a small queue waits for room, and is woken when
                 if (!own.push_for(bytes_of(n * 2 + row), 20s)) ::_exit(1);
         });
     }
-    const Instant begin = now();
+    Waits waits;
     std::array<std::uint64_t, 2> next{};
-    for (std::uint64_t got = 0; got < 2 * count; ++got) {
+    for (std::uint64_t got = 0; got < 2 * count && waits.were_woken(); ++got) {
+        const Instant begin = now();
         const auto number = value_of<std::uint64_t>(queue.pop_for(20s).value()).value();
         REQUIRE(number / 2 == next[number % 2]++);
+        waits.over(begin);
     }
+    REQUIRE(waits.were_woken());
     for (const pid_t child : children) REQUIRE(end_of(child) == 0);
-    REQUIRE(now() - begin < 400s);
 }
 
 TEST_CASE("within 100 ms of a burial messages go on, whoever was killed while others slept") {
@@ -132,6 +146,7 @@ TEST_CASE("within 100 ms of a burial messages go on, whoever was killed while ot
     for (std::uint32_t row = 0; row < pids.size(); ++row) begin(row);
     std::mt19937 random{5};
     std::vector<std::chrono::nanoseconds> delays;
+    Waits waits;
     for (int round = 0; round < 60; ++round) {
         ::usleep(random() % 2'000);
         const std::uint32_t row = random() % pids.size();
@@ -148,6 +163,7 @@ TEST_CASE("within 100 ms of a burial messages go on, whoever was killed while ot
             ::usleep(50);
         }
         delays.push_back(now() - buried);
+        waits.over(buried);
         begin(row);
     }
     for (const pid_t pid : pids) {
@@ -158,4 +174,5 @@ TEST_CASE("within 100 ms of a burial messages go on, whoever was killed while ot
     std::ranges::sort(delays);
     INFO("the longest: " << delays.back().count() / 1'000 << " us");
     REQUIRE(delays[delays.size() / 2] < 100ms);
+    REQUIRE(waits.were_woken());
 }
