@@ -24,6 +24,9 @@ inline constexpr Milliseconds min_watchdog_ms{200};
 inline constexpr std::uint32_t pulses_per_watchdog = 4;  ///< signs of progress a worker gives in it
 inline constexpr Milliseconds respawn_healthy_ms{
     10'000};                                         ///< alive this long: back-off starts anew
+inline constexpr std::uint32_t respawn_budget = 20;  ///< of a generation, for failures in a row
+inline constexpr std::uint32_t max_respawn_budget = 1'000;
+inline constexpr Milliseconds shutdown_delay_ms{0};  ///< from the announcement to draining
 inline constexpr std::uint32_t max_generations = 4;  ///< living at once, draining ones included
 
 /// Building a cycle in a process of its own, and the upgrade to another binary.

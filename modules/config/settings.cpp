@@ -147,6 +147,14 @@ Table<Master> master_schema() {
         .field("respawn_healthy_ms", &Master::respawn_healthy,
                "after a life this long a worker that died waits the shortest time again",
                {.min = 1})
+        .field(
+            "respawn_budget", &Master::respawn_budget,
+            "respawns of workers that failed again, over all of them; when it is spent each waits "
+            "half of respawn_backoff_max_ms or more. In that time one comes back",
+            {.max = limits::max_respawn_budget})
+        .field("shutdown_delay_ms", &Master::shutdown_delay,
+               "how long a server that is told to drain still takes connections, and `ctl ready` "
+               "fails, so that load balancers turn away first")
         .field("pid_file", &Master::pid_file, "holds the master's process id; \"\": none",
                {.max = max_path})
         .field("control", &Master::control,

@@ -53,6 +53,8 @@ struct Master {
     Milliseconds respawn_backoff_min = limits::respawn_backoff_min_ms;
     Milliseconds respawn_backoff_max = limits::respawn_backoff_max_ms;
     Milliseconds respawn_healthy = limits::respawn_healthy_ms;
+    std::uint32_t respawn_budget = limits::respawn_budget;
+    Milliseconds shutdown_delay = limits::shutdown_delay_ms;
     std::string pid_file;            ///< empty: none; as written, relative to the working directory
     std::string control;             ///< as above
     std::string user;                ///< empty: stay who we are

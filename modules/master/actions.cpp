@@ -292,9 +292,10 @@ void Master::carry_out(const action::Release& action) {
 }
 
 void Master::carry_out(const action::Postpone& action) {
-    log::warning("worker slot {} of generation {} is respawned in {} ms (failure {} in a row)",
+    log::warning("worker slot {} of generation {} is respawned in {} ms (failure {} in a row{})",
                  action.worker.slot, action.worker.generation, action.delay.count(),
-                 action.failures);
+                 action.failures,
+                 action.budget_spent ? ", and master.respawn_budget is spent" : "");
 }
 
 void Master::carry_out(const action::ReopenLogs&) {
@@ -346,19 +347,11 @@ void Master::send(WorkerProcess& worker, const channel::Message& message, channe
                    sent.error().text());
 }
 
-/// Stops the kernel from taking connections that nobody will accept, and says that no reload will
-/// begin any more.
-void Master::begin_to_stop() {
-    if (std::exchange(stopping_, true)) return;
-    refuse_reloads();
-    if (rehearsal_) rehearsal_->abort("the master is stopping");
-    if (policy_.superseded()) {
-        retire();
-    } else {
-        manager_.stopping();
-        leave_files();
-    }
-    for (auto& [number, generation] : generations_) generation.cycle->close_listeners();
+void Master::carry_out(const action::AnnounceStop&) {
+    const Milliseconds delay = current_cycle()->settings().master.shutdown_delay;
+    log::info("stopping: not ready any more, and draining in {} ms (master.shutdown_delay_ms)",
+              delay.count());
+    announce_stop();
 }
 
 /// Gives the files of a generation that serves their names.

@@ -168,7 +168,7 @@ Result<ControlAnswer> ask(std::string_view path, std::string_view order) {
     const Fd socket{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
     if (!socket) return Error::last("socket");
     limit(socket, SO_SNDTIMEO);  // of connecting, too
-    if (order == "status" || order == "zones") limit(socket, SO_RCVTIMEO);
+    if (order == "status" || order == "zones" || order == "ready") limit(socket, SO_RCVTIMEO);
     if (::connect(socket.get(), address.data(), address.size()) != 0) return Error::last("connect");
     const std::string line = std::string{order} + '\n';
     if (::send(socket.get(), line.data(), line.size(), MSG_NOSIGNAL) < 0)

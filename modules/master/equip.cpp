@@ -23,8 +23,8 @@ namespace {
 
 /// Counts what a worker holds beside its connections.
 std::uint64_t descriptors_of_worker(const config::Settings& settings) {
-    constexpr std::uint64_t others =
-        64;  // its ring, the channel to the master, log, pipes of relays
+    // Its ring, the channel to the master, the log, what it borrows; and the pipes of relays.
+    constexpr std::uint64_t others = 64 + 2 * limits::relay_pipes;
     std::uint64_t count = others + settings.zones.size() + worker_count(settings);  // its siblings'
     for (const config::Listener& listener : settings.listeners)
         count += listener.protocol == config::Protocol::udp ? 2 : 1;  // received from by a copy

@@ -1,5 +1,6 @@
 module;
 #include <poll.h>
+#include <sys/random.h>
 
 #include <algorithm>
 #include <chrono>
@@ -41,6 +42,13 @@ int poll_timeout_ms(std::initializer_list<std::optional<Instant>> deadlines) {
 }
 
 }  // namespace
+
+std::uint64_t random_seed() noexcept {
+    auto seed = static_cast<std::uint64_t>(now().time_since_epoch().count());
+    (void)::getrandom(&seed, sizeof seed,
+                      GRND_NONBLOCK);  // early in a machine's life there is none
+    return seed;
+}
 
 int run(const Application& application, config::Settings first) {
     return Master{application}.run(std::move(first));
@@ -256,6 +264,23 @@ void Master::process_events() {
         for (const Action& action : actions)
             std::visit([this](const auto& one) { carry_out(one); }, action);
     }
+}
+
+/// Says, once, that no reload will begin any more, and to who asks that others are to be preferred.
+void Master::announce_stop() {
+    if (std::exchange(announced_, true)) return;
+    refuse_reloads();
+    if (rehearsal_) rehearsal_->abort("the master is stopping");
+    if (policy_.superseded()) return;
+    manager_.stopping(policy_.stopping() ? "drains or stops" : "is about to drain");
+}
+
+/// Stops the kernel from taking connections that nobody will accept.
+void Master::begin_to_stop() {
+    if (std::exchange(stopping_, true)) return;
+    announce_stop();
+    policy_.superseded() ? retire() : leave_files();
+    for (auto& [number, generation] : generations_) generation.cycle->close_listeners();
 }
 
 }  // namespace ringfort::master

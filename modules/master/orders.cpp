@@ -32,7 +32,7 @@ namespace ringfort::master {
 namespace {
 
 constexpr std::string_view known =
-    "status, zones, reload, reload --dry-run, upgrade, reopen, log-level LEVEL, quit, stop";
+    "status, ready, zones, reload, reload --dry-run, upgrade, reopen, log-level LEVEL, quit, stop";
 constexpr std::string_view log_level = "log-level";
 
 std::string_view name_of(GenerationPhase phase) {
@@ -88,6 +88,10 @@ void Master::obey(const std::vector<ControlRequest>& requests) {
             control_.answer(client, {.success = true, .text = status()}, now());
             continue;
         }
+        if (order == "ready") {
+            control_.answer(client, readiness(), now());
+            continue;
+        }
         if (order == "zones") {
             control_.answer(client, {.success = true, .text = zones()}, now());
             continue;
@@ -136,7 +140,7 @@ void Master::answer(std::vector<std::uint64_t>& clients, bool success, const std
 /// Tells those who wait for the reload under way what stands in its way.
 void Master::answer_reload() {
     answer(reload_watchers_, false, fmt::format("{}", fmt::join(findings_, "\n")));
-    if (served_ && !policy_.stopping())
+    if (served_ && !policy_.closing())
         manager_.ready(fmt::format("generation {} serves on; the last reload failed: {}",
                                    served_generation_, findings_.front()));
 }
@@ -183,6 +187,17 @@ ControlAnswer Master::set_log_level(std::string_view name) {
     return {.success = true, .text = ""};
 }
 
+/// Tells a load balancer's probe whether this server is to be counted on.
+ControlAnswer Master::readiness() const {
+    if (policy_.closing()) return {.success = false, .text = "the master is stopping"};
+    if (!policy_.current_generation()) return {.success = false, .text = "no generation serves"};
+    const std::uint32_t serving = policy_.serving();
+    if (serving == 0) return {.success = false, .text = "no worker serves"};
+    return {.success = true,
+            .text = fmt::format("{} worker{} serve{}", serving, serving == 1 ? "" : "s",
+                                serving == 1 ? "s" : "")};
+}
+
 /// Says what is in the zones, each of them once, whoever has it.
 std::string Master::zones() const {
     std::string text;
@@ -199,12 +214,20 @@ std::string Master::zones() const {
 
 /// Says what there is, a line for each generation and each worker.
 std::string Master::status() const {
-    std::string text =
-        fmt::format("{}: master {}, up {}{}\n", application_.name, ::getpid(),
-                    seconds(now() - started_), policy_.stopping() ? ", stopping" : "");
-    for (const GenerationStatus& generation : policy_.status()) {
-        fmt::format_to(std::back_inserter(text), "generation {} {}\n", generation.number,
+    const std::string_view end = policy_.stopping()  ? ", stopping"
+                                 : policy_.closing() ? ", about to stop"
+                                                     : "";
+    std::string text = fmt::format("{}: master {}, up {}{}\n", application_.name, ::getpid(),
+                                   seconds(now() - started_), end);
+    for (const GenerationStatus& generation : policy_.status(now())) {
+        fmt::format_to(std::back_inserter(text), "generation {} {}", generation.number,
                        name_of(generation.phase));
+        const std::uint32_t budget =
+            generations_.at(generation.number).cycle->settings().master.respawn_budget;
+        if (generation.respawn_budget < budget)
+            fmt::format_to(std::back_inserter(text), ", respawn budget: {} of {} left",
+                           generation.respawn_budget, budget);
+        text += '\n';
         for (std::uint32_t slot = 0; slot < generation.workers.size(); ++slot) {
             const WorkerStatus& worker = generation.workers[slot];
             auto out = fmt::format_to(std::back_inserter(text), "  worker {}: {} for {}", slot,

@@ -24,7 +24,7 @@ Actions Policy::step(const Event& event, Instant time) {
 
 void Policy::on(const event::CycleBuilt& event) {
     building_ = false;
-    if (stopping()) {
+    if (closing()) {
         actions_.push_back(action::Abandon{event.generation, Obstacle::stopping});
         actions_.push_back(action::Release{event.generation});
         return;
@@ -37,7 +37,8 @@ void Policy::on(const event::CycleBuilt& event) {
                             .lent = std::vector<std::optional<std::uint32_t>>(event.slots),
                             .orphans = event.orphans,
                             .inherited = event.inherited,
-                            .orphans_due = {}});
+                            .orphans_due = {},
+                            .budget_whole = time_});
     for (std::uint32_t slot = 0; slot < event.workers; ++slot) spawn(generations_.back(), slot);
 }
 
@@ -131,7 +132,7 @@ void Policy::on(const event::Pulse& event) {
 }
 
 void Policy::on(const event::Reload&) {
-    if (stopping())
+    if (closing())
         actions_.push_back(action::Refuse{});
     else if (busy() || full_until() > time_)
         reload_again_ = true;  // any number of requests meanwhile make one more reload
@@ -145,15 +146,8 @@ void Policy::on(const event::Reopen&) {
     actions_.push_back(action::ReopenLogs{});
 }
 
-void Policy::on(const event::Drain&) {
-    stop(stopping_ == Stopping::no ? Stopping::draining : Stopping::terminating);
-}
-
-void Policy::on(const event::Terminate&) {
-    stop(Stopping::terminating);
-}
-
 void Policy::on(const event::Tick&) {
+    if (drain_at_ && *drain_at_ <= time_) stop(Stopping::draining);
     if (upgrade_deadline_ && *upgrade_deadline_ <= time_) {
         upgrade_deadline_.reset();
         if (upgrade_ == Upgrade::starting)
@@ -192,21 +186,6 @@ void Policy::spawn(Generation& generation, std::uint32_t slot) {
     worker.since = time_;
     worker.deadline = time_ + generation.timing.ready_timeout;
     actions_.push_back(action::Spawn{{generation.number, slot}});
-}
-
-/// Starts the slot again after a delay that doubles with every failure in a row. The first one
-/// after a healthy life costs the shortest delay.
-void Policy::postpone(Generation& generation, std::uint32_t slot) {
-    Worker& worker = generation.workers[slot];
-    const Timing& timing = generation.timing;
-    Milliseconds delay = timing.backoff_min;
-    for (std::uint32_t i = 0; i < worker.failures && delay < timing.backoff_max; ++i) delay *= 2;
-    delay = std::min(delay, timing.backoff_max);
-    ++worker.failures;
-    worker.state = State::backing_off;
-    worker.since = time_;
-    worker.deadline = time_ + delay;
-    actions_.push_back(action::Postpone{{generation.number, slot}, delay, worker.failures});
 }
 
 /// Gives a generation up. Those of its workers that are ready have accepted connections, which are
@@ -325,27 +304,6 @@ void Policy::hurry_oldest() {
         const bool waits = std::ranges::any_of(
             generation.workers, [](const Worker& one) { return one.state == State::draining; });
         if (generation.phase == Phase::leaving && waits) return terminate(generation);
-    }
-}
-
-void Policy::stop(Stopping how) {
-    if (how <= stopping_) return;
-    if (!stopping() && building_) actions_.push_back(action::AbortBuild{});
-    stopping_ = how;
-    reload_again_ = false;
-    end_successor();
-    for (Generation& generation : generations_) {
-        if (generation.phase == Phase::starting) {
-            actions_.push_back(action::Abandon{generation.number, Obstacle::stopping});
-            generation.phase = Phase::leaving;
-            how == Stopping::terminating ? terminate(generation) : drain(generation);
-        } else if (how == Stopping::terminating) {
-            generation.phase = Phase::leaving;
-            terminate(generation);
-        } else if (generation.phase == Phase::current) {
-            generation.phase = Phase::leaving;
-            drain(generation);
-        }
     }
 }
 

@@ -2,6 +2,7 @@ module;
 #include <compare>
 #include <cstdint>
 #include <optional>
+#include <random>
 #include <variant>
 #include <vector>
 export module ringfort.master:policy;
@@ -17,7 +18,7 @@ struct WorkerId {
     friend auto operator<=>(const WorkerId&, const WorkerId&) = default;
 };
 
-/// The time limits of one generation; they come from its settings.
+/// The limits of one generation, nearly all of them of time; they come from its settings.
 struct Timing {
     Milliseconds ready_timeout = limits::ready_timeout_ms;
     Milliseconds drain_timeout = limits::drain_timeout_ms;
@@ -25,6 +26,8 @@ struct Timing {
     Milliseconds backoff_min = limits::respawn_backoff_min_ms;
     Milliseconds backoff_max = limits::respawn_backoff_max_ms;
     Milliseconds healthy = limits::respawn_healthy_ms;
+    std::uint32_t respawn_budget = limits::respawn_budget;  ///< for failures in a row
+    Milliseconds shutdown_delay = limits::shutdown_delay_ms;
     Milliseconds watchdog = limits::watchdog_ms;  ///< 0: none
     Milliseconds upgrade_timeout = limits::upgrade_timeout_ms;
     Milliseconds orphan_linger = limits::orphan_linger_ms;
@@ -62,6 +65,7 @@ struct GenerationStatus {
     std::vector<WorkerStatus> workers;
     std::vector<std::optional<std::uint32_t>> lent;  ///< by slot with sockets: to which other
     bool orphans = false;                            ///< sockets that are to be closed
+    std::uint32_t respawn_budget = 0;                ///< what is left of it, at the time asked for
 };
 
 /// What has happened. The loop turns signals, messages and exits into these.
@@ -103,7 +107,7 @@ struct SuccessorTookOver {};  ///< all is its own now: this master's part is to 
 struct SuccessorGivesUp {};   ///< it will not serve; it ends when its connections have
 struct SuccessorExited {};  ///< or could not be started; the answer to action::StartSuccessor, too
 struct Reopen {};
-struct Drain {};      ///< stop when the connections have ended; a second one stops at once
+struct Drain {};  ///< stop when the connections have ended; a further one goes on to the next step
 struct Terminate {};  ///< stop at once
 struct Tick {};       ///< `next_deadline` may have passed
 }  // namespace event
@@ -176,9 +180,11 @@ struct Postpone {  ///< the worker is respawned after `delay`
     WorkerId worker;
     Milliseconds delay;
     std::uint32_t failures;
+    bool budget_spent = false;  ///< and so the delay is as long as may be
 };
 struct ReopenLogs {};
-struct Refuse {};  ///< a reload was asked for while stopping
+struct Refuse {};        ///< a reload was asked for while stopping
+struct AnnounceStop {};  ///< the workers serve on for now, but nobody is to count on this server
 /// Starts the new binary, which begins with what this master has; answered by SuccessorReady,
 /// SuccessorGivesUp or SuccessorExited.
 struct StartSuccessor {};
@@ -197,20 +203,21 @@ using Action =
                  action::DrainWorker, action::TerminateWorker, action::KillWorker,
                  action::CheckPulse, action::AbortWorker, action::Lend, action::TakeBack,
                  action::EndOrphans, action::Commit, action::Abandon, action::Release,
-                 action::Postpone, action::ReopenLogs, action::Refuse, action::AbortBuild,
-                 action::StartSuccessor, action::HandOver, action::EndSuccessor,
+                 action::Postpone, action::ReopenLogs, action::Refuse, action::AnnounceStop,
+                 action::AbortBuild, action::StartSuccessor, action::HandOver, action::EndSuccessor,
                  action::KillSuccessor, action::FailUpgrade, action::RefuseUpgrade, action::Exit>;
 /// What one step asks for, to be carried out in this order.
 using Actions = std::vector<Action>;
 
 /// Every decision of the master, as a state machine without a kernel: events and the time go in,
-/// actions come out. The same events at the same times give the same actions.
+/// actions come out. The same seed and the same events at the same times give the same actions.
 ///
 /// Invariants: at most one generation is current and at most one is starting; a generation becomes
 /// current only when all its workers are ready, and only then does its predecessor drain; a worker
 /// of the current generation that ends is started again; every worker is given a deadline to end by
 /// and is killed after it; one that serves or drains without progress is aborted, and killed if it
-/// survives that; nothing is spawned once stopping has begun; a successor takes over when it is
+/// survives that; nothing is spawned once stopping has begun, nor anything new begun once it is
+/// announced; a successor takes over when it is
 /// ready and has taken over, and only then does this master stop; one that dies before changes
 /// nothing. Where slots have sockets of their own, those of every slot of the current generation
 /// have a worker that serves them, as long as one serves: its own, or while that one does not, or
@@ -218,7 +225,8 @@ using Actions = std::vector<Action>;
 /// src/os/unix/ngx_process_cycle.c, whose flags and 100 ms sleep this replaces.
 class Policy {
 public:
-    Policy() = default;
+    /// `seed` spreads the respawns: masters that do not share it do not respawn in step.
+    explicit Policy(std::uint64_t seed = 0) : random_{seed} {}
 
     /// Decides. `time` never goes back from one call to the next.
     [[nodiscard]] Actions step(const Event& event, Instant time);
@@ -231,10 +239,12 @@ public:
     /// Counts the generations that have processes.
     [[nodiscard]] std::size_t living_generations() const noexcept { return generations_.size(); }
     /// Returns the generations that have processes, or are to have some; oldest first.
-    [[nodiscard]] std::vector<GenerationStatus> status() const;
+    [[nodiscard]] std::vector<GenerationStatus> status(Instant time) const;
     /// Counts the workers that serve.
     [[nodiscard]] std::uint32_t serving() const;
     [[nodiscard]] bool stopping() const noexcept { return stopping_ != Stopping::no; }
+    /// Tells whether it stops, or has announced that it will: nothing new is begun any more.
+    [[nodiscard]] bool closing() const noexcept { return stopping() || drain_at_.has_value(); }
     /// Tells whether it stops because another master has taken over.
     [[nodiscard]] bool superseded() const noexcept { return upgrade_ == Upgrade::done; }
     /// Tells whether a reload or an upgrade is under way, or the start,
@@ -262,6 +272,7 @@ private:
         bool orphans = false;
         bool inherited = false;
         std::optional<Instant> orphans_due;  ///< when they are to be closed, if it is current
+        Instant budget_whole{};              ///< from when on nothing of the budget is spent
         [[nodiscard]] bool serves(std::uint32_t slot) const noexcept {
             return slot < workers.size() && workers[slot].state == State::ready &&
                    !workers[slot].overdue;
@@ -312,6 +323,8 @@ private:
     }
     void spawn(Generation& generation, std::uint32_t slot);
     void postpone(Generation& generation, std::uint32_t slot);
+    Milliseconds spread(Milliseconds delay, const Timing& timing);
+    static std::uint32_t budget_of(const Generation& generation, Instant time);
     void abandon(Generation& generation, Obstacle obstacle);
     void commit(Generation& generation);
     void drain(Generation& generation);
@@ -325,6 +338,8 @@ private:
     void dispatch(Generation& generation);
     static std::optional<std::uint32_t> least_burdened(const Generation& generation);
     void hurry_oldest();
+    bool announce();
+    void call_off(Stopping how);
     void stop(Stopping how);
     void end_successor();
     void next_reload();
@@ -332,6 +347,7 @@ private:
 
     std::vector<Generation> generations_;  ///< oldest first
     Stopping stopping_ = Stopping::no;
+    std::optional<Instant> drain_at_;  ///< announced for then
     Upgrade upgrade_ = Upgrade::no;
     std::optional<Instant> upgrade_deadline_;
     // Of the generation that served when the upgrade began.
@@ -342,6 +358,7 @@ private:
     bool reload_again_ = false;
     bool ever_served_ = false;
     bool exited_ = false;
+    std::mt19937_64 random_;
     Instant time_{};
     Actions actions_;
 };

@@ -17,6 +17,7 @@ std::optional<Instant> Policy::next_deadline() const {
     const auto consider = [&](const std::optional<Instant>& due) {
         if (due && (!next || *due < *next)) next = due;
     };
+    consider(drain_at_);
     for (const Generation& generation : generations_) {
         if (generation.phase == Phase::current) consider(generation.orphans_due);
         for (const Worker& worker : generation.workers) {
@@ -45,14 +46,15 @@ std::optional<std::uint32_t> Policy::current_generation() const {
     return current == nullptr ? std::nullopt : std::optional{current->number};
 }
 
-std::vector<GenerationStatus> Policy::status() const {
+std::vector<GenerationStatus> Policy::status(Instant time) const {
     std::vector<GenerationStatus> all;
     for (const Generation& generation : generations_)
         all.push_back({.number = generation.number,
                        .phase = generation.phase,
                        .workers = {generation.workers.begin(), generation.workers.end()},
                        .lent = generation.lent,
-                       .orphans = generation.orphans});
+                       .orphans = generation.orphans,
+                       .respawn_budget = budget_of(generation, time)});
     return all;
 }
 

@@ -146,14 +146,15 @@ Result<Builder> Master::start_builder(std::string_view title, std::uint64_t clie
 }
 
 /// Answers `client` what a reload would change, or what would keep it from that. A child does what
-/// a reload would, but for zones and workers, and takes it down again: what it opens is really
-/// opened, for a moment; a log file that it has to create stays, empty. It is nobody in the pools:
-/// what becomes of zones it decides by looking.
+/// a reload would, but for zones, the pid file and workers, and takes it down again: what it opens
+/// is really opened, for a moment; a log file that it has to create stays, empty. It is nobody in
+/// the pools: what becomes of zones it decides by looking.
 void Master::rehearse(std::uint64_t client) {
     const auto refuse = [&](std::string why) {
         control_.answer(client, {.success = false, .text = std::move(why)}, now());
     };
     if (current_cycle() == nullptr) return refuse("no generation serves");
+    if (policy_.closing()) return refuse("the master is stopping");
     if (policy_.busy()) return refuse("a reload or an upgrade is under way");
     if (rehearsal_) return refuse("another dry run is under way");
     auto started = start_builder(": dry run", client, [&, master = ::getpid()](const Send& send) {
@@ -195,7 +196,7 @@ void Master::end_build(Estate estate) {
     const bool rotated = std::exchange(reopened_again_, false);
     auto pid_file = estate.take_files();
     if (!estate.success) return build_failed(estate.findings);
-    if (policy_.stopping()) return build_failed({"the master is stopping"});
+    if (policy_.closing()) return build_failed({"the master is stopping"});
     auto parsed = application_.parse({.name = "the configuration", .text = estate.configuration});
     if (!parsed) return build_failed(lines_of(parsed.problems()));
     Generation generation;
@@ -222,7 +223,8 @@ std::vector<std::string> Master::draft(Draft& draft, pid_t master, cycle::BuildO
     auto parsed = application_.parse(draft.source);
     if (!parsed) return lines_of(parsed.problems());
     Generation& generation = draft.generation;
-    std::vector<std::string> obstacles = prepare(generation, *parsed, master);
+    std::vector<std::string> obstacles =
+        prepare(generation, *parsed, master, options.dry ? Purpose::to_tell : Purpose::to_serve);
     const auto pass_on = [&](const auto&... offered) {
         if (const auto sent = offer(offered..., send); !sent)
             obstacles.push_back("what was built cannot be passed on: " + sent.error().text());

@@ -32,6 +32,15 @@ namespace ringfort::master {
 /// Names the descriptor of the channel to the master that started this process.
 inline constexpr const char* predecessor_variable = "RINGFORT_PREDECESSOR";
 
+/// Returns a number that another master hardly has. Source: getrandom(2).
+[[nodiscard]] std::uint64_t random_seed() noexcept;
+
+/// What a generation is prepared for.
+enum class Purpose : std::uint8_t {
+    to_serve,
+    to_tell  ///< what a reload would do: nothing is made that would replace what is there
+};
+
 /// What the master keeps of a generation while it has workers.
 struct Generation {
     std::unique_ptr<cycle::Cycle> cycle;
@@ -82,7 +91,7 @@ private:
     // build.cpp
     void build_first(config::Settings settings);
     std::vector<std::string> prepare(Generation& generation, const config::Settings& settings,
-                                     pid_t master) const;
+                                     pid_t master, Purpose purpose) const;
     void found(Generation generation, config::Settings settings, cycle::Stock stock,
                std::vector<std::string> obstacles);
     void build_failed(const std::vector<std::string>& obstacles);
@@ -142,6 +151,7 @@ private:
     void note_finding(std::string line);
     void note_of_worker(WorkerId id, std::string_view what);
     [[nodiscard]] std::string status() const;
+    [[nodiscard]] ControlAnswer readiness() const;
     [[nodiscard]] std::string zones() const;
     [[nodiscard]] ControlAnswer set_log_level(std::string_view name);
 
@@ -162,6 +172,7 @@ private:
     void carry_out(const action::Abandon& action);
     void carry_out(const action::Release& action);
     void carry_out(const action::Postpone& action);
+    void carry_out(const action::AnnounceStop& action);
     void carry_out(const action::ReopenLogs& action);
     void carry_out(const action::Refuse& action);
     void carry_out(const action::AbortBuild& action);
@@ -184,10 +195,11 @@ private:
     // listeners.cpp
     void give_new_listeners(std::uint32_t generation);
     void send(WorkerProcess& worker, const channel::Message& message, channel::Fds fds = {});
+    void announce_stop();
     void begin_to_stop();
 
     const Application& application_;
-    Policy policy_;
+    Policy policy_{random_seed()};
     Roster roster_;
     Pools pools_;
     std::map<std::uint32_t, Generation> generations_;
@@ -196,6 +208,7 @@ private:
     std::uint32_t last_generation_ = 0;
     std::uint32_t served_generation_ = 0;  ///< the last one that became current
     bool served_ = false;
+    bool announced_ = false;
     bool stopping_ = false;
     std::optional<int> exit_code_;
     ControlServer control_;
@@ -231,7 +244,5 @@ private:
 [[nodiscard]] std::uint32_t worker_count(const config::Settings& settings);
 /// Tells a predecessor what keeps this process from succeeding it.
 void complain_to(channel::Channel& predecessor, const std::vector<std::string>& obstacles);
-/// Says what keeps a pid file from being made or taken over.
-[[nodiscard]] std::string pid_file_obstacle(const std::string& path, const Error& error);
 
 }  // namespace ringfort::master

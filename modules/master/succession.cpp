@@ -13,7 +13,7 @@ namespace ringfort::master {
 
 void Policy::on(const event::Upgrade&) {
     const Generation* current = in_phase(Phase::current);
-    if (stopping() || busy() || has_successor() || current == nullptr) {
+    if (closing() || busy() || has_successor() || current == nullptr) {
         actions_.push_back(action::RefuseUpgrade{});
         return;
     }
@@ -46,7 +46,7 @@ void Policy::on(const event::TakenOver&) {
 void Policy::on(const event::SuccessorGivesUp&) {
     if (upgrade_ != Upgrade::starting && upgrade_ != Upgrade::ending) return;
     upgrade_ = Upgrade::failed;
-    upgrade_deadline_ = time_ + (stopping() ? kill_timeout_ : drain_timeout_ + kill_timeout_);
+    upgrade_deadline_ = time_ + (closing() ? kill_timeout_ : drain_timeout_ + kill_timeout_);
     actions_.push_back(action::FailUpgrade{});
     next_reload();
 }
@@ -56,7 +56,7 @@ void Policy::on(const event::SuccessorExited&) {
     upgrade_deadline_.reset();
     if (upgrading()) actions_.push_back(action::FailUpgrade{});
     upgrade_ = Upgrade::no;
-    if (!stopping()) next_reload();
+    if (!closing()) next_reload();
 }
 
 /// Ends a successor that does not serve; its exit is reported.

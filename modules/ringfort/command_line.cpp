@@ -22,14 +22,14 @@ struct ControlArguments {
 
 CLI::App* add_control(CLI::App& app, CommandLine& line, ControlArguments& ordered) {
     auto* control = app.add_subcommand("ctl",
-                                       "Give the running master an order: status, zones, reload, "
-                                       "upgrade, reopen,\nlog-level, quit (drain) or stop (at "
-                                       "once); and wait for its answer");
+                                       "Give the running master an order: status, ready, zones, "
+                                       "reload, upgrade,\nreopen, log-level, quit (drain) or stop "
+                                       "(at once); and wait for its answer");
     control->fallthrough();
     control
         ->add_option("order", line.order,
-                     "status, zones, reload, upgrade (to a new binary), reopen, log-level, quit "
-                     "(drain)\nor stop (at once)")
+                     "status, ready (fails unless it is to be counted on), zones, reload, upgrade\n"
+                     "(to a new binary), reopen, log-level, quit (drain) or stop (at once)")
         ->required()
         ->type_name("ORDER");
     control

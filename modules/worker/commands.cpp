@@ -91,8 +91,9 @@ void Worker::on(const channel::AddZone& message, channel::Fds fds) {
     if (started_ || context_.zones_.contains(message.name))  // views into the old one are in use
         return fail(Error{"add a zone", std::errc::file_exists}, "zone " + message.name);
     auto zone = shm::Zone::attach(std::move(fds[0]), message.name, message.tag);
-    const bool needed = message.name == counters_zone;  // no worker is one without it
-    if (!zone && !needed && shm::Zone::is_of_content(zone.error())) {
+    if (!zone && shm::Zone::is_of_content(zone.error())) {
+        if (message.name == counters_zone)  // no worker is one without it
+            return fail(zone.error(), "zone " + message.name + " (a reload makes it anew)");
         log::error("zone {} cannot be used: {}", message.name, zone.error().text());
         context_.pools_.emplace(message.name, Error{"attach a zone", std::errc::bad_message});
         return;

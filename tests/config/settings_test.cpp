@@ -59,6 +59,8 @@ orphan_grace_ms = 2003
 respawn_backoff_min_ms = 4
 respawn_backoff_max_ms = 5
 respawn_healthy_ms = 6
+respawn_budget = 7
+shutdown_delay_ms = 2004
 pid_file = "run/a.pid"
 control = "run/a.sock"
 user = "nobody"
@@ -113,6 +115,8 @@ size = 65_536
                                      Milliseconds{4},
                                      Milliseconds{5},
                                      Milliseconds{6},
+                                     7,
+                                     Milliseconds{2'004},
                                      "run/a.pid",
                                      "run/a.sock",
                                      "nobody",

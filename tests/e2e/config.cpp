@@ -30,6 +30,8 @@ std::string Config::text() const {
     add(out, "orphan_grace_ms", orphan_grace_ms);
     add(out, "upgrade_timeout_ms", upgrade_timeout_ms);
     add(out, "respawn_backoff_min_ms", respawn_backoff_min_ms);
+    add(out, "respawn_budget", respawn_budget);
+    add(out, "shutdown_delay_ms", shutdown_delay_ms);
     add(out, "open_files", open_files);
     add(out, "pid_file", pid_file);
     add(out, "control", control);

@@ -24,6 +24,8 @@ struct Config {
     std::optional<int> upgrade_timeout_ms;
     std::optional<int> orphan_grace_ms;
     std::optional<int> respawn_backoff_min_ms;
+    int respawn_budget = 1'000;  ///< tests kill more than anybody would pay for
+    std::optional<int> shutdown_delay_ms;
     std::optional<int> open_files;
     std::optional<int> connections;
     std::optional<std::string> affinity;

@@ -131,6 +131,29 @@ TEST_CASE("ctl reload --dry-run says what would change, and changes nothing") {
     CHECK_FALSE(has(dry_run().output, "->"));
 }
 
+TEST_CASE("a pid file that a dry run is asked about stays as it is") {
+    const std::string app = echo_app();
+    const TempDir dir;
+    Config config = controlled(dir);
+    Server server{app, config, dir};
+    config.pid_file = dir.file("other.pid");
+    server.write_config(config.text());
+    const auto dry_run = [&] {
+        return run({app, "ctl", "reload", "--dry-run", "--socket", dir.file("control.sock")});
+    };
+    CHECK(dry_run().code == 0);
+    CHECK_FALSE(std::filesystem::exists(*config.pid_file));
+    write_file(*config.pid_file, "1\n");  // stale: nobody holds it
+    CHECK(dry_run().code == 0);
+    CHECK(read_file(*config.pid_file) == "1\n");
+    write_file(*config.pid_file, "precious\n");
+    const Finished refused = dry_run();
+    CHECK(refused.code == 1);
+    CHECK(has(refused.error, "there is a file whose text is no process id"));
+    CHECK(ctl(app, dir, "reload").code == 1);
+    CHECK(read_file(*config.pid_file) == "precious\n");
+}
+
 TEST_CASE("ctl reload brings the obstacles of a build, and what a new worker dies of") {
     const std::string app = echo_app();
     const TempDir dir;
@@ -217,7 +240,8 @@ TEST_CASE("ctl finds the socket by the configuration, and says what keeps it fro
     const Finished unknown = run({app, "-c", config, "ctl", "sing\x1b[1m"});
     CHECK(unknown.code == 1);
     CHECK(unknown.error ==
-          "no order is called \"sing?[1m\"; there are status, zones, reload, reload --dry-run, "
+          "no order is called \"sing?[1m\"; there are status, ready, zones, reload, reload "
+          "--dry-run, "
           "upgrade, reopen, log-level LEVEL, quit, stop\n");
     server.write_config("nonsense = ");
     const Finished broken = run({app, "-c", config, "ctl", "status"});
@@ -274,15 +298,17 @@ TEST_CASE("clients that hold the control socket do not keep the master from anyt
     CHECK(ctl(app, dir, "status").code == 0);
 }
 
-TEST_CASE("ctl status gives up on a master that does not answer") {
+TEST_CASE("ctl status and ctl ready give up on a master that does not answer") {
     const std::string app = echo_app();
     const TempDir dir;
     Server server{app, controlled(dir), dir};
     server.signal(SIGSTOP);
-    const Finished status = ctl(app, dir, "status");
+    for (const char* order : {"status", "ready"}) {
+        const Finished given_up = ctl(app, dir, order);
+        CHECK(given_up.code == 1);
+        CHECK(has(given_up.error, "receive the answer: Connection timed out"));
+    }
     server.signal(SIGCONT);
-    CHECK(status.code == 1);
-    CHECK(has(status.error, "receive the answer: Connection timed out"));
     CHECK(ctl(app, dir, "status").code == 0);
 }
 

@@ -31,6 +31,7 @@
 #include "processes.h"
 #include "server.h"
 #include "text.h"
+#include "upgradable.h"
 
 namespace e2e {
 namespace {
@@ -85,6 +86,7 @@ private:
 constexpr const char* reported = "zone limits: what is in it is corrupted";
 
 struct Limited {
+    int grace_ms;
     TempDir dir;
     Config config = limited("connections = 4\n");
     std::string app = echo_app();
@@ -93,8 +95,11 @@ struct Limited {
     std::vector<Connection> held = enter(endpoint, 5);
     std::vector<pid_t> workers = server.wait_workers(2);
 
-    Limited() { REQUIRE(held.size() == 4); }
+    explicit Limited(int orphan_grace_ms = 5'000) : grace_ms{orphan_grace_ms} {
+        REQUIRE(held.size() == 4);
+    }
     [[nodiscard]] Config& with_control() {
+        config.orphan_grace_ms = grace_ms;
         config.control = dir.file("control.sock");
         config.respawn_backoff_min_ms = 10;
         return config;
@@ -190,14 +195,54 @@ TEST_CASE("the workers' own zone, written over, is made anew by a reload as well
         SECTION("what is in it") {
             std::ranges::fill(zone.all().subspan(Bytes::pool, 64), 0xa5);
         }
-        SECTION("its header") {
+        SECTION("its header, without which nobody can be respawned") {
             std::ranges::fill(zone.all().first(Bytes::pool), 0);
+            ::kill(limited.workers[0], SIGKILL);
+            limited.server.log().wait_for("zone ringfort.workers (a reload makes it anew): ");
         }
     }
     limited.server.reload();
     CHECK(limited.server.wait_workers(2, later()) != limited.workers);
     limited.kill_a_worker();
     from("127.0.0.9", limited.endpoint).echo("hello");
+}
+
+TEST_CASE("zones whose headers are written over keep no successor from the rest") {
+    const auto spoil = [](pid_t master) {
+        for (const char* name : {"limits", "ringfort.workers"})
+            std::ranges::fill(Bytes{zone_file(master, name)}.all().first(Bytes::pool), 0);
+    };
+    const auto limits_again = [](const Endpoint& endpoint) {
+        return eventually(later(), [&] {  // those before may accept for a moment
+            return enter(endpoint, 6).size() == 4;
+        });
+    };
+    SECTION("an upgrade") {
+        Upgradable app{echo_app()};
+        app.config.more = limited("connections = 4\n").more;
+        app.start();
+        const Endpoint endpoint = app.server->at("echo");
+        Connection held = Connection::to(endpoint);
+        held.echo("before");
+        spoil(app.server->master());
+        app.upgrade();
+        held.echo("after");
+        held.close();
+        CHECK(limits_again(endpoint));
+    }
+    SECTION("a master that takes over from a dead one") {
+        Limited limited{30'000};
+        spoil(limited.server.master());
+        limited.config.listeners[0].address = limited.endpoint.text();
+        limited.server.kill_master();
+        {
+            Server second{limited.app, limited.config, limited.dir};
+            CHECK(still_served(limited.held) == 4);
+            limited.held.clear();
+            CHECK(limits_again(limited.endpoint));
+        }
+        CHECK(eventually(soon(), [&] { return limited.server.nothing_left(); }));
+    }
 }
 
 TEST_CASE("whatever bytes of a zone are corrupted, workers live, are respawned, and reloads work") {

@@ -132,6 +132,34 @@ TEST_CASE("a worker that is killed again and again comes back later each time") 
     client.echo("served again");
 }
 
+TEST_CASE("workers that die again and again spend a budget, and status says what is left of it") {
+    const std::string app = echo_app();
+    const TempDir dir;
+    Config config;
+    config.control = dir.file("control.sock");
+    config.respawn_backoff_min_ms = 10;
+    config.respawn_budget = 2;
+    Server server{app, config, dir};
+    const auto status = [&] {
+        return run({app, "ctl", "status", "--socket", *config.control}).output;
+    };
+    const auto kill_one = [&] {
+        const pid_t victim = server.wait_workers(2).front();
+        const std::size_t mark = server.log().mark();
+        REQUIRE(::kill(victim, SIGKILL) == 0);
+        server.log().wait_for("is respawned in", mark);
+    };
+    CHECK(status().find("respawn budget") == std::string::npos);
+    // Whichever it is: of two workers, six deaths in a row are four or more that follow another.
+    const auto spent = [&] {
+        return server.log().text().find("master.respawn_budget is spent") != std::string::npos;
+    };
+    for (int deaths = 0; deaths < 6 && !spent(); ++deaths) kill_one();
+    server.log().wait_for("master.respawn_budget is spent");
+    CHECK(status().find("generation 1 serves, respawn budget: 0 of 2 left\n") != std::string::npos);
+    Connection::to(server.at("echo")).echo("the other one serves");
+}
+
 TEST_CASE("connections wait in the backlog while no worker lives, and are then served") {
     const std::string app = echo_app();
     const TempDir dir;

@@ -117,7 +117,8 @@ TEST_CASE("a worker at the descriptor limit survives the death of its sibling, a
 }
 
 TEST_CASE("files that a worker may open, and that are not enough, are warned of, to the file") {
-    constexpr int enough = 100 + 64 + 1 + 2 + 2 * 1 + 3 * 2;  // a zone, workers, TCP, UDP
+    // Connections, pipes of relays, what a worker has besides, a zone, workers, TCP, UDP.
+    constexpr int enough = 100 + 2 * 64 + 64 + 1 + 2 + 2 * 1 + 3 * 2;
     constexpr const char* warning = "worker.connections is 100, but a worker may open";
     for (const std::vector<std::string>& options : {std::vector<std::string>{}, {"--single"}}) {
         const TempDir dir;

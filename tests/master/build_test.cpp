@@ -58,7 +58,7 @@ struct Somebody {
 
 }  // namespace
 
-TEST_CASE("the policy's times are those of the settings") {
+TEST_CASE("the policy's limits are those of the settings") {
     config::Settings settings;
     settings.master.ready_timeout = Milliseconds{1};
     settings.master.drain_timeout = Milliseconds{2};
@@ -66,6 +66,8 @@ TEST_CASE("the policy's times are those of the settings") {
     settings.master.respawn_backoff_min = Milliseconds{4};
     settings.master.respawn_backoff_max = Milliseconds{5};
     settings.master.respawn_healthy = Milliseconds{6};
+    settings.master.respawn_budget = 7;
+    settings.master.shutdown_delay = Milliseconds{8};
     const master::Timing timing = master::timing_of(settings);
     CHECK(timing.ready_timeout.count() == 1);
     CHECK(timing.drain_timeout.count() == 2);
@@ -73,6 +75,8 @@ TEST_CASE("the policy's times are those of the settings") {
     CHECK(timing.backoff_min.count() == 4);
     CHECK(timing.backoff_max.count() == 5);
     CHECK(timing.healthy.count() == 6);
+    CHECK(timing.respawn_budget == 7);
+    CHECK(timing.shutdown_delay.count() == 8);
 }
 
 TEST_CASE("there are as many workers as configured, or as processors") {

@@ -37,6 +37,7 @@ public:
         for (const auto& one : actions) std::visit([this](const auto& it) { asked(it); }, one);
         must(reopens_ == 0, "a reopening was not passed on");
         must(refusals_ == 0, "a reload was neither begun nor refused");
+        must(announcements_ == 0, "a stop that waits was not announced");
         must(upgrades_asked_ == 0, "an upgrade was neither begun nor refused");
         must(upgrades_failed_ == 0, "a failed upgrade was not told");
         must(hand_overs_ == 0, "nothing was handed over to a successor that serves");
@@ -53,6 +54,7 @@ public:
         must(!starting_, "at rest, a generation is still starting");
         must(!has_successor(), "at rest, an upgrade is under way");
         must(!taking_over_, "at rest, nothing has been taken over");
+        must(stopping_ || !announced_, "at rest, an announced stop is owed");
         if (stopping_) {
             must(exited_, "at rest, stopped without an exit");
             return;
@@ -74,6 +76,8 @@ public:
     [[nodiscard]] bool serves() const { return current_.has_value(); }
     [[nodiscard]] std::uint64_t commits() const { return commits_; }
     [[nodiscard]] std::uint64_t upgrades() const { return upgrades_; }
+    [[nodiscard]] std::uint64_t announced_stops() const { return announced_stops_; }
+    [[nodiscard]] std::uint64_t budget_spent() const { return budget_spent_; }
     [[nodiscard]] std::uint32_t workers_of(std::uint32_t generation) const {
         return generations_.at(generation).workers;
     }
@@ -103,6 +107,9 @@ private:
         bool inherited = false;
         Instant committed{};
         std::map<std::uint32_t, std::uint32_t> lent;  ///< slot -> the worker that stands in
+        /// The respawn budget as a purse of time: each respawn costs the longest delay.
+        Instant::duration purse{};
+        Instant counted{};  ///< when that was
     };
 
     static void must(bool holds, const std::string& otherwise) {
@@ -121,6 +128,20 @@ private:
         return upgrade_ != Upgrade::no && upgrade_ != Upgrade::done;
     }
     [[nodiscard]] bool is_current(WorkerId id) const { return current_ == id.generation; }
+    /// Nothing new may begin any more.
+    [[nodiscard]] bool closing() const { return stopping_ || announced_; }
+    static Instant::duration whole_purse(const ringfort::master::Timing& timing) {
+        return timing.respawn_budget * Instant::duration{timing.backoff_max};
+    }
+    /// Takes the price of one respawn out of the purse, if that is in it.
+    bool pays(Generation& generation) {
+        const Instant::duration price = generation.timing.backoff_max;
+        const auto earned = time_ - std::exchange(generation.counted, time_);
+        generation.purse = std::min(generation.purse + earned, whole_purse(generation.timing));
+        if (generation.purse < price) return false;
+        generation.purse -= price;
+        return true;
+    }
 
     // What happened.
     void heard(const event::CycleBuilt& one) {
@@ -136,8 +157,10 @@ private:
                                                         .orphans = one.orphans,
                                                         .inherited = one.inherited,
                                                         .committed = {},
-                                                        .lent = {}});
-        if (!stopping_) starting_ = one.generation;
+                                                        .lent = {},
+                                                        .purse = whole_purse(one.timing),
+                                                        .counted = time_});
+        if (!closing()) starting_ = one.generation;
     }
     void heard(const event::CycleFailed&) {
         building_ = false;
@@ -167,7 +190,7 @@ private:
     }
     void heard(const event::OrphansBusy&) {}
     void heard(const event::Reload&) {
-        if (stopping_)
+        if (closing())
             refusals_ += exited_ ? 0 : 1;
         else
             reload_wanted_ = true;
@@ -200,6 +223,15 @@ private:
     void heard(const event::TakenOver&) { taking_over_ = false; }
     void heard(const event::Reopen&) { reopens_ += exited_ ? 0 : 1; }
     void heard(const event::Drain&) {
+        if (!closing() && current_ && upgrade_ != Upgrade::leaving && !taking_over_) {
+            const Milliseconds delay = generations_.at(*current_).timing.shutdown_delay;
+            if (delay > Milliseconds{0}) {
+                announced_ = time_ + delay;
+                reload_wanted_ = false;
+                ++announcements_;
+                return;
+            }
+        }
         at_once_ = at_once_ || asked_to_stop_;
         asked_to_stop_ = true;
         stop();
@@ -208,7 +240,12 @@ private:
         at_once_ = true;
         stop();
     }
-    void heard(const event::Tick&) {}
+    void heard(const event::Tick&) {
+        if (stopping_ || !announced_ || *announced_ > time_) return;
+        ++announced_stops_;
+        asked_to_stop_ = true;
+        stop();
+    }
 
     void stop() {
         stopping_ = true;
@@ -237,17 +274,17 @@ private:
     void asked(const action::BuildCycle&) {
         must(!building_, "a build is asked for during another");
         must(!starting_, "a build is asked for while a generation starts");
-        must(!stopping_, "a build is asked for while stopping");
+        must(!closing(), "a build is asked for while stopping");
         must(!upgrading() && !taking_over_, "a build is asked for during an upgrade");
         must(reload_wanted_, "a build that nobody wanted");
         building_ = true;
         reload_wanted_ = false;
     }
     void asked(const action::AbortBuild&) {
-        must(building_ && stopping_, "a build is aborted that is needed");
+        must(building_ && closing(), "a build is aborted that is needed");
     }
     void asked(const action::StartSuccessor&) {
-        must(!stopping_ && !building_ && !starting_ && current_ && upgrade_ == Upgrade::no &&
+        must(!closing() && !building_ && !starting_ && current_ && upgrade_ == Upgrade::no &&
                  !taking_over_,
              "an upgrade at a bad moment");
         upgrade_ = Upgrade::starting;
@@ -256,14 +293,14 @@ private:
         --upgrades_asked_;
     }
     void asked(const action::RefuseUpgrade&) {
-        must(stopping_ || building_ || starting_ || has_successor() || taking_over_ || !current_,
+        must(closing() || building_ || starting_ || has_successor() || taking_over_ || !current_,
              "an upgrade is refused for no reason");
         --upgrades_asked_;
     }
     void asked(const action::EndSuccessor&) {
-        must(upgrade_ == Upgrade::starting || (stopping_ && upgrade_ == Upgrade::failed),
+        must(upgrade_ == Upgrade::starting || (closing() && upgrade_ == Upgrade::failed),
              "an end of a successor that is not starting");
-        must(stopping_ || time_ >= upgrade_due_, "a successor is ended too early");
+        must(closing() || time_ >= upgrade_due_, "a successor is ended too early");
         if (upgrade_ == Upgrade::starting) upgrade_ = Upgrade::ending;
     }
     void asked(const action::KillSuccessor&) {
@@ -374,7 +411,7 @@ private:
              "orphans are ended too early");
     }
     void asked(const action::Commit& one) {
-        must(!stopping_, "a commit while stopping");
+        must(!closing(), "a commit while stopping");
         must(starting_ == one.generation, "a commit of what was not starting");
         for (std::uint32_t slot = 0; slot < generations_.at(one.generation).workers; ++slot) {
             const auto found = workers_.find({one.generation, slot});
@@ -404,12 +441,21 @@ private:
         Milliseconds delay = generation.timing.backoff_min;
         for (std::uint32_t i = 1; i < failures && delay < generation.timing.backoff_max; ++i)
             delay *= 2;
+        delay = std::min(delay, generation.timing.backoff_max);
+        const bool costs = failures > 1 && delay < generation.timing.backoff_max;
+        const bool spent = costs && !pays(generation);
+        budget_spent_ += spent ? 1 : 0;
+        if (spent) delay = generation.timing.backoff_max;
         must(one.failures == failures, "a wrong number of failures");
-        must(one.delay == std::min(delay, generation.timing.backoff_max), "a wrong back-off");
+        must(one.budget_spent == spent, "a budget that is spent, or not");
+        must(one.delay <= delay && one.delay >= delay / 2 &&
+                 one.delay >= generation.timing.backoff_min,
+             "a wrong back-off");
         generation.not_before[one.worker.slot] = time_ + one.delay;
     }
     void asked(const action::ReopenLogs&) { --reopens_; }
     void asked(const action::Refuse&) { --refusals_; }
+    void asked(const action::AnnounceStop&) { --announcements_; }
     void asked(const action::Exit& one) {
         must(!exited_, "a second exit");
         must(stopping_, "an exit that nobody asked for");
@@ -424,7 +470,8 @@ private:
     // What holds at any time.
     void check_state() {
         must(policy_.stopping() == stopping_, "the policy and the observer differ about stopping");
-        must(!stopping_ || upgrade_ != Upgrade::starting, "a stop leaves a successor starting");
+        must(policy_.closing() == closing(), "the policy and the observer differ about closing");
+        must(!closing() || upgrade_ != Upgrade::starting, "a stop leaves a successor starting");
         must(policy_.superseded() == (upgrade_ == Upgrade::done), "who serves is not clear");
         if (!stopping_) {
             must(policy_.current_generation() == current_, "the current generation is another");
@@ -448,7 +495,7 @@ private:
     }
     /// Every socket has a worker that serves it, as long as one does: its own before all others.
     void check_sockets(const Generation& generation) const {
-        const auto status = policy_.status();
+        const auto status = policy_.status(time_);
         const auto current = std::ranges::find(status, *current_, &WatchedGeneration::number);
         const auto serves = [&](std::uint32_t slot) {
             const auto found = workers_.find({*current_, slot});
@@ -494,6 +541,11 @@ private:
             check_deadline(id);
             needed = true;
         }
+        if (announced_ && !stopping_) {
+            const auto deadline = policy_.next_deadline();
+            must(deadline && *deadline <= *announced_, "an announced stop has no deadline");
+            needed = true;
+        }
         if (current_ && !stopping_)
             needed |= !generations_.at(*current_).not_before.empty() ||
                       generations_.at(*current_).orphans;
@@ -520,6 +572,8 @@ private:
     bool building_ = true;
     bool stopping_ = false;
     bool asked_to_stop_ = false;
+    std::optional<Instant> announced_;  ///< a stop, for then
+    int announcements_ = 0;
     bool at_once_ = false;
     bool reload_wanted_ = false;
     bool exited_ = false;
@@ -533,6 +587,8 @@ private:
     int upgrades_failed_ = 0;
     int hand_overs_ = 0;
     std::uint64_t upgrades_ = 0;
+    std::uint64_t announced_stops_ = 0;  ///< that have waited for all of their time
+    std::uint64_t budget_spent_ = 0;
     std::uint64_t commits_ = 0;
 };
 

@@ -55,12 +55,14 @@ struct Outcome {
     std::uint64_t upgrades = 0;
     std::uint64_t lent = 0;
     std::uint64_t orphans_ended = 0;
+    std::uint64_t announced_stops = 0;
+    std::uint64_t budget_spent = 0;
 };
 
 class World {
 public:
     explicit World(std::uint64_t seed, bool keeps_diary)
-        : random_{seed}, model_{random_, weather()}, keeps_diary_{keeps_diary} {}
+        : random_{seed}, model_{random_, weather()}, policy_{seed}, keeps_diary_{keeps_diary} {}
 
     Outcome run() {
         Outcome outcome;
@@ -74,6 +76,8 @@ public:
         outcome.commits = observer_.commits();
         outcome.aborts = aborts_;
         outcome.upgrades = observer_.upgrades();
+        outcome.announced_stops = observer_.announced_stops();
+        outcome.budget_spent = observer_.budget_spent();
         outcome.lent = lent_;
         outcome.orphans_ended = orphans_ended_;
         return outcome;
@@ -105,7 +109,8 @@ private:
 
     /// Tells whether the policy still has something to do but to look at pulses.
     bool has_deadlines() const {
-        for (const auto& generation : policy_.status()) {
+        if (policy_.closing() && !policy_.stopping()) return true;
+        for (const auto& generation : policy_.status(time_)) {
             if (generation.orphans) return true;
             for (const auto& worker : generation.workers)
                 if (worker.deadline) return true;
@@ -181,16 +186,19 @@ private:
         const auto ms = [this](std::int64_t low, std::int64_t high) {
             return Milliseconds{random_.between(low, high)};
         };
-        const master::Timing timing{.ready_timeout = ms(200, 1'000),
-                                    .drain_timeout = ms(0, 3'000),
-                                    .kill_timeout = ms(1, 300),
-                                    .backoff_min = ms(1, 200),
-                                    .backoff_max = ms(200, 3'000),
-                                    .healthy = ms(1, 10'000),
-                                    .watchdog = random_.percent(50) ? ms(20, 4'000) : ms(0, 0),
-                                    .upgrade_timeout = ms(1, 1'000),
-                                    .orphan_linger = ms(0, 3'000),
-                                    .orphan_check = ms(1, 500)};
+        const master::Timing timing{
+            .ready_timeout = ms(200, 1'000),
+            .drain_timeout = ms(0, 3'000),
+            .kill_timeout = ms(1, 300),
+            .backoff_min = ms(1, 200),
+            .backoff_max = ms(200, 3'000),
+            .healthy = ms(1, 10'000),
+            .respawn_budget = static_cast<std::uint32_t>(random_.between(0, 2)),
+            .shutdown_delay = random_.percent(60) ? ms(1, 2'000) : ms(0, 0),
+            .watchdog = random_.percent(50) ? ms(20, 4'000) : ms(0, 0),
+            .upgrade_timeout = ms(1, 1'000),
+            .orphan_linger = ms(0, 3'000),
+            .orphan_check = ms(1, 500)};
         const auto workers = static_cast<std::uint32_t>(random_.between(1, 4));
         const bool slots = random_.percent(50);
         const auto orphans =
@@ -300,6 +308,7 @@ TEST_CASE("a policy in any world keeps its invariants and comes to rest") {
         return;
     }
     std::uint64_t exits = 0, commits = 0, aborts = 0, upgrades = 0, lent = 0, orphans_ended = 0;
+    std::uint64_t announced_stops = 0, budget_spent = 0;
     for (std::uint64_t seed = 1; seed <= seeds; ++seed) {
         const Outcome outcome = World{seed, false}.run();
         if (!outcome.violation.empty()) FAIL(story_of(seed));
@@ -307,6 +316,8 @@ TEST_CASE("a policy in any world keeps its invariants and comes to rest") {
         commits += outcome.commits;
         aborts += outcome.aborts;
         upgrades += outcome.upgrades;
+        announced_stops += outcome.announced_stops;
+        budget_spent += outcome.budget_spent;
         lent += outcome.lent;
         orphans_ended += outcome.orphans_ended;
     }
@@ -316,6 +327,8 @@ TEST_CASE("a policy in any world keeps its invariants and comes to rest") {
     CHECK(commits > seeds * 3);
     CHECK(aborts > seeds / 20);
     CHECK(upgrades > seeds / 20);
+    CHECK(announced_stops > seeds / 50);
+    CHECK(budget_spent > seeds / 50);
     CHECK(lent > seeds);
     CHECK(orphans_ended > seeds / 20);
 }

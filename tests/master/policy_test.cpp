@@ -214,7 +214,7 @@ TEST_CASE("a worker of the old generation that ends during a reload is respawned
     story.serve();
     (void)story(event::Reload{});
     (void)story.built(2);
-    CHECK(story.exited(1) == "postpone 1/0 by 100 (failure 1)");
+    CHECK(story.exited(1) == "postpone 1/0 (failure 1)");
     CHECK(story.after(100) == "spawn 1/0");
     CHECK(story.policy().current_generation() == 1);
     CHECK(story.ready(2) == "commit 2, terminate 1/0");  // it was not ready: nothing to drain
@@ -291,75 +291,6 @@ TEST_CASE("a generation that is hurried already makes the next oldest hurry") {
     CHECK(story.built(next) == "terminate 2/0, spawn " + std::to_string(next) + "/0");
 }
 
-// Respawn
-
-TEST_CASE("the back-off doubles with every failure in a row, up to its limit") {
-    Story story;
-    story.serve();
-    std::uint32_t failure = 0;
-    for (const std::int64_t delay : {100, 200, 400, 800, 900, 900}) {
-        INFO(delay);
-        CHECK(story.exited(1) == "postpone 1/0 by " + std::to_string(delay) + " (failure " +
-                                     std::to_string(++failure) + ")");
-        CHECK(story.sleep() == delay);
-        CHECK(story.after(delay - 1) == "");
-        CHECK(story.after(1) == "spawn 1/0");
-        (void)story.ready(1);
-    }
-}
-
-TEST_CASE("a healthy life makes the back-off start anew") {
-    Story story;
-    story.serve();
-    (void)story.exited(1);
-    (void)story.after(100);
-    (void)story.ready(1);
-    (void)story.after(9'999);
-    CHECK(story.exited(1) == "postpone 1/0 by 200 (failure 2)");
-    (void)story.after(200);
-    (void)story.ready(1);
-    (void)story.after(10'000);
-    CHECK(story.exited(1) == "postpone 1/0 by 100 (failure 1)");
-}
-
-TEST_CASE("a respawn that fails to spawn or to become ready counts as a failure") {
-    Story story;
-    story.serve();
-    (void)story.exited(1);
-    (void)story.after(100);
-    CHECK(story.not_spawned(1) == "postpone 1/0 by 200 (failure 2)");
-    (void)story.after(200);
-    CHECK(story.exited(1) == "postpone 1/0 by 400 (failure 3)");
-    CHECK(story.policy().current_generation() == 1);
-    CHECK_FALSE(story.policy().stopping());
-}
-
-TEST_CASE("a respawned worker that hangs is terminated, killed, and respawned") {
-    Story story;
-    story.serve();
-    (void)story.exited(1);
-    (void)story.after(100);
-    CHECK(story.after(1'000) == "terminate 1/0");
-    CHECK(story.after(300) == "kill 1/0");
-    CHECK(story.sleep() == -1);
-    CHECK(story.exited(1) == "postpone 1/0 by 200 (failure 2)");
-    CHECK(story.after(200) == "spawn 1/0");
-}
-
-TEST_CASE("each slot has a back-off of its own") {
-    Story story;
-    story.serve(2);
-    (void)story.exited(1, 0);
-    (void)story.after(100);
-    (void)story.ready(1, 0);
-    CHECK(story.exited(1, 0) == "part 1/1 1/0, postpone 1/0 by 200 (failure 2)");
-    CHECK(story.exited(1, 1) == "postpone 1/1 by 100 (failure 1)");
-    CHECK(story.sleep() == 100);
-    CHECK(story.after(100) == "spawn 1/1");
-    CHECK(story.sleep() == 100);
-    CHECK(story.after(100) == "spawn 1/0");
-}
-
 // Peers
 
 TEST_CASE("every pair of workers is introduced once, and parted when one has gone") {
@@ -368,7 +299,7 @@ TEST_CASE("every pair of workers is introduced once, and parted when one has gon
     CHECK(story.ready(1, 2) == "");
     CHECK(story.ready(1, 0) == "introduce 1/0 1/2");
     CHECK(story.ready(1, 1) == "introduce 1/1 1/0, introduce 1/1 1/2, commit 1");
-    CHECK(story.exited(1, 0) == "part 1/1 1/0, part 1/2 1/0, postpone 1/0 by 100 (failure 1)");
+    CHECK(story.exited(1, 0) == "part 1/1 1/0, part 1/2 1/0, postpone 1/0 (failure 1)");
     (void)story.after(100);
     CHECK(story.ready(1, 0) == "introduce 1/0 1/1, introduce 1/0 1/2");
 }
@@ -386,7 +317,7 @@ TEST_CASE("a worker that ends before it was ready parts from nobody") {
     story.serve(2);
     (void)story.exited(1, 0);
     (void)story.after(100);
-    CHECK(story.exited(1, 0) == "postpone 1/0 by 200 (failure 2)");
+    CHECK(story.exited(1, 0) == "postpone 1/0 (failure 2)");
 }
 
 // Stop
@@ -521,8 +452,8 @@ TEST_CASE("a stop during a reload gives the new generation up and drains the old
     (void)story.built(2, 2);
     (void)story.ready(2, 0);
     CHECK(story(event::Drain{}) ==
-          "drain 1/0 within 5000, abandon 2 (stopping), "
-          "drain 2/0 within 5000, terminate 2/1");
+          "abandon 2 (stopping), drain 2/0 within 5000, terminate 2/1, "
+          "drain 1/0 within 5000");
     CHECK(story.ready(2, 1) == "");
     CHECK(story.exited(2, 0) == "");
     CHECK(story.exited(2, 1) == "release 2");

@@ -141,7 +141,7 @@ TEST_CASE("a worker that dies during an upgrade is respawned") {
     Story story;
     story.serve();
     (void)story(event::Upgrade{});
-    CHECK(story.exited(1) == "postpone 1/0 by 100 (failure 1)");
+    CHECK(story.exited(1) == "postpone 1/0 (failure 1)");
     CHECK(story.after(100) == "spawn 1/0");
     CHECK(story.ready(1) == "");
     CHECK(story(event::SuccessorReady{}) == "hand over");

@@ -67,11 +67,12 @@ struct ActionText {
         return "release " + std::to_string(one.generation);
     }
     std::string operator()(const action::Postpone& one) const {
-        return "postpone " + text(one.worker) + " by " + std::to_string(one.delay.count()) +
-               " (failure " + std::to_string(one.failures) + ")";
+        return "postpone " + text(one.worker) + " (failure " + std::to_string(one.failures) +
+               (one.budget_spent ? ", budget spent)" : ")");
     }
     std::string operator()(const action::ReopenLogs&) const { return "reopen"; }
     std::string operator()(const action::Refuse&) const { return "refuse"; }
+    std::string operator()(const action::AnnounceStop&) const { return "announce the stop"; }
     std::string operator()(const action::AbortBuild&) const { return "abort the build"; }
     std::string operator()(const action::StartSuccessor&) const { return "start a successor"; }
     std::string operator()(const action::HandOver&) const { return "hand over"; }
@@ -96,6 +97,9 @@ class Story {
 public:
     using Milliseconds = ringfort::Milliseconds;
 
+    Story() = default;
+    explicit Story(std::uint64_t seed) : policy_{seed} {}
+
     /// All times differ, so that a test sees which one was used.
     static constexpr ringfort::master::Timing timing{.ready_timeout = Milliseconds{1'000},
                                                      .drain_timeout = Milliseconds{5'000},
@@ -103,6 +107,8 @@ public:
                                                      .backoff_min = Milliseconds{100},
                                                      .backoff_max = Milliseconds{900},
                                                      .healthy = Milliseconds{10'000},
+                                                     .respawn_budget = 20,
+                                                     .shutdown_delay = Milliseconds{0},
                                                      .watchdog = Milliseconds{0},
                                                      .upgrade_timeout = Milliseconds{7'000},
                                                      .orphan_linger = Milliseconds{700},
@@ -114,6 +120,8 @@ public:
     std::string built(std::uint32_t generation, std::uint32_t workers = 1) {
         auto its = timing;
         its.watchdog = watchdog_;
+        its.respawn_budget = respawn_budget_;
+        its.shutdown_delay = shutdown_delay_;
         return (*this)(event::CycleBuilt{.generation = generation,
                                          .workers = workers,
                                          .timing = its,
@@ -127,6 +135,10 @@ public:
     void inherit() { inherits_ = true; }
     /// Gives the generations built from now on a watchdog.
     void watch(std::int64_t milliseconds) { watchdog_ = Milliseconds{milliseconds}; }
+    /// Gives the generations built from now on another budget.
+    void afford(std::uint32_t respawns) { respawn_budget_ = respawns; }
+    /// Has the generations built from now on serve for so long once a drain is announced.
+    void linger(std::int64_t milliseconds) { shutdown_delay_ = Milliseconds{milliseconds}; }
     /// Answers that a worker made progress so many milliseconds ago.
     std::string pulse(std::int64_t ago, std::uint32_t generation = 1, std::uint32_t slot = 0) {
         return (*this)(event::Pulse{{generation, slot}, time_ - Milliseconds{ago}});
@@ -152,6 +164,7 @@ public:
         return std::chrono::duration_cast<Milliseconds>(*deadline - time_).count();
     }
     [[nodiscard]] const ringfort::master::Policy& policy() const { return policy_; }
+    [[nodiscard]] ringfort::Instant time() const { return time_; }
 
     /// Brings generation 1 to serve.
     void serve(std::uint32_t workers = 1) {
@@ -168,6 +181,8 @@ public:
 private:
     ringfort::master::Policy policy_;
     Milliseconds watchdog_{0};
+    std::uint32_t respawn_budget_ = timing.respawn_budget;
+    Milliseconds shutdown_delay_ = timing.shutdown_delay;
     bool inherits_ = false;
     std::uint32_t slots_ = 0;
     ringfort::Instant time_{std::chrono::hours{1}};
