@@ -170,10 +170,9 @@ Result<void> Master::inherit(const config::Settings& settings) {
 /// Takes what it has; one that dies over it was none.
 Result<void> Master::inherit_from_predecessor() {
     if (!predecessor_) return {};
-    const std::string whom =
-        orphaned_ ? "a worker without a master"
-                  : fmt::format("the master that started this one (pid {})",
-                                maker_of(predecessor_->fd()));
+    const std::string whom = orphaned_ ? "a worker without a master"
+                                       : fmt::format("the master that started this one (pid {})",
+                                                     maker_of(predecessor_->fd()));
     auto estate = receive_estate(*predecessor_, whom);
     if (!estate && (orphaned_ || estate.error().is(std::errc::connection_reset))) {
         log::warning("{} has not told all: {}", whom, estate.error().text());

@@ -182,7 +182,7 @@ struct Postpone {  ///< the worker is respawned after `delay`
     std::uint32_t failures;
     bool budget_spent = false;  ///< and so the delay is as long as may be
 };
-struct ReopenLogs {};
+struct ReopenLogs {};    ///< this master's, and its workers'
 struct Refuse {};        ///< a reload was asked for while stopping
 struct AnnounceStop {};  ///< the workers serve on for now, but nobody is to count on this server
 /// Starts the new binary, which begins with what this master has; answered by SuccessorReady,

@@ -66,8 +66,8 @@ Result<void> Master::start_successor() {
         complain_to(theirs, {application_.program.path() + ": " + error.text()});
         return process::exit_os_error;
     };
-    // A service manager supervises its own children: with KillMode=mixed systemd kills a main process
-    // that is none at once, instead of waiting for its end.
+    // A service manager supervises its own children: with KillMode=mixed systemd kills a main
+    // process that is none at once, instead of waiting for its end.
     RF_LET(auto child, process::spawn({.name = application_.name + ": successor",
                                        .keep = keep,
                                        .sibling = manager_.present()},

@@ -193,8 +193,8 @@ Result<Child> start_sibling(const Preparation& prepared, const SpawnOptions& opt
     constexpr std::size_t stack_bytes = 1U << 20;
     std::vector<std::byte> stack(stack_bytes);  // the child's own copy, as all memory
     int pidfd = -1;
-    const pid_t pid = ::clone(begin, stack.data() + stack.size(), CLONE_PARENT | CLONE_PIDFD, &life,
-                              &pidfd);
+    const pid_t pid =
+        ::clone(begin, stack.data() + stack.size(), CLONE_PARENT | CLONE_PIDFD, &life, &pidfd);
     if (pid < 0) return Error::last("clone");
     return Child{.pid = pid, .pidfd = Fd{pidfd}, .sibling = true};
 }

@@ -58,11 +58,11 @@ using Entry = std::function<int()>;
 /// exception that escapes is logged; the code is then `exit_exception`.
 ///
 /// Errors, leaving neither a process nor a descriptor behind: EAGAIN (RLIMIT_NPROC, pids cgroup),
-/// ENOMEM, EMFILE, ENFILE, those of open(2) for /dev/null; EINVAL for a sibling of process 1. Nobody else may reap this process's
-/// children; an ignored SIGCHLD, with which the kernel would do so, is made the default. Does not
-/// block, but for the copying of page tables; after a failed pidfd_open(2) it waits for the end of
-/// the child it has killed. Source: fork(2), clone(2), pidfd_open(2), close_range(2); nginx
-/// ngx_spawn_process.
+/// ENOMEM, EMFILE, ENFILE, those of open(2) for /dev/null; EINVAL for a sibling of process 1.
+/// Nobody else may reap this process's children; an ignored SIGCHLD, with which the kernel would do
+/// so, is made the default. Does not block, but for the copying of page tables; after a failed
+/// pidfd_open(2) it waits for the end of the child it has killed. Source: fork(2), clone(2),
+/// pidfd_open(2), close_range(2); nginx ngx_spawn_process.
 [[nodiscard]] Result<Child> spawn(const SpawnOptions& options, const Entry& entry);
 
 }  // namespace ringfort::process

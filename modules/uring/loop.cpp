@@ -226,9 +226,9 @@ void Loop::watch(Receiver& receiver) noexcept {
     if (driver_.backend() == Backend::io_uring) hangups_.watch(receiver);
 }
 
-/// Has as many of those ask again as there are buffers for, who has waited longest first. More would
-/// find none once more, and cost the kernel a look at each; they keep their place. Where no buffer
-/// is to be had, all ask: what a task waits for is received into memory of its own then.
+/// Has as many of those ask again as there are buffers for, who has waited longest first. More
+/// would find none once more, and cost the kernel a look at each; they keep their place. Where no
+/// buffer is to be had, all ask: what a task waits for is received into memory of its own then.
 void Loop::feed_starving() noexcept {
     if (!to_be_fed_.empty()) {
         std::size_t most = buffers_.replenish() ? buffers_.available_ : SIZE_MAX;

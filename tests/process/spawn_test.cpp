@@ -259,7 +259,8 @@ TEST_CASE("a sibling is the child of its maker's parent, which alone learns how 
         std::string text = read_all(pipe.reader.get()) + ", of " + std::to_string(sibling->pid);
         const auto living = reap(*sibling);
         if (!living || *living) return "it is not taken to live";
-        if (!write_all(go.writer.get(), "x") || !wait_readable(sibling->pidfd.get())) return "stuck";
+        if (!write_all(go.writer.get(), "x") || !wait_readable(sibling->pidfd.get()))
+            return "stuck";
         const auto ended = reap(*sibling);
         return text + (ended && *ended ? " " + (*ended)->text() : " (not ended)");
     });

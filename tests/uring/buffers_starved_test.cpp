@@ -125,7 +125,7 @@ TEST_CASE("an echo goes on beside two clients that send and do not read") {
 }
 
 TEST_CASE("of many that find no buffer so many ask again as there are buffers, and not all") {
-    constexpr std::size_t many = 64;
+    constexpr std::size_t many = 400;
     auto loop = Loop::open({.receive_buffers = 2,
                             .max_receive_buffers = 1'024,
                             .receive_buffer_size = {4096},
@@ -154,7 +154,7 @@ TEST_CASE("of many that find no buffer so many ask again as there are buffers, a
     CHECK(got == std::vector<std::size_t>(many, 4096));
     const std::uint64_t starved = loop->statistics().starved;
     CHECK(starved >= many / 2);
-    CHECK(starved <= 2 * many);  // asked for all of them in each turn it would be a thousand
+    CHECK(starved <= many + many / 20);  // once each, and not in every turn
 }
 
 TEST_CASE("what nobody takes of a burst is bounded by what a connection may bring at once") {
