@@ -17,8 +17,8 @@ namespace ringfort::master {
 /// Starts the slot again after a delay that doubles with every failure in a row. The first one
 /// after a healthy life costs the shortest delay, and nothing else. Every further one that does not
 /// wait as long as may be anyway is paid for from the generation's budget, and waits as long when
-/// nothing of that is left: many slots that fail again and again cost the machine no more than a
-/// few, and one that fails for ever does not live at the others' expense.
+/// nothing of that is left: many slots with the same fault are not respawned many times each before
+/// all of them wait long, and one that fails for ever does not live at the others' expense.
 void Policy::postpone(Generation& generation, std::uint32_t slot) {
     Worker& worker = generation.workers[slot];
     const Timing& timing = generation.timing;

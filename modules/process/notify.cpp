@@ -76,7 +76,9 @@ void ServiceManager::stopping(std::string_view status) {
 void ServiceManager::hand_over(pid_t successor, std::string_view status) {
     if (!socket_) return;
     // In one message, while this process is the main one: from another the manager may take none.
-    tell({.text = fmt::format("MAINPID={}\nREADY=1\nSTATUS={}", successor, status), .fds = {}});
+    // It counts as a sign of life, since those of the other were not heard until now.
+    tell({.text = fmt::format("MAINPID={}\nREADY=1\nWATCHDOG=1\nSTATUS={}", successor, status),
+          .fds = {}});
     if (unsent_.empty()) *this = {};
 }
 

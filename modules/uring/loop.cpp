@@ -226,17 +226,10 @@ void Loop::watch(Receiver& receiver) noexcept {
     if (driver_.backend() == Backend::io_uring) hangups_.watch(receiver);
 }
 
-/// Has as many of those ask again as there are buffers for, who has waited longest first. More
-/// would find none once more, and cost the kernel a look at each; they keep their place. Where no
-/// buffer is to be had, all ask: what a task waits for is received into memory of its own then.
 void Loop::feed_starving() noexcept {
-    if (!to_be_fed_.empty()) {
-        std::size_t most = buffers_.replenish() ? buffers_.available_ : SIZE_MAX;
-        for (; most > 0 && !to_be_fed_.empty(); --most) {
-            Multishot* const request = to_be_fed_.pop_front();
-            request->state_ = Multishot::State::idle;
-            static_cast<Receiver*>(request)->rearm();
-        }
+    while (Multishot* request = to_be_fed_.pop_front()) {
+        request->state_ = Multishot::State::idle;
+        static_cast<Receiver*>(request)->rearm();
     }
     while (Multishot* request = starving_.pop_front()) to_be_fed_.push_back(*request);
 }

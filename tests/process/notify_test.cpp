@@ -217,7 +217,7 @@ TEST_CASE("a service manager learns who goes on, and the successor where to find
     CHECK(told.environment() ==
           std::vector<std::string>{"NOTIFY_SOCKET=" + path, "WATCHDOG_USEC=2000000"});
     told.hand_over(1'234, "process 1234 serves");
-    CHECK(manager.heard() == "MAINPID=1234\nREADY=1\nSTATUS=process 1234 serves");
+    CHECK(manager.heard() == "MAINPID=1234\nREADY=1\nWATCHDOG=1\nSTATUS=process 1234 serves");
     told.stopping("drains");  // is not the main process any more
     told.beat(now() + std::chrono::hours{1});
     CHECK(manager.heard().empty());

@@ -265,7 +265,7 @@ TEST_CASE("a sibling is the child of its maker's parent, which alone learns how 
         return text + (ended && *ended ? " " + (*ended)->text() : " (not ended)");
     });
     INFO(told);
-    CHECK(told.starts_with(parent + ", of "));
+    REQUIRE(told.starts_with(parent + ", of "));
     CHECK(told.ends_with(" ended"));
     int status = 0;
     const pid_t sibling = std::atoi(told.c_str() + parent.size() + 5);

@@ -124,39 +124,6 @@ TEST_CASE("an echo goes on beside two clients that send and do not read") {
     CHECK(loop->run(serve_two_floods_and_one_echo(*loop, all)) == 100);
 }
 
-TEST_CASE("of many that find no buffer so many ask again as there are buffers, and not all") {
-    constexpr std::size_t many = 400;
-    auto loop = Loop::open({.receive_buffers = 2,
-                            .max_receive_buffers = 1'024,
-                            .receive_buffer_size = {4096},
-                            .features = {.incremental_buffers = false}})
-                    .value();
-    std::vector<Connection> all;
-    for (std::size_t i = 0; i < many; ++i) all.emplace_back(*loop);
-    const auto receive = [](Socket& socket, std::size_t& got) -> Task<> {
-        while (got < 4096) {
-            const auto chunk = co_await socket.receive();
-            if (!chunk || chunk->empty()) co_return;
-            got += chunk->size();
-        }
-    };
-    std::vector<std::size_t> got(many);
-    const auto body = [&](Loop& on) -> Task<> {
-        coro::Scope readers{co_await coro::current_context()};
-        for (std::size_t i = 0; i < many; ++i) readers.spawn(receive(all[i].near, got[i]));
-        (void)co_await on.sleep(Milliseconds{20});  // the kernel has been asked for all of them
-        const std::vector<std::byte> bytes(4096);
-        for (const Connection& one : all)
-            ensure(::send(one.far.get(), bytes.data(), bytes.size(), 0) == 4096, "a full socket");
-        co_await readers.join();
-    };
-    loop->run(body(*loop));
-    CHECK(got == std::vector<std::size_t>(many, 4096));
-    const std::uint64_t starved = loop->statistics().starved;
-    CHECK(starved >= many / 2);
-    CHECK(starved <= many + many / 20);  // once each, and not in every turn
-}
-
 TEST_CASE("what nobody takes of a burst is bounded by what a connection may bring at once") {
     auto loop = Loop::open().value();
     if (!loop->features().bounded_receives) SKIP("this kernel is older than Linux 6.17");
