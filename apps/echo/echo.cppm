@@ -1,17 +1,9 @@
 module;
 #include <ringfort/try.h>
-#include <chrono>
-#include <coroutine>
-#include <exception>
-#include <optional>
-#include <string>
-#include <string_view>
-#include <system_error>
-#include <utility>
-#include <vector>
 /// The echo service: sends back what it receives (RFC 862), over TCP, UDP and unix sockets.
 export module echo;
 
+import ringfort.std;
 import ringfort;
 export import :limit;
 namespace rf = ringfort;

@@ -1,23 +1,12 @@
 module;
 #include <ringfort/try.h>
 
-#include <chrono>
-#include <compare>
-#include <coroutine>
-#include <cstdint>
-#include <exception>
-#include <functional>
-#include <optional>
-#include <string>
-#include <string_view>
-#include <system_error>
-#include <utility>
-#include <vector>
 /// How many connections a client may have, and how often it may come: counted in a zone, for all
 /// workers together. What a killed worker held is given back; a reload and an upgrade go on with
 /// what was counted.
 export module echo:limit;
 
+import ringfort.std;
 import ringfort;
 namespace rf = ringfort;
 

@@ -1,17 +1,8 @@
 module;
-#include <chrono>
-#include <compare>
-#include <coroutine>
-#include <cstddef>
-#include <cstdint>
-#include <exception>
-#include <limits>
-#include <optional>
-#include <span>
-#include <vector>
 /// One connection of a load, and what all of one run share. Inside the module only.
 module load:connection;
 
+import ringfort.std;
 import ringfort;
 import :options;
 import :payload;

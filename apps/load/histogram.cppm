@@ -1,11 +1,10 @@
 module;
-#include <array>
-#include <cstddef>
-#include <cstdint>
 /// A log-linear histogram of durations, as HdrHistogram lays it out: every power of two is split
 /// into 128 equal buckets, so a reported value is at most 0.8 % above the true one. Recording costs
 /// a few instructions and never allocates.
 export module load:histogram;
+
+import ringfort.std;
 
 export namespace load {
 

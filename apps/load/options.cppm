@@ -1,11 +1,6 @@
-module;
-#include <chrono>
-#include <cstddef>
-#include <cstdint>
-#include <functional>
-#include <string_view>
 export module load:options;
 
+import ringfort.std;
 import ringfort;
 
 export namespace load {

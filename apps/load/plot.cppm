@@ -1,9 +1,6 @@
-module;
-#include <string>
-#include <string_view>
-#include <vector>
 export module load:plot;
 
+import ringfort.std;
 import :options;
 import :report;
 

@@ -1,8 +1,6 @@
-module;
-#include <optional>
-#include <string>
 export module load:render;
 
+import ringfort.std;
 import :options;
 import :report;
 import :usage;

@@ -1,9 +1,6 @@
-module;
-#include <cstdint>
-#include <string>
-#include <vector>
 export module load:report;
 
+import ringfort.std;
 import :histogram;
 
 export namespace load {

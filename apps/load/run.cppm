@@ -1,7 +1,6 @@
-module;
-#include <coroutine>
 export module load:run;
 
+import ringfort.std;
 import ringfort;
 import :options;
 import :report;

@@ -1,10 +1,6 @@
-module;
-#include <cstdint>
-#include <string>
-#include <string_view>
-#include <variant>
 export module load:target;
 
+import ringfort.std;
 import ringfort;
 
 export namespace load {

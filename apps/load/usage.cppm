@@ -1,11 +1,9 @@
 module;
 #include <sys/types.h>
 #include <time.h>
-
-#include <cstdint>
-#include <vector>
 export module load:usage;
 
+import ringfort.std;
 import ringfort;
 
 export namespace load {

@@ -1,14 +1,8 @@
 module;
-#include <chrono>
-#include <coroutine>
-#include <cstddef>
-#include <exception>
-#include <string_view>
-#include <utility>
-#include <vector>
 /// The proxy service: relays a connection, byte by byte, to one of its upstreams.
 export module proxy;
 
+import ringfort.std;
 import ringfort;
 namespace rf = ringfort;
 

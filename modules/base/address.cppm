@@ -1,12 +1,8 @@
 module;
 #include <sys/socket.h>
-
-#include <compare>
-#include <cstdint>
-#include <string>
-#include <string_view>
 export module ringfort.base:address;
 
+import ringfort.std;
 import :error;
 import :result;
 

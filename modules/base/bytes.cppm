@@ -1,10 +1,6 @@
-module;
-#include <compare>
-#include <cstdint>
-#include <string>
-#include <string_view>
 export module ringfort.base:bytes;
 
+import ringfort.std;
 import :error;
 import :result;
 

@@ -1,8 +1,8 @@
 module;
-#include <chrono>
-#include <ctime>
-#include <string>
+#include <time.h>
 export module ringfort.base:clock;
+
+import ringfort.std;
 
 export namespace ringfort {
 

@@ -1,7 +1,6 @@
-module;
-#include <source_location>
-#include <string_view>
 export module ringfort.base:ensure;
+
+import ringfort.std;
 
 export namespace ringfort {
 

@@ -1,11 +1,8 @@
 module;
-#include <cerrno>
-#include <source_location>
-#include <string>
-#include <string_view>
-#include <system_error>
-#include <type_traits>
+#include <errno.h>
 export module ringfort.base:error;
+
+import ringfort.std;
 
 export namespace ringfort {
 

@@ -1,8 +1,6 @@
-module;
-#include <compare>
-#include <utility>
 export module ringfort.base:fd;
 
+import ringfort.std;
 import :error;
 import :result;
 

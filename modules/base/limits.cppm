@@ -1,9 +1,6 @@
-module;
-#include <chrono>
-#include <cstddef>
-#include <cstdint>
 export module ringfort.base:limits;
 
+import ringfort.std;
 import :bytes;
 import :clock;
 

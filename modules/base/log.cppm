@@ -1,13 +1,8 @@
 module;
 #include <fmt/format.h>
-
-#include <cstdint>
-#include <optional>
-#include <string>
-#include <string_view>
-#include <utility>
 export module ringfort.base:log;
 
+import ringfort.std;
 import :fd;
 
 /// One log for the process: a line an event, written by one write(2), so that lines of several

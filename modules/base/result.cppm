@@ -1,11 +1,6 @@
-module;
-#include <concepts>
-#include <optional>
-#include <type_traits>
-#include <utility>
-#include <variant>
 export module ringfort.base:result;
 
+import ringfort.std;
 import :ensure;
 import :error;
 

@@ -1,19 +1,9 @@
 module;
 #include <sys/socket.h>
-
-#include <algorithm>
-#include <concepts>
-#include <cstddef>
-#include <cstdint>
-#include <cstring>
-#include <limits>
-#include <optional>
-#include <span>
-#include <string>
-#include <vector>
 export module ringfort.channel:archive;
 
 import ringfort.base;
+import ringfort.std;
 import :endpoint;
 import :wire;
 

@@ -1,12 +1,7 @@
-module;
-#include <cstddef>
-#include <cstdint>
-#include <deque>
-#include <optional>
-#include <utility>
 export module ringfort.channel:endpoint;
 
 import ringfort.base;
+import ringfort.std;
 import :fds;
 import :message;
 import :wire;

@@ -1,9 +1,7 @@
-module;
-#include <array>
-#include <cstddef>
 export module ringfort.channel:fds;
 
 import ringfort.base;
+import ringfort.std;
 
 export namespace ringfort::channel {
 

@@ -1,15 +1,7 @@
-module;
-#include <chrono>
-#include <cstddef>
-#include <cstdint>
-#include <optional>
-#include <string>
-#include <string_view>
-#include <variant>
-#include <vector>
 export module ringfort.channel:message;
 
 import ringfort.base;
+import ringfort.std;
 
 export namespace ringfort::channel {
 

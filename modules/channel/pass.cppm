@@ -1,9 +1,7 @@
-module;
-#include <string>
-#include <string_view>
 export module ringfort.channel:pass;
 
 import ringfort.base;
+import ringfort.std;
 
 export namespace ringfort::channel {
 

@@ -1,11 +1,7 @@
-module;
-#include <cstddef>
-#include <cstdint>
-#include <span>
-#include <vector>
 export module ringfort.channel:wire;
 
 import ringfort.base;
+import ringfort.std;
 import :message;
 
 export namespace ringfort::channel {

@@ -1,8 +1,6 @@
-module;
-#include <string>
-#include <vector>
 export module ringfort.config:changes;
 
+import ringfort.std;
 import :registry;
 import :settings;
 

@@ -1,18 +1,7 @@
-module;
-#include <chrono>
-#include <concepts>
-#include <cstddef>
-#include <cstdint>
-#include <limits>
-#include <optional>
-#include <string>
-#include <string_view>
-#include <type_traits>
-#include <utility>
-#include <vector>
 export module ringfort.config:codec;
 
 import ringfort.base;
+import ringfort.std;
 import :node;
 import :report;
 

@@ -1,13 +1,6 @@
-module;
-#include <cstddef>
-#include <cstdint>
-#include <optional>
-#include <string>
-#include <string_view>
-#include <variant>
-#include <vector>
 module ringfort.config:document;
 
+import ringfort.std;
 import :node;
 import :report;
 import :source;

@@ -1,12 +1,7 @@
-module;
-#include <chrono>
-#include <cstdint>
-#include <optional>
-#include <string>
-#include <vector>
 export module ringfort.config:listener;
 
 import ringfort.base;
+import ringfort.std;
 import :codec;
 import :report;
 import :schema;

@@ -1,10 +1,6 @@
-module;
-#include <cstdint>
-#include <string>
-#include <string_view>
-#include <vector>
 export module ringfort.config:node;
 
+import ringfort.std;
 import :source;
 
 export namespace ringfort::config {

@@ -1,10 +1,7 @@
-module;
-#include <string>
-#include <utility>
-#include <variant>
 export module ringfort.config:parse;
 
 import ringfort.base;
+import ringfort.std;
 import :problem;
 import :registry;
 import :settings;

@@ -1,7 +1,6 @@
-module;
-#include <string>
 export module ringfort.config:print;
 
+import ringfort.std;
 import :registry;
 import :schema;
 import :settings;

@@ -1,9 +1,6 @@
-module;
-#include <cstddef>
-#include <string>
-#include <vector>
 export module ringfort.config:problem;
 
+import ringfort.std;
 import :source;
 
 export namespace ringfort::config {

@@ -1,16 +1,7 @@
-module;
-#include <concepts>
-#include <functional>
-#include <map>
-#include <memory>
-#include <string>
-#include <string_view>
-#include <typeinfo>
-#include <utility>
-#include <vector>
 export module ringfort.config:registry;
 
 import ringfort.base;
+import ringfort.std;
 import :schema;
 
 export namespace ringfort::config {

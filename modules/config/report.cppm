@@ -1,14 +1,6 @@
-module;
-#include <cstddef>
-#include <cstdint>
-#include <initializer_list>
-#include <map>
-#include <string>
-#include <string_view>
-#include <variant>
-#include <vector>
 export module ringfort.config:report;
 
+import ringfort.std;
 import :node;
 import :problem;
 import :source;

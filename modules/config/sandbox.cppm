@@ -1,10 +1,7 @@
-module;
-#include <cstdint>
-#include <string>
-#include <vector>
 export module ringfort.config:sandbox;
 
 import ringfort.base;
+import ringfort.std;
 import :codec;
 import :schema;
 

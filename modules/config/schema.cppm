@@ -1,18 +1,7 @@
-module;
-#include <chrono>
-#include <concepts>
-#include <cstddef>
-#include <functional>
-#include <memory>
-#include <optional>
-#include <string>
-#include <string_view>
-#include <type_traits>
-#include <utility>
-#include <vector>
 export module ringfort.config:schema;
 
 import ringfort.base;
+import ringfort.std;
 import :codec;
 import :node;
 import :report;

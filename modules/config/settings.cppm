@@ -1,17 +1,7 @@
-module;
-#include <chrono>
-#include <cstdint>
-#include <functional>
-#include <map>
-#include <memory>
-#include <optional>
-#include <string>
-#include <string_view>
-#include <typeinfo>
-#include <vector>
 export module ringfort.config:settings;
 
 import ringfort.base;
+import ringfort.std;
 import :codec;
 import :listener;
 import :sandbox;

@@ -1,11 +1,6 @@
-module;
-#include <compare>
-#include <cstddef>
-#include <cstdint>
-#include <string>
-#include <string_view>
-#include <vector>
 export module ringfort.config:source;
+
+import ringfort.std;
 
 export namespace ringfort::config {
 

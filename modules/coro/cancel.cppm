@@ -1,7 +1,6 @@
-module;
-#include <cstdint>
 export module ringfort.coro:cancel;
 
+import ringfort.std;
 import :list;
 
 export namespace ringfort::coro {

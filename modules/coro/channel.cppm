@@ -1,13 +1,7 @@
-module;
-#include <coroutine>
-#include <cstddef>
-#include <new>
-#include <optional>
-#include <system_error>
-#include <utility>
 export module ringfort.coro:channel;
 
 import ringfort.base;
+import ringfort.std;
 import :context;
 import :list;
 import :ring;

@@ -1,10 +1,6 @@
-module;
-#include <concepts>
-#include <coroutine>
-#include <cstddef>
-#include <string_view>
 export module ringfort.coro:context;
 
+import ringfort.std;
 import :cancel;
 import :frames;
 

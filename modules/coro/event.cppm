@@ -1,8 +1,7 @@
-module;
-#include <coroutine>
 export module ringfort.coro:event;
 
 import ringfort.base;
+import ringfort.std;
 import :context;
 import :list;
 import :waiter;

@@ -1,12 +1,11 @@
 module;
-#include <cstddef>
-#include <cstdlib>
 #if __has_feature(address_sanitizer)
 #include <sanitizer/asan_interface.h>
 #endif
 export module ringfort.coro:frames;
 
 import ringfort.base;
+import ringfort.std;
 
 /// The memory of coroutine frames. A frame is asked for and given back at every call of a task, so
 /// both are inline: the size is a constant there, and what is left is a pop and a push.

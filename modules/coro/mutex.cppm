@@ -1,9 +1,7 @@
-module;
-#include <coroutine>
-#include <optional>
 export module ringfort.coro:mutex;
 
 import ringfort.base;
+import ringfort.std;
 import :semaphore;
 
 export namespace ringfort::coro {

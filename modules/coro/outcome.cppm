@@ -1,14 +1,7 @@
-module;
-#include <coroutine>
-#include <cstddef>
-#include <cstdint>
-#include <exception>
-#include <memory>
-#include <type_traits>
-#include <utility>
 export module ringfort.coro:outcome;
 
 import ringfort.base;
+import ringfort.std;
 import :ready;
 
 /// What a task leaves behind when it ends. Inline: part of every call of a task.

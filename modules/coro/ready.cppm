@@ -1,8 +1,6 @@
-module;
-#include <coroutine>
-#include <cstddef>
 export module ringfort.coro:ready;
 
+import ringfort.std;
 import :context;
 
 export namespace ringfort::coro {

@@ -1,13 +1,7 @@
-module;
-#include <cstddef>
-#include <memory>
-#include <new>
-#include <optional>
-#include <type_traits>
-#include <utility>
 export module ringfort.coro:ring;
 
 import ringfort.base;
+import ringfort.std;
 
 namespace ringfort::coro {
 

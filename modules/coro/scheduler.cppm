@@ -1,12 +1,7 @@
-module;
-#include <algorithm>
-#include <chrono>
-#include <compare>
-#include <cstddef>
-#include <cstdint>
 export module ringfort.coro:scheduler;
 
 import ringfort.base;
+import ringfort.std;
 import :context;
 import :ready;
 import :stall;

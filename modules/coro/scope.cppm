@@ -1,11 +1,7 @@
-module;
-#include <coroutine>
-#include <cstddef>
-#include <limits>
-#include <utility>
 export module ringfort.coro:scope;
 
 import ringfort.base;
+import ringfort.std;
 import :cancel;
 import :context;
 import :list;

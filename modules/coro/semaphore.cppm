@@ -1,11 +1,7 @@
-module;
-#include <coroutine>
-#include <cstddef>
-#include <optional>
-#include <utility>
 export module ringfort.coro:semaphore;
 
 import ringfort.base;
+import ringfort.std;
 import :context;
 import :list;
 import :waiter;

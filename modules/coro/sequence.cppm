@@ -1,13 +1,7 @@
-module;
-#include <algorithm>
-#include <coroutine>
-#include <cstddef>
-#include <optional>
-#include <system_error>
-#include <utility>
 export module ringfort.coro:sequence;
 
 import ringfort.base;
+import ringfort.std;
 import :context;
 import :list;
 import :ring;

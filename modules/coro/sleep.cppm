@@ -1,9 +1,7 @@
-module;
-#include <chrono>
-#include <coroutine>
 export module ringfort.coro:sleep;
 
 import ringfort.base;
+import ringfort.std;
 import :cancel;
 import :context;
 import :ready;

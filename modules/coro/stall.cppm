@@ -1,11 +1,7 @@
-module;
-#include <chrono>
-#include <compare>
-#include <cstddef>
-#include <cstdint>
 export module ringfort.coro:stall;
 
 import ringfort.base;
+import ringfort.std;
 import :context;
 
 export namespace ringfort::coro {

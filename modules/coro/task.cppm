@@ -1,13 +1,7 @@
-module;
-#include <coroutine>
-#include <cstdint>
-#include <new>
-#include <system_error>
-#include <type_traits>
-#include <utility>
 export module ringfort.coro:task;
 
 import ringfort.base;
+import ringfort.std;
 import :cancel;
 import :context;
 import :outcome;

@@ -1,13 +1,7 @@
-module;
-#include <chrono>
-#include <coroutine>
-#include <optional>
-#include <system_error>
-#include <type_traits>
-#include <utility>
 export module ringfort.coro:timeout;
 
 import ringfort.base;
+import ringfort.std;
 import :cancel;
 import :context;
 import :outcome;

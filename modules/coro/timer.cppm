@@ -1,12 +1,7 @@
-module;
-#include <array>
-#include <chrono>
-#include <cstddef>
-#include <cstdint>
-#include <optional>
 export module ringfort.coro:timer;
 
 import ringfort.base;
+import ringfort.std;
 
 namespace ringfort::coro {
 

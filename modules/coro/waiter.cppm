@@ -1,8 +1,6 @@
-module;
-#include <coroutine>
-#include <cstdint>
 export module ringfort.coro:waiter;
 
+import ringfort.std;
 import :cancel;
 import :context;
 import :list;

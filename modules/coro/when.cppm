@@ -1,18 +1,7 @@
-module;
-#include <coroutine>
-#include <cstddef>
-#include <exception>
-#include <memory>
-#include <new>
-#include <optional>
-#include <tuple>
-#include <type_traits>
-#include <utility>
-#include <variant>
-#include <vector>
 export module ringfort.coro:when;
 
 import ringfort.base;
+import ringfort.std;
 import :context;
 import :scope;
 import :task;

@@ -1,8 +1,6 @@
-module;
-#include <string>
-#include <vector>
 export module ringfort.cycle:changes;
 
+import ringfort.std;
 import :snapshot;
 
 export namespace ringfort::cycle {

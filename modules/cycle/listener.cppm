@@ -1,14 +1,10 @@
 module;
 #include <sys/types.h>
-
-#include <cstdint>
-#include <memory>
-#include <optional>
-#include <string>
 export module ringfort.cycle:listener;
 
 import ringfort.base;
 import ringfort.config;
+import ringfort.std;
 
 export namespace ringfort::cycle {
 

@@ -1,8 +1,7 @@
-module;
-#include <string>
 export module ringfort.cycle:log_file;
 
 import ringfort.base;
+import ringfort.std;
 
 export namespace ringfort::cycle {
 

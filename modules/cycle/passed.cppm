@@ -1,14 +1,10 @@
 module;
 #include <sys/types.h>
-
-#include <map>
-#include <memory>
-#include <string>
-#include <vector>
 export module ringfort.cycle:passed;
 
 import ringfort.base;
 import ringfort.process;
+import ringfort.std;
 import :listener;
 import :snapshot;
 import :stock;

@@ -1,11 +1,8 @@
-module;
-#include <cstdint>
-#include <string>
-#include <vector>
 export module ringfort.cycle:plan;
 
 import ringfort.base;
 import ringfort.shm;
+import ringfort.std;
 import :zones;
 
 export namespace ringfort::cycle {

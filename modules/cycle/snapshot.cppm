@@ -1,16 +1,8 @@
-module;
-#include <cstddef>
-#include <cstdint>
-#include <functional>
-#include <memory>
-#include <optional>
-#include <string>
-#include <utility>
-#include <vector>
 export module ringfort.cycle:snapshot;
 
 import ringfort.base;
 import ringfort.config;
+import ringfort.std;
 import :listener;
 import :plan;
 import :stock;

@@ -1,12 +1,7 @@
-module;
-#include <cstddef>
-#include <map>
-#include <memory>
-#include <optional>
-#include <vector>
 export module ringfort.cycle:stock;
 
 import ringfort.base;
+import ringfort.std;
 import :listener;
 import :zones;
 

@@ -1,15 +1,9 @@
-module;
-#include <cstdint>
-#include <functional>
-#include <memory>
-#include <string>
-#include <string_view>
-#include <vector>
 export module ringfort.cycle:zones;
 
 import ringfort.base;
 import ringfort.config;
 import ringfort.shm;
+import ringfort.std;
 
 export namespace ringfort::cycle {
 

@@ -1,17 +1,9 @@
-module;
-#include <chrono>
-#include <compare>
-#include <cstdint>
-#include <functional>
-#include <optional>
-#include <string>
-#include <string_view>
-#include <vector>
 export module ringfort.master:builder;
 
 import ringfort.base;
 import ringfort.channel;
 import ringfort.process;
+import ringfort.std;
 import :estate;
 
 export namespace ringfort::master {

@@ -1,20 +1,11 @@
 module;
 #include <poll.h>
 #include <sys/types.h>
-
-#include <chrono>
-#include <cstddef>
-#include <cstdint>
-#include <memory>
-#include <optional>
-#include <span>
-#include <string>
-#include <string_view>
-#include <vector>
 export module ringfort.master:control;
 
 import ringfort.base;
 import ringfort.cycle;
+import ringfort.std;
 
 export namespace ringfort::master {
 

@@ -1,13 +1,10 @@
-module;
-#include <cstddef>
-#include <cstdint>
-#include <vector>
 export module ringfort.master:equip;
 
 import ringfort.base;
 import ringfort.channel;
 import ringfort.config;
 import ringfort.cycle;
+import ringfort.std;
 
 export namespace ringfort::master {
 

@@ -1,11 +1,3 @@
-module;
-#include <cstdint>
-#include <functional>
-#include <memory>
-#include <optional>
-#include <string>
-#include <string_view>
-#include <vector>
 export module ringfort.master:estate;
 
 import ringfort.base;
@@ -13,6 +5,7 @@ import ringfort.channel;
 import ringfort.cycle;
 import ringfort.process;
 import ringfort.shm;
+import ringfort.std;
 
 export namespace ringfort::master {
 

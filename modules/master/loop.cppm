@@ -1,11 +1,5 @@
 module;
-#include <chrono>
-#include <csignal>
-#include <cstdint>
-#include <functional>
-#include <optional>
-#include <string>
-#include <vector>
+#include <signal.h>
 export module ringfort.master:loop;
 
 import ringfort.base;
@@ -13,6 +7,7 @@ import ringfort.channel;
 import ringfort.config;
 import ringfort.cycle;
 import ringfort.process;
+import ringfort.std;
 
 export namespace ringfort::master {
 

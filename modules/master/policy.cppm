@@ -1,13 +1,7 @@
-module;
-#include <compare>
-#include <cstdint>
-#include <optional>
-#include <random>
-#include <variant>
-#include <vector>
 export module ringfort.master:policy;
 
 import ringfort.base;
+import ringfort.std;
 
 export namespace ringfort::master {
 

@@ -1,19 +1,11 @@
 module;
 #include <poll.h>
-
-#include <compare>
-#include <cstdint>
-#include <functional>
-#include <map>
-#include <memory>
-#include <optional>
-#include <string>
-#include <vector>
 export module ringfort.master:pools;
 
 import ringfort.base;
 import ringfort.cycle;
 import ringfort.shm;
+import ringfort.std;
 
 export namespace ringfort::master {
 

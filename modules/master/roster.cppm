@@ -1,16 +1,9 @@
-module;
-#include <cstddef>
-#include <cstdint>
-#include <functional>
-#include <memory>
-#include <optional>
-#include <string>
-#include <vector>
 export module ringfort.master:roster;
 
 import ringfort.base;
 import ringfort.channel;
 import ringfort.process;
+import ringfort.std;
 import :policy;
 
 export namespace ringfort::master {

@@ -1,15 +1,6 @@
 module;
 #include <poll.h>
 #include <sys/types.h>
-
-#include <cstdint>
-#include <deque>
-#include <map>
-#include <memory>
-#include <optional>
-#include <string>
-#include <string_view>
-#include <vector>
 export module ringfort.master:state;
 
 import ringfort.base;
@@ -18,6 +9,7 @@ import ringfort.config;
 import ringfort.cycle;
 import ringfort.process;
 import ringfort.shm;
+import ringfort.std;
 import :builder;
 import :control;
 import :estate;

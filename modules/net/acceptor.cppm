@@ -1,16 +1,10 @@
 module;
 #include <poll.h>
-
-#include <chrono>
-#include <coroutine>
-#include <cstdint>
-#include <exception>
-#include <optional>
-#include <vector>
 export module ringfort.net:acceptor;
 
 import ringfort.base;
 import ringfort.coro;
+import ringfort.std;
 import ringfort.uring;
 import :stream;
 

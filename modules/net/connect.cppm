@@ -1,11 +1,8 @@
-module;
-#include <coroutine>
-#include <exception>
-#include <optional>
 export module ringfort.net:connect;
 
 import ringfort.base;
 import ringfort.coro;
+import ringfort.std;
 import ringfort.uring;
 import :stream;
 

@@ -1,20 +1,11 @@
 module;
 #include <netinet/in.h>
 #include <sys/socket.h>
-
-#include <array>
-#include <coroutine>
-#include <cstddef>
-#include <cstdint>
-#include <memory>
-#include <optional>
-#include <span>
-#include <string_view>
-#include <utility>
 export module ringfort.net:datagram;
 
 import ringfort.base;
 import ringfort.coro;
+import ringfort.std;
 import ringfort.uring;
 import :stream;
 

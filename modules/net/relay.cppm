@@ -1,8 +1,4 @@
 module;
-#include <coroutine>
-#include <cstdint>
-#include <exception>
-#include <optional>
 /// Relaying between two streams, in one of two ways, each direction for itself.
 ///
 /// Copying: the ring keeps up a receive into shared buffers, and what it brings is posted to the
@@ -32,6 +28,7 @@ export module ringfort.net:relay;
 
 import ringfort.base;
 import ringfort.coro;
+import ringfort.std;
 import ringfort.uring;
 import :stream;
 

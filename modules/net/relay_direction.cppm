@@ -1,14 +1,8 @@
-module;
-#include <array>
-#include <coroutine>
-#include <cstddef>
-#include <cstdint>
-#include <exception>
-#include <optional>
 export module ringfort.net:relay_direction;
 
 import ringfort.base;
 import ringfort.coro;
+import ringfort.std;
 import ringfort.uring;
 import :relay_guard;
 import :stream;

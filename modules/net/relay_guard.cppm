@@ -1,11 +1,8 @@
-module;
-#include <array>
-#include <cstdint>
-#include <optional>
 export module ringfort.net:relay_guard;
 
 import ringfort.base;
 import ringfort.coro;
+import ringfort.std;
 import ringfort.uring;
 import :stream;
 

@@ -1,11 +1,7 @@
-module;
-#include <cstddef>
-#include <cstdint>
-#include <utility>
-#include <vector>
 export module ringfort.net:relay_pipe;
 
 import ringfort.base;
+import ringfort.std;
 
 export namespace ringfort::net {
 

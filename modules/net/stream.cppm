@@ -1,16 +1,8 @@
-module;
-#include <concepts>
-#include <coroutine>
-#include <cstddef>
-#include <exception>
-#include <optional>
-#include <span>
-#include <string_view>
-#include <utility>
 export module ringfort.net:stream;
 
 import ringfort.base;
 import ringfort.coro;
+import ringfort.std;
 import ringfort.uring;
 
 export namespace ringfort::net {

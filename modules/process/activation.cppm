@@ -1,9 +1,7 @@
-module;
-#include <string>
-#include <vector>
 export module ringfort.process:activation;
 
 import ringfort.base;
+import ringfort.std;
 
 export namespace ringfort::process {
 

@@ -1,10 +1,7 @@
-module;
-#include <cstdint>
-#include <optional>
-#include <string>
 export module ringfort.process:child;
 
 import ringfort.base;
+import ringfort.std;
 
 export namespace ringfort::process {
 

@@ -1,12 +1,7 @@
-module;
-#include <cstdint>
-#include <functional>
-#include <optional>
-#include <string>
-#include <string_view>
 export module ringfort.process:cpus;
 
 import ringfort.base;
+import ringfort.std;
 
 export namespace ringfort::process {
 

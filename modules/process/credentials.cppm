@@ -1,13 +1,9 @@
 module;
 #include <sys/types.h>
-
-#include <cstdint>
-#include <string>
-#include <string_view>
-#include <vector>
 export module ringfort.process:credentials;
 
 import ringfort.base;
+import ringfort.std;
 
 export namespace ringfort::process {
 

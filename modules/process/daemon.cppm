@@ -1,9 +1,7 @@
-module;
-#include <utility>
-#include <variant>
 export module ringfort.process:daemon;
 
 import ringfort.base;
+import ringfort.std;
 
 export namespace ringfort::process {
 

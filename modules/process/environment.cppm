@@ -1,11 +1,7 @@
-module;
-#include <optional>
-#include <string>
-#include <utility>
-#include <vector>
 export module ringfort.process:environment;
 
 import ringfort.base;
+import ringfort.std;
 
 export namespace ringfort::process {
 

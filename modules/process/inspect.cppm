@@ -1,11 +1,9 @@
 module;
 #include <sys/types.h>
-
-#include <cstdint>
-#include <string>
 export module ringfort.process:inspect;
 
 import ringfort.base;
+import ringfort.std;
 
 export namespace ringfort::process {
 

@@ -1,10 +1,7 @@
-module;
-#include <cstdint>
-#include <string>
-#include <utility>
 export module ringfort.process:landlock;
 
 import ringfort.base;
+import ringfort.std;
 
 export namespace ringfort::process {
 

@@ -1,18 +1,9 @@
 module;
 #include <sys/types.h>
-
-#include <chrono>
-#include <compare>
-#include <deque>
-#include <optional>
-#include <span>
-#include <string>
-#include <string_view>
-#include <utility>
-#include <vector>
 export module ringfort.process:notify;
 
 import ringfort.base;
+import ringfort.std;
 
 export namespace ringfort::process {
 

@@ -1,10 +1,9 @@
 module;
 #include <sys/types.h>
-
-#include <string>
 export module ringfort.process:pid_file;
 
 import ringfort.base;
+import ringfort.std;
 import :spawn;
 
 export namespace ringfort::process {

@@ -1,10 +1,7 @@
-module;
-#include <string>
-#include <utility>
-#include <vector>
 export module ringfort.process:program;
 
 import ringfort.base;
+import ringfort.std;
 
 export namespace ringfort::process {
 

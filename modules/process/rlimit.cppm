@@ -1,8 +1,7 @@
-module;
-#include <cstdint>
 export module ringfort.process:rlimit;
 
 import ringfort.base;
+import ringfort.std;
 
 export namespace ringfort::process {
 

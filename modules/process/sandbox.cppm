@@ -1,11 +1,7 @@
-module;
-#include <cstdint>
-#include <optional>
-#include <string>
-#include <vector>
 export module ringfort.process:sandbox;
 
 import ringfort.base;
+import ringfort.std;
 import :credentials;
 import :seccomp;
 

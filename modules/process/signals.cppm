@@ -1,13 +1,9 @@
 module;
 #include <sys/types.h>
-
-#include <initializer_list>
-#include <optional>
-#include <string>
-#include <utility>
 export module ringfort.process:signals;
 
 import ringfort.base;
+import ringfort.std;
 
 export namespace ringfort::process {
 

@@ -1,13 +1,9 @@
 module;
 #include <sys/types.h>
-
-#include <functional>
-#include <optional>
-#include <span>
-#include <string_view>
 export module ringfort.process:spawn;
 
 import ringfort.base;
+import ringfort.std;
 import :child;
 
 export namespace ringfort::process {

@@ -1,8 +1,7 @@
-module;
-#include <string_view>
 export module ringfort.process:title;
 
 import ringfort.base;
+import ringfort.std;
 
 export namespace ringfort::process {
 

@@ -1,8 +1,6 @@
-module;
-#include <cstdint>
-#include <optional>
-#include <string>
 export module ringfort.process:variable;
+
+import ringfort.std;
 
 // Not exported: what a service manager says by the environment.
 namespace ringfort::process {

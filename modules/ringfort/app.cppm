@@ -1,16 +1,3 @@
-module;
-#include <concepts>
-#include <coroutine>
-#include <exception>
-#include <functional>
-#include <map>
-#include <memory>
-#include <optional>
-#include <string>
-#include <string_view>
-#include <type_traits>
-#include <utility>
-#include <vector>
 export module ringfort:app;
 
 import ringfort.base;
@@ -20,6 +7,7 @@ import ringfort.cycle;
 import ringfort.master;
 import ringfort.net;
 import ringfort.process;
+import ringfort.std;
 import ringfort.uring;
 import ringfort.worker;
 import :command_line;

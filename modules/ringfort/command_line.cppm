@@ -1,10 +1,6 @@
-module;
-#include <optional>
-#include <string>
-#include <string_view>
-#include <variant>
-#include <vector>
 export module ringfort:command_line;
+
+import ringfort.std;
 
 // Not exported: how the program was called.
 namespace ringfort {

@@ -1,14 +1,9 @@
-module;
-#include <functional>
-#include <map>
-#include <optional>
-#include <string>
-#include <string_view>
 export module ringfort:confinement;
 
 import ringfort.base;
 import ringfort.config;
 import ringfort.process;
+import ringfort.std;
 import ringfort.uring;
 import :reach;
 

@@ -1,8 +1,6 @@
-module;
-#include <cstdint>
-#include <optional>
-#include <string>
 export module ringfort:locked_memory;
+
+import ringfort.std;
 
 // Not exported: a check before anything is started.
 namespace ringfort {

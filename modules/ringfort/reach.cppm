@@ -1,10 +1,7 @@
-module;
-#include <concepts>
-#include <string>
-#include <vector>
 export module ringfort:reach;
 
 import ringfort.base;
+import ringfort.std;
 
 export namespace ringfort {
 

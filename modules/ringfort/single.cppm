@@ -1,13 +1,3 @@
-module;
-#include <coroutine>
-#include <cstddef>
-#include <cstdint>
-#include <exception>
-#include <functional>
-#include <memory>
-#include <optional>
-#include <string>
-#include <vector>
 export module ringfort:single;
 
 import ringfort.base;
@@ -17,6 +7,7 @@ import ringfort.coro;
 import ringfort.cycle;
 import ringfort.master;
 import ringfort.process;
+import ringfort.std;
 import ringfort.uring;
 import ringfort.worker;
 

@@ -1,10 +1,8 @@
-module;
-#include <optional>
-#include <string>
 export module ringfort:start;
 
 import ringfort.base;
 import ringfort.config;
+import ringfort.std;
 
 // Not exported: what the configuration says about the process itself, for its whole life.
 namespace ringfort {

@@ -1,10 +1,3 @@
-module;
-#include <concepts>
-#include <cstdint>
-#include <functional>
-#include <map>
-#include <string>
-#include <vector>
 export module ringfort:zones;
 
 import ringfort.base;
@@ -12,6 +5,7 @@ import ringfort.config;
 import ringfort.cycle;
 import ringfort.master;
 import ringfort.shm;
+import ringfort.std;
 
 export namespace ringfort {
 

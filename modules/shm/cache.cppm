@@ -1,13 +1,7 @@
-module;
-#include <chrono>
-#include <cstdint>
-#include <optional>
-#include <string>
-#include <string_view>
-#include <system_error>
 export module ringfort.shm:cache;
 
 import ringfort.base;
+import ringfort.std;
 import :journal;
 import :map;
 import :pool;

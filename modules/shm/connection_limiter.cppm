@@ -1,9 +1,7 @@
-module;
-#include <cstdint>
-#include <string_view>
 export module ringfort.shm:connection_limiter;
 
 import ringfort.base;
+import ringfort.std;
 import :journal;
 import :map;
 import :on_map;

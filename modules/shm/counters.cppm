@@ -1,12 +1,7 @@
-module;
-#include <atomic>
-#include <cstddef>
-#include <cstdint>
-#include <system_error>
-#include <type_traits>
 export module ringfort.shm:counters;
 
 import ringfort.base;
+import ringfort.std;
 import :owners;
 import :pool;
 import :zone;

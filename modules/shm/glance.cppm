@@ -1,12 +1,6 @@
-module;
-#include <array>
-#include <atomic>
-#include <cstddef>
-#include <cstdint>
-#include <cstring>
-#include <span>
 export module ringfort.shm:glance;
 
+import ringfort.std;
 import :journal;
 import :layout;
 import :owners;

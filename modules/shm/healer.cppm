@@ -1,8 +1,7 @@
-module;
-#include <cstdint>
 export module ringfort.shm:healer;
 
 import ringfort.base;
+import ringfort.std;
 import :pool;
 
 export namespace ringfort::shm {

@@ -1,12 +1,7 @@
-module;
-#include <bit>
-#include <cstddef>
-#include <cstdint>
-#include <optional>
-#include <system_error>
 export module ringfort.shm:histogram;
 
 import ringfort.base;
+import ringfort.std;
 import :counters;
 
 export namespace ringfort::shm {

@@ -1,15 +1,7 @@
-module;
-#include <array>
-#include <atomic>
-#include <cstddef>
-#include <cstdint>
-#include <span>
-#include <system_error>
-#include <type_traits>
-#include <utility>
 export module ringfort.shm:journal;
 
 import ringfort.base;
+import ringfort.std;
 import :layout;
 import :lock;
 import :word;

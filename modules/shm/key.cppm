@@ -1,11 +1,6 @@
-module;
-#include <bit>
-#include <cstddef>
-#include <cstdint>
-#include <cstring>
-#include <span>
 export module ringfort.shm:key;
 
+import ringfort.std;
 import :word;
 
 // Keys of maps: bytes of the caller's, compared with words of a zone. Most are short, so what is

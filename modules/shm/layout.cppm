@@ -1,11 +1,7 @@
-module;
-#include <array>
-#include <bit>
-#include <cstddef>
-#include <cstdint>
 export module ringfort.shm:layout;
 
 import ringfort.base;
+import ringfort.std;
 import :lock;
 import :owners;
 import :word;

@@ -1,12 +1,7 @@
-module;
-#include <atomic>
-#include <chrono>
-#include <cstdint>
-#include <optional>
-#include <utility>
 export module ringfort.shm:lock;
 
 import ringfort.base;
+import ringfort.std;
 import :owners;
 import :word;
 

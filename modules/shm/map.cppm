@@ -1,21 +1,7 @@
-module;
-#include <array>
-#include <bit>
-#include <chrono>
-#include <compare>
-#include <concepts>
-#include <cstddef>
-#include <cstdint>
-#include <cstring>
-#include <optional>
-#include <span>
-#include <string>
-#include <string_view>
-#include <system_error>
-#include <type_traits>
 export module ringfort.shm:map;
 
 import ringfort.base;
+import ringfort.std;
 import :glance;
 import :journal;
 import :key;

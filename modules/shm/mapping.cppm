@@ -1,11 +1,7 @@
-module;
-#include <cstddef>
-#include <span>
-#include <string_view>
-#include <utility>
 export module ringfort.shm:mapping;
 
 import ringfort.base;
+import ringfort.std;
 
 export namespace ringfort::shm {
 

@@ -1,8 +1,7 @@
-module;
-#include <cstdint>
 export module ringfort.shm:on_map;
 
 import ringfort.base;
+import ringfort.std;
 import :map;
 import :pool;
 

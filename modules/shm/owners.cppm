@@ -1,11 +1,7 @@
-module;
-#include <atomic>
-#include <cstdint>
-#include <optional>
-#include <system_error>
 export module ringfort.shm:owners;
 
 import ringfort.base;
+import ringfort.std;
 import :word;
 
 export namespace ringfort::shm {

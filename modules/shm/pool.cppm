@@ -1,11 +1,7 @@
-module;
-#include <cstdint>
-#include <optional>
-#include <system_error>
-#include <utility>
 export module ringfort.shm:pool;
 
 import ringfort.base;
+import ringfort.std;
 import :glance;
 import :journal;
 import :layout;

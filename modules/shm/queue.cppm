@@ -1,14 +1,7 @@
-module;
-#include <chrono>
-#include <compare>
-#include <cstddef>
-#include <cstdint>
-#include <optional>
-#include <string>
-#include <vector>
 export module ringfort.shm:queue;
 
 import ringfort.base;
+import ringfort.std;
 import :journal;
 import :map;
 import :pool;

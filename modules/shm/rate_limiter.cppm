@@ -1,11 +1,7 @@
-module;
-#include <chrono>
-#include <compare>
-#include <cstdint>
-#include <string_view>
 export module ringfort.shm:rate_limiter;
 
 import ringfort.base;
+import ringfort.std;
 import :journal;
 import :map;
 import :on_map;

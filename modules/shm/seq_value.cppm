@@ -1,14 +1,7 @@
-module;
-#include <array>
-#include <bit>
-#include <cstddef>
-#include <cstdint>
-#include <cstring>
-#include <span>
-#include <type_traits>
 export module ringfort.shm:seq_value;
 
 import ringfort.base;
+import ringfort.std;
 import :journal;
 import :pool;
 import :word;

@@ -1,13 +1,7 @@
-module;
-#include <chrono>
-#include <compare>
-#include <cstddef>
-#include <cstdint>
-#include <optional>
-#include <utility>
 export module ringfort.shm:shared_lock;
 
 import ringfort.base;
+import ringfort.std;
 import :journal;
 import :lock;
 import :owners;

@@ -1,12 +1,7 @@
-module;
-#include <algorithm>
-#include <array>
-#include <cstddef>
-#include <cstdint>
-#include <vector>
 export module ringfort.shm:slab;
 
 import ringfort.base;
+import ringfort.std;
 import :journal;
 import :layout;
 import :word;

@@ -1,10 +1,6 @@
-module;
-#include <atomic>
-#include <bit>
-#include <concepts>
-#include <cstdint>
-#include <type_traits>
 export module ringfort.shm:word;
+
+import ringfort.std;
 
 export namespace ringfort::shm {
 

@@ -1,13 +1,7 @@
-module;
-#include <cstddef>
-#include <cstdint>
-#include <span>
-#include <string>
-#include <string_view>
-#include <utility>
 export module ringfort.shm:zone;
 
 import ringfort.base;
+import ringfort.std;
 import :mapping;
 
 export namespace ringfort::shm {

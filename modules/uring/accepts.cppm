@@ -1,13 +1,8 @@
-module;
-#include <coroutine>
-#include <cstddef>
-#include <memory>
-#include <optional>
-#include <utility>
 export module ringfort.uring:accepts;
 
 import ringfort.base;
 import ringfort.coro;
+import ringfort.std;
 import :answers;
 import :loop;
 

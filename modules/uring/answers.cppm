@@ -1,15 +1,8 @@
-module;
-#include <coroutine>
-#include <cstddef>
-#include <cstdint>
-#include <memory>
-#include <optional>
-#include <utility>
-#include <vector>
 export module ringfort.uring:answers;
 
 import ringfort.base;
 import ringfort.coro;
+import ringfort.std;
 import :buffers;
 import :multishot;
 import :request;

@@ -1,15 +1,8 @@
-module;
-#include <cstddef>
-#include <cstdint>
-#include <memory>
-#include <span>
-#include <string_view>
-#include <utility>
-#include <vector>
 export module ringfort.uring:buffers;
 
 import ringfort.base;
 import ringfort.coro;
+import ringfort.std;
 import :driver;
 import :multishot;
 
@@ -176,6 +169,11 @@ private:
     /// none, it gets twice as many as it has used in a turn: a burst is met soon, and those who
     /// hold many buffers do not make it fill as many others, one after another.
     [[nodiscard]] bool replenish() noexcept;
+    /// Supplies `count` buffers, if so many are parked, to those who wait: else one that goes round
+    /// would keep them at one a turn. Returns how many the kernel has.
+    [[nodiscard]] std::uint32_t stock() noexcept;
+    /// Supplies at most `most`; returns how many.
+    std::size_t supply_parked(std::size_t most) noexcept;
     /// Begins to count anew what the kernel uses. Called once in a turn.
     inline void begin_turn() noexcept { used_before_ = std::exchange(used_, 0); }
     /// Gives the pages of buffers back that nobody has used for `limits::buffer_trim_ms`: as many

@@ -1,10 +1,7 @@
-module;
-#include <cstdint>
-#include <optional>
-#include <string>
 export module ringfort.uring:diagnosis;
 
 import ringfort.base;
+import ringfort.std;
 
 export namespace ringfort::uring {
 

@@ -1,17 +1,9 @@
 module;
 #include <linux/time_types.h>
-
-#include <chrono>
-#include <cstddef>
-#include <cstdint>
-#include <memory>
-#include <optional>
-#include <span>
-#include <string_view>
-#include <vector>
 export module ringfort.uring:driver;
 
 import ringfort.base;
+import ringfort.std;
 import :request;
 import :restriction;
 import :soft_ring;

@@ -1,18 +1,11 @@
 module;
 #include <fcntl.h>
 #include <sys/stat.h>
-
-#include <chrono>
-#include <coroutine>
-#include <cstddef>
-#include <cstdint>
-#include <span>
-#include <string>
-#include <utility>
 export module ringfort.uring:file;
 
 import ringfort.base;
 import ringfort.coro;
+import ringfort.std;
 import :loop;
 import :operation;
 import :request;

@@ -1,13 +1,8 @@
-module;
-#include <atomic>
-#include <coroutine>
-#include <cstdint>
-#include <exception>
-#include <optional>
 export module ringfort.uring:futex;
 
 import ringfort.base;
 import ringfort.coro;
+import ringfort.std;
 import :loop;
 import :operation;
 import :request;

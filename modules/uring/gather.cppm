@@ -1,13 +1,9 @@
 module;
 #include <sys/socket.h>
-
-#include <array>
-#include <cstddef>
-#include <optional>
-#include <span>
 export module ringfort.uring:gather;
 
 import ringfort.base;
+import ringfort.std;
 import :operation;
 import :request;
 

@@ -1,11 +1,8 @@
-module;
-#include <array>
-#include <cstddef>
-#include <span>
 export module ringfort.uring:hangups;
 
 import ringfort.base;
 import ringfort.coro;
+import ringfort.std;
 import :multishot;
 import :receiver;
 

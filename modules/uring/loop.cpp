@@ -226,10 +226,21 @@ void Loop::watch(Receiver& receiver) noexcept {
     if (driver_.backend() == Backend::io_uring) hangups_.watch(receiver);
 }
 
+/// Has as many of those who found no buffer ask again as there are buffers for, who has waited
+/// longest first: more would find none once more, and cost the kernel a look at each. Where no
+/// buffer is to be had, all ask: what a task waits for is received into memory of its own then.
 void Loop::feed_starving() noexcept {
-    while (Multishot* request = to_be_fed_.pop_front()) {
-        request->state_ = Multishot::State::idle;
-        static_cast<Receiver*>(request)->rearm();
+    if (to_be_fed_.empty()) {
+        ration_ = {};
+    } else {
+        const std::uint32_t buffers = buffers_.stock();
+        std::uint64_t most = buffers == 0 ? UINT64_MAX : ration_.most(buffers, buffers_.used_);
+        while (most-- > 0 && !to_be_fed_.empty()) {
+            Multishot* const request = to_be_fed_.pop_front();
+            request->state_ = Multishot::State::idle;
+            static_cast<Receiver*>(request)->rearm();
+            ration_.feed();
+        }
     }
     while (Multishot* request = starving_.pop_front()) to_be_fed_.push_back(*request);
 }

@@ -1,24 +1,14 @@
-module;
-#include <coroutine>
-#include <cstddef>
-#include <cstdint>
-#include <memory>
-#include <optional>
-#include <span>
-#include <string>
-#include <string_view>
-#include <type_traits>
-#include <utility>
-#include <vector>
 export module ringfort.uring:loop;
 
 import ringfort.base;
 import ringfort.coro;
+import ringfort.std;
 import :buffers;
 import :driver;
 import :gather;
 import :multishot;
 import :operation;
+import :ration;
 import :hangups;
 import :receiver;
 import :request;
@@ -170,7 +160,8 @@ private:
     coro::List<Operation> operations_without_room_;
     coro::List<Multishot> multishots_without_room_;
     coro::List<Multishot> starving_;             ///< receivers that found no buffer in this turn
-    coro::List<Multishot> to_be_fed_;            ///< those of the last turn
+    coro::List<Multishot> to_be_fed_;            ///< those of the turns before, in their order
+    Ration ration_;                              ///< of those, for a turn
     coro::List<Operation> stopping_operations_;  ///< the kernel was asked to cancel them
     coro::List<Multishot> stopping_multishots_;
     std::vector<Fd> closing_;      ///< found the submission queue full

@@ -1,16 +1,8 @@
-module;
-#include <concepts>
-#include <coroutine>
-#include <cstddef>
-#include <cstdint>
-#include <memory>
-#include <optional>
-#include <span>
-#include <utility>
 export module ringfort.uring:messages;
 
 import ringfort.base;
 import ringfort.coro;
+import ringfort.std;
 import :accepts;
 import :answers;
 import :buffers;

@@ -1,13 +1,8 @@
-module;
-#include <chrono>
-#include <coroutine>
-#include <cstdint>
-#include <optional>
-#include <utility>
 export module ringfort.uring:multishot;
 
 import ringfort.base;
 import ringfort.coro;
+import ringfort.std;
 import :request;
 
 export namespace ringfort::uring {

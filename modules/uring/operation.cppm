@@ -1,12 +1,8 @@
-module;
-#include <coroutine>
-#include <cstddef>
-#include <cstdint>
-#include <optional>
 export module ringfort.uring:operation;
 
 import ringfort.base;
 import ringfort.coro;
+import ringfort.std;
 import :request;
 
 export namespace ringfort::uring {

@@ -1,11 +1,8 @@
-module;
-#include <coroutine>
-#include <optional>
-#include <utility>
 export module ringfort.uring:post;
 
 import ringfort.base;
 import ringfort.coro;
+import ringfort.std;
 import :buffers;
 import :multishot;
 import :sender;

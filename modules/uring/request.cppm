@@ -1,9 +1,7 @@
-module;
-#include <cstddef>
-#include <cstdint>
 export module ringfort.uring:request;
 
 import ringfort.base;
+import ringfort.std;
 
 export namespace ringfort::uring {
 

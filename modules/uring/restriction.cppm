@@ -1,8 +1,7 @@
-module;
-#include <cstdint>
 export module ringfort.uring:restriction;
 
 import ringfort.base;
+import ringfort.std;
 
 extern "C" {
 struct io_uring;

@@ -1,20 +1,10 @@
 module;
 #include <sys/socket.h>
-
-#include <array>
-#include <coroutine>
-#include <cstddef>
-#include <cstdint>
-#include <memory>
-#include <optional>
-#include <span>
-#include <system_error>
-#include <utility>
-#include <vector>
 export module ringfort.uring:sender;
 
 import ringfort.base;
 import ringfort.coro;
+import ringfort.std;
 import :buffers;
 import :multishot;
 import :request;

@@ -1,14 +1,8 @@
-module;
-#include <coroutine>
-#include <cstddef>
-#include <cstdint>
-#include <optional>
-#include <span>
-#include <utility>
 export module ringfort.uring:socket;
 
 import ringfort.base;
 import ringfort.coro;
+import ringfort.std;
 import :gather;
 import :loop;
 import :operation;

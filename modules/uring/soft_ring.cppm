@@ -1,11 +1,9 @@
 module;
 #include <liburing.h>
-
-#include <cstdint>
-#include <memory>
 export module ringfort.uring:soft_ring;
 
 import ringfort.base;
+import ringfort.std;
 
 namespace ringfort::uring::soft {
 class Engine;

@@ -1,12 +1,9 @@
 module;
 #include <liburing.h>
 #include <sys/uio.h>
-
-#include <cstddef>
-#include <cstdint>
-#include <vector>
 module ringfort.uring:soft_ring_buffers;
 
+import ringfort.std;
 import :soft_ring;
 
 // Nothing here is exported: it is SoftRing's inside.

@@ -3,14 +3,10 @@ module;
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <time.h>
-
-#include <cstddef>
-#include <cstdint>
-#include <optional>
-#include <vector>
 module ringfort.uring:soft_ring_engine;
 
 import ringfort.base;
+import ringfort.std;
 import :soft_ring;
 import :soft_ring_buffers;
 import :soft_ring_queues;

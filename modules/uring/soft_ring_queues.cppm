@@ -1,10 +1,8 @@
 module;
 #include <liburing.h>
-
-#include <cstdint>
-#include <deque>
-#include <vector>
 module ringfort.uring:soft_ring_queues;
+
+import ringfort.std;
 
 // Nothing here is exported: it is SoftRing's inside.
 namespace ringfort::uring::soft {

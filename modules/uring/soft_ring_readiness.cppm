@@ -1,15 +1,10 @@
 module;
 #include <sys/epoll.h>
 #include <time.h>
-
-#include <cstddef>
-#include <cstdint>
-#include <deque>
-#include <span>
-#include <vector>
 module ringfort.uring:soft_ring_readiness;
 
 import ringfort.base;
+import ringfort.std;
 import :soft_ring;
 import :soft_ring_requests;
 

@@ -2,12 +2,9 @@ module;
 #include <liburing.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
-
-#include <cstddef>
-#include <cstdint>
-#include <memory>
-#include <vector>
 module ringfort.uring:soft_ring_requests;
+
+import ringfort.std;
 
 // Nothing here is exported: it is SoftRing's inside.
 namespace ringfort::uring::soft {

@@ -23,6 +23,7 @@ export import :messages;
 export import :multishot;
 export import :operation;
 export import :post;
+export import :ration;
 export import :receiver;
 export import :request;
 export import :restriction;

@@ -1,10 +1,7 @@
-module;
-#include <cstddef>
-#include <optional>
-#include <span>
 export module ringfort.uring:zero_copy;
 
 import ringfort.base;
+import ringfort.std;
 import :loop;
 import :operation;
 

@@ -1,20 +1,9 @@
-module;
-#include <chrono>
-#include <coroutine>
-#include <cstddef>
-#include <cstdint>
-#include <exception>
-#include <functional>
-#include <map>
-#include <optional>
-#include <string>
-#include <string_view>
-#include <vector>
 export module ringfort.worker:context;
 
 import ringfort.base;
 import ringfort.coro;
 import ringfort.shm;
+import ringfort.std;
 import ringfort.uring;
 import :peers;
 

@@ -1,18 +1,9 @@
-module;
-#include <compare>
-#include <coroutine>
-#include <cstddef>
-#include <cstdint>
-#include <map>
-#include <memory>
-#include <optional>
-#include <string>
-#include <vector>
 export module ringfort.worker:peers;
 
 import ringfort.base;
 import ringfort.channel;
 import ringfort.coro;
+import ringfort.std;
 
 export namespace ringfort::worker {
 

@@ -1,12 +1,3 @@
-module;
-#include <coroutine>
-#include <cstdint>
-#include <exception>
-#include <functional>
-#include <map>
-#include <memory>
-#include <optional>
-#include <string>
 export module ringfort.worker:run;
 
 import ringfort.base;
@@ -14,6 +5,7 @@ import ringfort.channel;
 import ringfort.coro;
 import ringfort.net;
 import ringfort.shm;
+import ringfort.std;
 import ringfort.uring;
 import :context;
 import :peers;

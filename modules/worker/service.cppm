@@ -1,15 +1,9 @@
-module;
-#include <concepts>
-#include <coroutine>
-#include <exception>
-#include <functional>
-#include <memory>
-#include <utility>
 export module ringfort.worker:service;
 
 import ringfort.base;
 import ringfort.coro;
 import ringfort.net;
+import ringfort.std;
 import :context;
 import :peers;
 

@@ -1,23 +1,10 @@
-module;
-#include <chrono>
-#include <compare>
-#include <coroutine>
-#include <cstddef>
-#include <cstdint>
-#include <deque>
-#include <exception>
-#include <map>
-#include <memory>
-#include <optional>
-#include <set>
-#include <string>
-#include <utility>
 module ringfort.worker:state;
 
 import ringfort.base;
 import ringfort.channel;
 import ringfort.coro;
 import ringfort.net;
+import ringfort.std;
 import ringfort.uring;
 import :context;
 import :peers;

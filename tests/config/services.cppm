@@ -1,15 +1,9 @@
 /// The services of the imaginary application that tests/config reads configurations for.
-module;
-#include <chrono>
-#include <cstdint>
-#include <optional>
-#include <string>
-#include <utility>
-#include <vector>
 export module services;
 
 import ringfort.base;
 import ringfort.config;
+import ringfort.std;
 
 export namespace services {
 

@@ -193,7 +193,12 @@ TEST_CASE("harness: a log wait sees a line that is written later, whole lines on
 TEST_CASE("harness: listeners are found by address, and only while they listen") {
     OwnedFd tcp = listen_on(loopback);
     const Endpoint at = Endpoint::of_socket(tcp.get());
+    const std::string port = std::to_string(at.port());
+    const OwnedFd elsewhere = listen_on(Endpoint::parse("127.0.0.2:" + port));
+    const OwnedFd sixth = listen_on(Endpoint::parse("[::1]:" + port));
     CHECK(listeners_at(at).size() == 1);
+    CHECK(listeners_at(Endpoint::of_socket(sixth.get())).size() == 1);
+    CHECK(listeners_at(at) != listeners_at(Endpoint::of_socket(elsewhere.get())));
     Connection client = Connection::to(at);
     OwnedFd server{::accept(tcp.get(), nullptr, nullptr)};
     CHECK(holder_of_peer(client.fd(), {::getpid()}) == ::getpid());

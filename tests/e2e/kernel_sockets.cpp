@@ -1,9 +1,14 @@
 #include "kernel_sockets.h"
 
+#include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/types.h>
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
+#include <cstring>
+#include <iomanip>
 #include <optional>
 #include <set>
 #include <sstream>
@@ -20,6 +25,7 @@ namespace {
 constexpr unsigned listening = 0x0a;  // TCP_LISTEN
 
 struct SocketRow {
+    std::string local;
     unsigned local_port = 0;
     unsigned remote_port = 0;
     unsigned state = 0;
@@ -42,12 +48,33 @@ std::vector<SocketRow> rows_of(const char* table) {
         fields >> slot >> local >> remote >> state;
         for (int i = 0; i < 5; ++i) fields >> skipped;
         if (!(fields >> row.inode)) continue;
+        row.local = local;
         row.local_port = port_in(local);
         row.remote_port = port_in(remote);
         row.state = static_cast<unsigned>(std::stoul(state, nullptr, 16));
         result.push_back(row);
     }
     return result;
+}
+
+/// Tells whether the row is bound to this address and port, or to every address and this port. Two
+/// addresses may well have been given the same port.
+bool is_bound_to(const SocketRow& row, const Endpoint& endpoint) {
+    std::array<std::uint32_t, 4> words{};
+    std::size_t count = 1;
+    if (endpoint.family() == AF_INET6) {
+        const auto* const address = reinterpret_cast<const sockaddr_in6*>(endpoint.data());
+        std::memcpy(words.data(), &address->sin6_addr, sizeof words);
+        count = words.size();
+    } else {
+        words[0] = reinterpret_cast<const sockaddr_in*>(endpoint.data())->sin_addr.s_addr;
+    }
+    std::ostringstream text;
+    text << std::hex << std::uppercase << std::setfill('0');
+    for (std::size_t i = 0; i < count; ++i) text << std::setw(8) << words[i];
+    const std::string address = row.local.substr(0, row.local.rfind(':'));
+    return row.local_port == endpoint.port() &&
+           (address == text.str() || address.find_first_not_of('0') == std::string::npos);
 }
 
 std::vector<SocketRow> tcp_rows(int family) {
@@ -73,7 +100,7 @@ std::set<std::uint64_t> listeners_at(const Endpoint& endpoint) {
     if (endpoint.family() == AF_UNIX) return unix_listeners(endpoint.unix_path());
     std::set<std::uint64_t> result;
     for (const SocketRow& row : tcp_rows(endpoint.family()))
-        if (row.state == listening && row.local_port == endpoint.port()) result.insert(row.inode);
+        if (row.state == listening && is_bound_to(row, endpoint)) result.insert(row.inode);
     return result;
 }
 
@@ -81,7 +108,7 @@ std::set<std::uint64_t> datagram_sockets_at(const Endpoint& endpoint) {
     std::set<std::uint64_t> result;
     for (const SocketRow& row :
          rows_of(endpoint.family() == AF_INET6 ? "/proc/net/udp6" : "/proc/net/udp"))
-        if (row.local_port == endpoint.port()) result.insert(row.inode);
+        if (is_bound_to(row, endpoint)) result.insert(row.inode);
     return result;
 }
 

@@ -100,12 +100,21 @@ private:
         if (declaration.kind == Kind::type)
             return !declaration.has_body || names_no_type(declaration);
         if (has_word(head, "friend") || has_word(head, "static_assert")) return true;
-        if (head.starts_with("using namespace")) return true;
+        if (head.starts_with("using namespace") || names_what_is_declared_elsewhere(head))
+            return true;
         if (declaration.kind != Kind::function) return false;
         return declaration.name == type || declaration.name.starts_with('~') ||
                declaration.name.starts_with("operator") || head.ends_with("= default;") ||
                head.ends_with("= delete;") || is_deduction_guide(declaration) ||
                std::ranges::find(awaitable, declaration.name) != awaitable.end();
+    }
+
+    /// "using std::name;": a using-declaration's name is a qualified one, an alias's is not.
+    static bool names_what_is_declared_elsewhere(std::string_view head) {
+        static constexpr std::string_view word = "using ";
+        if (!head.starts_with(word)) return false;
+        head = trimmed(head.substr(word.size()));
+        return head.substr(0, head.find(' ')).find("::") != head.npos;
     }
 
     /// "Name(...) -> Name<...>;" with nothing but template<> before the name.

@@ -61,6 +61,9 @@ TEST_CASE("what explains itself needs no comment") {
     CHECK(found("template <class T>\nclass Task<T>::promise_type : P {\npublic:\n    int f();\n};")
               .empty());
     CHECK(found("static_assert(true);").empty());
+    CHECK(found("using std::string, std::operator==;").empty());
+    CHECK(found("using ::operator new;").empty());
+    CHECK(found("using Alias = std::string;") == "a.cppm:2: document Alias with a ///\n");
     CHECK(found("template <class T>\nA(T) -> A<T>;").empty());
     CHECK(found("namespace detail {\nint f();\n}").empty());
 }

@@ -43,24 +43,44 @@ std::string joined(const std::set<std::string>& names) {
     return all.empty() ? "nothing" : all;
 }
 
+/// A header of C++'s own has no extension.
+bool includes_standard_header(std::string_view line) {
+    line = trimmed(line);
+    if (!line.starts_with("#include <")) return false;
+    return line.find('.') == line.npos && line.find('/') == line.npos;
+}
+
+/// Finds what makes a hundred copies of the standard library's headers out of one.
+void check_includes(const Source& interface, Findings& findings) {
+    std::size_t number = 0;
+    for (const auto line : lines_of(interface.text)) {
+        ++number;
+        if (includes_standard_header(line))
+            findings.push_back({interface.path, number,
+                                "import ringfort.std; here: interfaces include no header of the "
+                                "standard library"});
+    }
+}
+
 }  // namespace
 
 const std::map<std::string, std::set<std::string>>& floors() {
     static const std::map<std::string, std::set<std::string>> table{
-        {"base", {}},
-        {"coro", {"base"}},
-        {"shm", {"base"}},
-        {"channel", {"base"}},
-        {"process", {"base"}},
-        {"config", {"base"}},
-        {"uring", {"base", "coro"}},
-        {"net", {"base", "coro", "uring"}},
-        {"cycle", {"base", "config", "shm", "process"}},
-        {"worker", {"base", "coro", "uring", "net", "shm", "channel", "config"}},
-        {"master", {"base", "config", "shm", "channel", "process", "cycle"}},
+        {"std", {}},
+        {"base", {"std"}},
+        {"coro", {"std", "base"}},
+        {"shm", {"std", "base"}},
+        {"channel", {"std", "base"}},
+        {"process", {"std", "base"}},
+        {"config", {"std", "base"}},
+        {"uring", {"std", "base", "coro"}},
+        {"net", {"std", "base", "coro", "uring"}},
+        {"cycle", {"std", "base", "config", "shm", "process"}},
+        {"worker", {"std", "base", "coro", "uring", "net", "shm", "channel", "config"}},
+        {"master", {"std", "base", "config", "shm", "channel", "process", "cycle"}},
         {"ringfort",
-         {"base", "coro", "shm", "channel", "process", "config", "uring", "net", "cycle", "worker",
-          "master"}},
+         {"std", "base", "coro", "shm", "channel", "process", "config", "uring", "net", "cycle",
+          "worker", "master"}},
     };
     return table;
 }
@@ -122,6 +142,7 @@ Findings check_imports(const Layer& layer) {
     std::set<std::string> imported;
     for (const auto& source : layer.sources) {
         const bool interface = source.extension() == ".cppm";
+        if (interface && layer.name != "std") check_includes(source, findings);
         for (const auto& [name, line] : imports_of(source)) {
             imported.insert(name);
             if (!row->second.contains(name))

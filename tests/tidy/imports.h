@@ -44,8 +44,8 @@ struct Layer {
     std::vector<Source> sources;  ///< its .cppm and .cpp files
 };
 
-/// Finds imports that no direct link stands for, links that nothing imports, and imports that
-/// the floors forbid.
+/// Finds imports that no direct link stands for, links that nothing imports, imports that the
+/// floors forbid, and interfaces that include the standard library's headers themselves.
 Findings check_imports(const Layer& layer);
 
 }  // namespace tidy

@@ -78,7 +78,17 @@ TEST_CASE("a link outside of ringfort_layer is found") {
 TEST_CASE("an import against the floors is found") {
     CHECK(text(check_imports(layer("coro", "ringfort_layer(coro LINKS ringfort::uring)",
                                    "import ringfort.uring;"))) ==
-          "modules/coro/coro.cppm:1: do not import ringfort.uring: coro may import base\n");
+          "modules/coro/coro.cppm:1: do not import ringfort.uring: coro may import base, std\n");
+}
+
+TEST_CASE("an interface that includes the standard library's headers is found") {
+    const std::string cmake = "ringfort_layer(base)";
+    const std::string text_of_both = "#include <sys/types.h>\n#include <vector>\n";
+    CHECK(
+        text(check_imports(layer("base", cmake, text_of_both, text_of_both))) ==
+        "modules/base/base.cppm:2: import ringfort.std; here: interfaces include no header of the "
+        "standard library\n");
+    CHECK(check_imports(layer("std", "ringfort_layer(std)", "#include <vector>\n")).empty());
 }
 
 TEST_CASE("a layer without a floor is found") {

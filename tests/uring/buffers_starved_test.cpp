@@ -51,6 +51,45 @@ Task<> echo(Socket& socket) {
     }
 }
 
+/// Connections that a task each waits for a message on, all of which come at once.
+class Crowd {
+public:
+    Crowd(Loop& loop, std::size_t count, std::size_t bytes) : bytes_{bytes}, got_(count) {
+        for (std::size_t i = 0; i < count; ++i) all_.emplace_back(loop, testing::socket_pair());
+    }
+
+    /// Returns how many turns it takes until all have been received.
+    std::uint64_t turns_to_serve(Loop& loop) {
+        std::uint64_t turns = 0;
+        loop.run([](Loop& on, Crowd& self, std::uint64_t& count) -> Task<> {
+            coro::Scope readers{co_await coro::current_context()};
+            for (std::size_t i = 0; i < self.all_.size(); ++i)
+                readers.spawn(self.receive(self.all_[i].near, self.got_[i]));
+            (void)co_await on.sleep(Milliseconds{20});  // the kernel has been asked for all of them
+            const std::string message(self.bytes_, 'm');
+            for (const Connection& one : self.all_) testing::put(one.far, message);
+            count = on.statistics().turns;
+            co_await readers.join();
+            count = on.statistics().turns - count;
+        }(loop, *this, turns));
+        CHECK(got_ == std::vector<std::size_t>(all_.size(), bytes_));
+        return turns;
+    }
+
+private:
+    Task<> receive(Socket& socket, std::size_t& got) const {
+        while (got < bytes_) {
+            const auto chunk = co_await socket.receive();
+            if (!chunk || chunk->empty()) co_return;
+            got += chunk->size();
+        }
+    }
+
+    std::size_t bytes_;
+    std::vector<Connection> all_;
+    std::vector<std::size_t> got_;
+};
+
 /// Sends until neither the server nor the network takes more.
 Task<> flood(Loop& loop, const Fd& far) {
     const std::vector<std::byte> bytes(std::size_t{16} << 20);
@@ -122,6 +161,54 @@ TEST_CASE("an echo goes on beside two clients that send and do not read") {
     std::vector<Connection> all;
     for (int i = 0; i < 3; ++i) all.emplace_back(*loop);
     CHECK(loop->run(serve_two_floods_and_one_echo(*loop, all)) == 100);
+}
+
+TEST_CASE("of many that find no buffer so many ask again as there are buffers, and not all") {
+    constexpr std::size_t many = 400;
+    auto loop = Loop::open({.receive_buffers = 2,
+                            .max_receive_buffers = 1'024,
+                            .receive_buffer_size = {4096},
+                            .features = {.incremental_buffers = false}})
+                    .value();
+    Crowd crowd{*loop, many, 4096};
+    CHECK(crowd.turns_to_serve(*loop) <= many);
+    const std::uint64_t starved = loop->statistics().starved;
+    CHECK(starved >= many / 2);
+    CHECK(starved <= many + many / 20);  // once each, and not in every turn
+}
+
+TEST_CASE("as many small messages are received in a turn as fit into the kernel's buffers") {
+    constexpr std::size_t many = 1'000;
+    if (!testing::allow_files(2 * many + 100)) SKIP("too few files may be open here");
+    auto loop = Loop::open({.receive_buffers = 1, .receive_buffer_size = {4096}}).value();
+    if (!loop->features().incremental_buffers) SKIP("this kernel is older than Linux 6.12");
+    Crowd crowd{*loop, many, 100};
+    // 40 fit into one; one at a time it would be a thousand turns.
+    CHECK(crowd.turns_to_serve(*loop) <= 80);
+    CHECK(loop->statistics().starved <= 2 * many);  // asked in every turn it would be 12,000
+}
+
+TEST_CASE("those who wait are given the buffers that are left, and not one in each turn") {
+    constexpr std::uint32_t held = 16;
+    constexpr std::size_t many = 300;
+    auto loop = Loop::open({.receive_buffers = held,
+                            .max_receive_buffers = held + 3,
+                            .receive_buffer_size = {4096},
+                            .features = {.incremental_buffers = false}})
+                    .value();
+    Connection hoarder{*loop};
+    std::vector<uring::Lease> hoard;
+    loop->run([](Connection& from, std::vector<uring::Lease>& kept) -> Task<> {
+        while (kept.size() < held) {
+            const std::string page(4096, 'x');
+            testing::put(from.far, page);
+            kept.push_back((co_await from.near.receive()).value());
+        }
+        from.near.receiver().pause();
+    }(hoarder, hoard));
+    Crowd crowd{*loop, many, 4096};
+    CHECK(crowd.turns_to_serve(*loop) <= many / 2);
+    hoard.clear();
 }
 
 TEST_CASE("what nobody takes of a burst is bounded by what a connection may bring at once") {
