@@ -37,13 +37,6 @@ std::string control_obstacle(const config::Master& master, const Error& error) {
     return "control socket " + master.control + ": " + error.text() + ".";
 }
 
-/// Tells whether a file can be made there, without making it; errno says what is in the way.
-bool folder_is_open(const std::string& path) noexcept {
-    const std::string folder =
-        path.find('/') == path.npos ? "." : path.substr(0, path.rfind('/') + 1);
-    return ::access(folder.c_str(), W_OK | X_OK) == 0;
-}
-
 /// Finds the user and group of the settings' names, now, while root can still read the databases.
 Result<std::optional<process::Credentials>> find_credentials(const config::Master& master) {
     if (master.user.empty()) return std::optional<process::Credentials>{};
@@ -62,8 +55,9 @@ std::vector<std::string> obstacles_of(const config::Master& master) {
     // Who holds it may be the master that is to read this configuration.
     if (!pid_file && !pid_file.error().is(std::errc::device_or_resource_busy))
         obstacles.push_back(pid_file_obstacle(master.pid_file, pid_file.error()));
-    if (!master.control.empty() && !folder_is_open(master.control))
-        obstacles.push_back(control_obstacle(master, Error::last("access")));
+    const auto control =
+        master.control.empty() ? Result<void>{} : process::may_create(master.control);
+    if (!control) obstacles.push_back(control_obstacle(master, control.error()));
     return obstacles;
 }
 

@@ -138,6 +138,13 @@ Result<Fd> open_identified(std::uint64_t identity) {
     return pidfd;
 }
 
+Result<void> may_create(const std::string& path) noexcept {
+    const std::string folder =
+        path.find('/') == path.npos ? "." : path.substr(0, path.rfind('/') + 1);
+    if (::access(folder.c_str(), W_OK | X_OK) != 0) return Error::last("access");
+    return {};
+}
+
 bool is_traced(pid_t pid) {
     const std::string status = read_proc(pid, "status");
     constexpr std::string_view key = "TracerPid:\t";

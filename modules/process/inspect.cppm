@@ -21,6 +21,10 @@ export namespace ringfort::process {
 /// Errors: ESRCH when it has, which is certain then; others of pidfd_open(2) and open(2).
 [[nodiscard]] Result<Fd> open_identified(std::uint64_t identity);
 
+/// Tells whether this process may make a file at `path`, as far as the folder's mode tells, without
+/// making it. Errors: those of access(2).
+[[nodiscard]] Result<void> may_create(const std::string& path) noexcept;
+
 /// Tells whether a debugger is attached. Source: TracerPid in proc_pid_status(5).
 [[nodiscard]] bool is_traced(pid_t pid);
 

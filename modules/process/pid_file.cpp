@@ -185,9 +185,7 @@ Result<PidFile> PidFile::create(const std::string& path, pid_t holder) {
 }
 
 Result<void> PidFile::examine(const std::string& path) {
-    const std::string folder =
-        path.find('/') == path.npos ? "." : path.substr(0, path.rfind('/') + 1);
-    if (::access(folder.c_str(), W_OK | X_OK) != 0) return Error::last("access");
+    RF_TRY(may_create(path));
     const auto file = open_regular(path, O_RDWR);
     if (!file) {
         if (file.error().is(std::errc::no_such_file_or_directory)) return {};

@@ -73,8 +73,7 @@ TEST_CASE("storms of connects, closes and resets kill no worker and leak no conn
     CHECK(server.workers() == workers);
     // Not one is left, also of those whose end came together with their last bytes.
     CHECK(eventually(soon(), [&] {
-        const std::string status =
-            run({app, "ctl", "status", "--socket", dir.file("control.sock")}).output;
+        const std::string status = ctl(app, dir.file("control.sock"), {"status"}).output;
         return idle_workers(status) == 2;
     }));
 }

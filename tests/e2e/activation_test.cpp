@@ -126,11 +126,11 @@ TEST_CASE("a socket that the service manager has opened is served, with who came
         CHECK(early.receive(17) == "before the server");
         early.close();  // or the predecessor waits for it
         Connection::to(Endpoint::parse("unix:" + path)).echo("by path");
-        CHECK(run({app, "ctl", "reload", "--socket", *config.control}).code == 0);
-        CHECK(run({app, "ctl", "upgrade", "--socket", *config.control}).code == 0);
+        CHECK(ctl(app, *config.control, {"reload"}).code == 0);
+        CHECK(ctl(app, *config.control, {"upgrade"}).code == 0);
         REQUIRE(server.wait(later()));
         Connection::to(Endpoint::parse("unix:" + path)).echo("to the successor");
-        CHECK(run({app, "ctl", "quit", "--socket", *config.control}).code == 0);
+        CHECK(ctl(app, *config.control, {"quit"}).code == 0);
         // The service manager's file is the service manager's.
         CHECK(std::filesystem::exists(path));
         REQUIRE(::unlink(path.c_str()) == 0);
@@ -214,7 +214,7 @@ TEST_CASE("what a service manager keeps is there after a restart, with who has c
         Server second{app, config, dir, pass};
         for (Connection& connection : waiting)
             CHECK(connection.receive(19) == "while nobody serves");
-        CHECK(accepted(run({app, "ctl", "status", "--socket", *config.control}).output) >= 20);
+        CHECK(accepted(ctl(app, *config.control, {"status"}).output) >= 20);
         waiting.clear();
         manager.reset();
         second.signal(SIGTERM);
@@ -233,7 +233,7 @@ TEST_CASE("a service manager keeps what the latest generation serves with, and n
     std::optional<Manager> manager{std::in_place, dir};
     Server server{app, config, dir};
     const auto order = [&](const char* what) {
-        return run({app, "ctl", what, "--socket", *config.control}, "", later()).code;
+        return ctl(app, *config.control, {what}, later()).code;
     };
     CHECK(manager->listen() == 1);
     CHECK(manager->kept().at("ringfort").size() == 3);

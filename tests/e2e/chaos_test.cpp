@@ -75,8 +75,7 @@ public:
         return all;
     }
     [[nodiscard]] Finished ctl(const std::string& order) const {
-        return run({app_, "ctl", order, "--socket", *config_.control}, "",
-                   Deadline::after(milliseconds{200}));
+        return e2e::ctl(app_, *config_.control, {order}, Deadline::after(milliseconds{200}));
     }
     /// Says whether a client is served, and nothing is there but a master and its two workers.
     [[nodiscard]] bool is_well() {

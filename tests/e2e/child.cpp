@@ -127,6 +127,13 @@ Finished run(std::vector<std::string> argv, const std::string& input, Deadline d
     return result;
 }
 
+Finished ctl(const std::string& app, const std::string& socket, std::vector<std::string> words,
+             Deadline deadline) {
+    words.insert(words.begin(), {app, "ctl"});
+    words.insert(words.end(), {"--socket", socket});
+    return run(std::move(words), "", deadline);
+}
+
 bool installed(const std::string& program) {
     const char* path = std::getenv("PATH");
     std::istringstream folders{path != nullptr ? path : ""};

@@ -59,6 +59,9 @@ struct Finished {
 
 [[nodiscard]] Finished run(std::vector<std::string> argv, const std::string& input = "",
                            Deadline deadline = soon());
+/// Has `app` give the master whose control socket this is the order that `words` are.
+[[nodiscard]] Finished ctl(const std::string& app, const std::string& socket,
+                           std::vector<std::string> words, Deadline deadline = soon());
 /// Says whether PATH has a program of this name.
 [[nodiscard]] bool installed(const std::string& program);
 

@@ -127,8 +127,7 @@ TEST_CASE("under the container's seccomp profile a server has io_uring, its sand
     REQUIRE_FALSE(workers.empty());
     CHECK(status_of(workers[0], "Seccomp_filters") != status_of(server.pid(), "Seccomp_filters"));
     if (std::getenv("RINGFORT_DRIVER") == nullptr) CHECK(log.find("no io_uring").empty());
-    const Finished reloaded =
-        run({echo_app(), "ctl", "reload", "--socket", dir.file("echo.sock")}, "", later());
+    const Finished reloaded = ctl(echo_app(), dir.file("echo.sock"), {"reload"}, later());
     INFO(reloaded.text());
     CHECK(reloaded.code == 0);
     Connection::to(listener(log)).echo("hello");

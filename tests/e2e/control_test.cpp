@@ -39,7 +39,7 @@ Config controlled(const TempDir& dir) {
 }
 
 Finished ctl(const std::string& app, const TempDir& dir, const std::string& order) {
-    return run({app, "ctl", order, "--socket", dir.file("control.sock")});
+    return e2e::ctl(app, dir.file("control.sock"), {order});
 }
 
 TEST_CASE("status names generations and workers, with their processes and connections") {
@@ -108,7 +108,7 @@ TEST_CASE("ctl reload --dry-run says what would change, and changes nothing") {
     config.listeners.back().address = "unix:" + dir.file("new.sock");
     server.write_config(config.text());
     const auto dry_run = [&] {
-        return run({app, "ctl", "reload", "--dry-run", "--socket", dir.file("control.sock")});
+        return e2e::ctl(app, dir.file("control.sock"), {"reload", "--dry-run"});
     };
     const Finished rehearsed = dry_run();
     INFO(rehearsed.text());
@@ -139,7 +139,7 @@ TEST_CASE("a pid file that a dry run is asked about stays as it is") {
     config.pid_file = dir.file("other.pid");
     server.write_config(config.text());
     const auto dry_run = [&] {
-        return run({app, "ctl", "reload", "--dry-run", "--socket", dir.file("control.sock")});
+        return e2e::ctl(app, dir.file("control.sock"), {"reload", "--dry-run"});
     };
     CHECK(dry_run().code == 0);
     CHECK_FALSE(std::filesystem::exists(*config.pid_file));

@@ -106,7 +106,7 @@ struct Limited {
     }
     [[nodiscard]] Bytes zone() const { return Bytes{zone_file(server.master(), "limits")}; }
     [[nodiscard]] std::string ctl_zones() const {
-        return run({app, "ctl", "zones", "--socket", *config.control}).output;
+        return ctl(app, *config.control, {"zones"}).output;
     }
     /// New clients take room, and those that go give it back.
     void have_visitors() {

@@ -140,9 +140,7 @@ TEST_CASE("workers that die again and again spend a budget, and status says what
     config.respawn_backoff_min_ms = 10;
     config.respawn_budget = 2;
     Server server{app, config, dir};
-    const auto status = [&] {
-        return run({app, "ctl", "status", "--socket", *config.control}).output;
-    };
+    const auto status = [&] { return ctl(app, *config.control, {"status"}).output; };
     const auto kill_one = [&] {
         const pid_t victim = server.wait_workers(2).front();
         const std::size_t mark = server.log().mark();

@@ -97,8 +97,7 @@ TEST_CASE("reloads and upgrades go on with what is counted, those that make the 
     is_counted();
     app.config.more = zone_of("2MiB") + limit("connections = 4\n");
     app.server->write_config(app.config.text());
-    const Finished dry =
-        run({app.original, "ctl", "reload", "--dry-run", "--socket", *app.config.control});
+    const Finished dry = ctl(app.original, *app.config.control, {"reload", "--dry-run"});
     CHECK(has(dry.output, "zone limits: grown, 1MiB -> 2MiB"));
     CHECK(app.ctl("reload").code == 0);
     CHECK(has(app.ctl("zones").output, "zone limits (client limits/1): 2MiB"));
@@ -186,7 +185,7 @@ TEST_CASE("what is in zones is shown: pages, blocks, lock, and workers") {
     config.control = dir.file("control.sock");
     Server server{echo_app(), config, dir};
     const auto held = enter(server.at("echo"), 2);
-    const Finished shown = run({echo_app(), "ctl", "zones", "--socket", *config.control});
+    const Finished shown = ctl(echo_app(), *config.control, {"zones"});
     INFO(shown.text());
     CHECK(shown.code == 0);
     CHECK(has(shown.output, "zone limits (client limits/1): 1MiB, "));

@@ -39,9 +39,7 @@ TEST_CASE("ctl log-level changes what master and workers log until the next relo
     config.respawn_backoff_min_ms = 10;
     Server server{app, config, dir};
     const auto ctl = [&](std::vector<std::string> words) {
-        words.insert(words.begin(), {app, "ctl"});
-        words.insert(words.end(), {"--socket", dir.file("control.sock")});
-        return run(std::move(words));
+        return e2e::ctl(app, *config.control, std::move(words));
     };
     const auto silent = [&] {
         const std::size_t mark = server.log().mark();

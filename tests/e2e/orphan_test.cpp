@@ -77,7 +77,7 @@ TEST_CASE("a master that is started after one was killed takes its listeners and
         held.echo("still with the first");
         std::string status;
         CHECK(eventually(soon(), [&] {
-            status = run({app, "ctl", "status", "--socket", *config.control}).text();
+            status = ctl(app, *config.control, {"status"}).text();
             return has(status, "master " + std::to_string(second.master()));
         }));
         INFO(status);
@@ -147,7 +147,7 @@ TEST_CASE("orphans that nobody takes over drain when their grace is over") {
     const Endpoint endpoint = server.at("echo");
     server.kill_master();
     Connection::to(endpoint).echo("in the grace");
-    const Finished status = run({app, "ctl", "status", "--socket", *config.control});
+    const Finished status = ctl(app, *config.control, {"status"});
     CHECK(status.code == 1);
     CHECK(has(status.error, "the master has died"));
     CHECK(eventually(soon(), [&] { return server.nothing_left(); }));
@@ -202,7 +202,7 @@ TEST_CASE("after a second death the rows of the first are taken again, and hold 
         servers.push_back(std::make_unique<Server>(app, config, dir));
         REQUIRE(eventually(soon(), [&] { return std::ranges::none_of(orphans, is_running); }));
     }
-    const Finished status = run({app, "ctl", "status", "--socket", *config.control});
+    const Finished status = ctl(app, *config.control, {"status"});
     INFO(status.text());
     CHECK(accepted(status.output) >= 20);
     while (!servers.empty()) servers.pop_back();  // the last one first

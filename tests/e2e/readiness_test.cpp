@@ -25,7 +25,7 @@ namespace {
 using std::chrono::milliseconds;
 
 Finished ctl(const std::string& app, const Config& config, const std::string& order) {
-    return run({app, "ctl", order, "--socket", *config.control});
+    return e2e::ctl(app, *config.control, {order});
 }
 
 TEST_CASE("ctl ready tells whether a worker serves") {
@@ -68,7 +68,7 @@ TEST_CASE("with a shutdown delay readiness fails first, and those who come still
         CHECK(refused.code == 1);
         CHECK(has(refused.error, "the master is stopping"));
     }
-    CHECK(has(run({app, "ctl", "reload", "--dry-run", "--socket", *config.control}).error,
+    CHECK(has(e2e::ctl(app, *config.control, {"reload", "--dry-run"}).error,
               "the master is stopping"));
     const std::vector<pid_t> workers = server.wait_workers(2);
     ::kill(workers.front(), SIGKILL);

@@ -57,9 +57,7 @@ struct Slow {
         server->write_config(text);
     }
     [[nodiscard]] Finished ctl(const std::vector<std::string>& order) const {
-        std::vector<std::string> argv{app, "ctl", "--socket", *config.control};
-        argv.insert(argv.end(), order.begin(), order.end());
-        return run(argv, "", later());
+        return e2e::ctl(app, *config.control, order, later());
     }
     [[nodiscard]] std::optional<pid_t> builder() const {
         for (const pid_t pid : children_of(server->master()))

@@ -43,7 +43,7 @@ TEST_CASE("an upgrade under load loses no datagram") {
     DatagramLoad load{server.at("echo")};
     REQUIRE(load.wait_for_more(500));
     const auto ctl = [&](const char* order) {
-        return run({app, "ctl", order, "--socket", *config.control}, "", later());
+        return e2e::ctl(app, *config.control, {order}, later());
     };
     const Finished upgraded = ctl("upgrade");
     INFO(upgraded.text());

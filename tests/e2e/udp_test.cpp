@@ -175,9 +175,7 @@ TEST_CASE("ctl tells listeners of UDP and their datagrams, and -t tries to open 
     config.control = dir.file("control.sock");
     Server server{app, config, dir};
     const auto ctl = [&](std::vector<std::string> order) {
-        order.insert(order.begin(), {app, "ctl"});
-        order.insert(order.end(), {"--socket", *config.control});
-        return run(std::move(order), "", later()).text();
+        return e2e::ctl(app, *config.control, std::move(order), later()).text();
     };
     const DatagramClient client{Endpoint::parse(config.listeners[0].address)};
     for (int i = 0; i < 30; ++i) CHECK(client.ask("count me") == "count me");

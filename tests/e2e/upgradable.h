@@ -62,7 +62,7 @@ struct Upgradable {
         std::filesystem::rename(app + ".next", app);
     }
     [[nodiscard]] Finished ctl(const std::string& order) const {
-        return run({original, "ctl", order, "--socket", *config.control}, "", later());
+        return e2e::ctl(original, *config.control, {order}, later());
     }
     /// Upgrades, and notes who serves then.
     Finished upgrade() {

@@ -105,7 +105,7 @@ TEST_CASE("a pid file and a control socket that move in an upgrade leave nothing
     app.config.pid_file = app.dir.file("moved.pid");
     app.config.control = app.dir.file("moved.sock");
     app.server->write_config(app.config.text());
-    CHECK(run({app.original, "ctl", "upgrade", "--socket", old_control}, "", later()).code == 0);
+    CHECK(ctl(app.original, old_control, {"upgrade"}, later()).code == 0);
     app.masters.push_back(app.holder());
     REQUIRE(app.server->wait(later()));
     CHECK(is_running(app.masters[0]));

@@ -9,6 +9,7 @@
 #include <compare>
 #include <cstdint>
 #include <cstdlib>
+#include <filesystem>
 #include <string>
 #include <system_error>
 
@@ -53,6 +54,16 @@ TEST_CASE("a process is described by its state") {
     ::waitpid(sleeper.pid, nullptr, WUNTRACED);
     CHECK(begins(describe(sleeper.pid), "It is stopped, and has used "));
     CHECK(describe(0x7fff'ffff) == "It is gone.");
+}
+
+TEST_CASE("whether a file may be made is told by its folder, and nothing is made") {
+    CHECK(process::may_create("/dev/shm/ringfort-no-such-file"));
+    CHECK_FALSE(std::filesystem::exists("/dev/shm/ringfort-no-such-file"));
+    CHECK(process::may_create("a-file-of-the-working-directory"));
+    CHECK(process::may_create("/no/such/folder/file")
+              .error()
+              .is(std::errc::no_such_file_or_directory));
+    CHECK(process::may_create("/dev/null/file").error().is(std::errc::not_a_directory));
 }
 
 TEST_CASE("a debugger is noticed") {
