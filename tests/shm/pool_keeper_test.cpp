@@ -163,8 +163,13 @@ TEST_CASE("two keepers that learn of one death bury it once, and not whoever com
     REQUIRE(old.root(0, tag).value() == 0);
     REQUIRE_FALSE(old.bury(dead).value());
     const Owner second = old.admit(0, {5, 2}).value();
+    const Pool worker = Pool::attach(zone, second).value();
+    Transaction transaction = worker.begin().value();
+    worker.set_root(transaction, 0, tag, transaction.allocate(100));
     REQUIRE_FALSE(next.bury(dead).value());
     REQUIRE(old.owners().alive(second));
+    transaction.commit().value();  // nobody has taken the lock from it
+    REQUIRE(old.root(0, tag).value() != 0);
     REQUIRE(next.bury(Owner{7, 1}).error().is(std::errc::invalid_argument));
 }
 
@@ -173,6 +178,7 @@ TEST_CASE("whoever knows its row attaches as the owner that lives there") {
     const Pool keeper = Pool::format(zone, 3).value();
     REQUIRE(Pool::attach(zone, 1).error().is(std::errc::owner_dead));
     REQUIRE(Pool::attach(zone, 77).error().is(std::errc::owner_dead));
+    REQUIRE(Pool::attach(zone, keeper.rows()).error().is(std::errc::owner_dead));  // a keeper's
     const Owner owner = keeper.admit(1, {}).value();
     REQUIRE(Pool::attach(zone, 1).value().self() == owner);
 }
