@@ -3,8 +3,8 @@ module;
 /// The echo service: sends back what it receives (RFC 862), over TCP, UDP and unix sockets.
 export module echo;
 
-import ringfort.std;
 import ringfort;
+import ringfort.std;
 export import :limit;
 namespace rf = ringfort;
 

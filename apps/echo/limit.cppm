@@ -6,8 +6,8 @@ module;
 /// what was counted.
 export module echo:limit;
 
-import ringfort.std;
 import ringfort;
+import ringfort.std;
 namespace rf = ringfort;
 
 export class ClientLimit {

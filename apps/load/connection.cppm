@@ -1,9 +1,8 @@
-module;
 /// One connection of a load, and what all of one run share. Inside the module only.
 module load:connection;
 
-import ringfort.std;
 import ringfort;
+import ringfort.std;
 import :options;
 import :payload;
 import :report;

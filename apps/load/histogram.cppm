@@ -1,4 +1,3 @@
-module;
 /// A log-linear histogram of durations, as HdrHistogram lays it out: every power of two is split
 /// into 128 equal buckets, so a reported value is at most 0.8 % above the true one. Recording costs
 /// a few instructions and never allocates.

@@ -1,7 +1,7 @@
 export module load:options;
 
-import ringfort.std;
 import ringfort;
+import ringfort.std;
 
 export namespace load {
 

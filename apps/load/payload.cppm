@@ -1,4 +1,3 @@
-module;
 /// What the load generator sends and expects back. The bytes of a message depend on its connection
 /// and its number, so an answer that is swapped, repeated, shifted or from another run differs.
 export module load:payload;

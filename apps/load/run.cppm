@@ -1,7 +1,7 @@
 export module load:run;
 
-import ringfort.std;
 import ringfort;
+import ringfort.std;
 import :options;
 import :report;
 

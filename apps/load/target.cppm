@@ -1,7 +1,7 @@
 export module load:target;
 
-import ringfort.std;
 import ringfort;
+import ringfort.std;
 
 export namespace load {
 

@@ -3,8 +3,8 @@ module;
 #include <time.h>
 export module load:usage;
 
-import ringfort.std;
 import ringfort;
+import ringfort.std;
 
 export namespace load {
 

@@ -1,9 +1,8 @@
-module;
 /// The proxy service: relays a connection, byte by byte, to one of its upstreams.
 export module proxy;
 
-import ringfort.std;
 import ringfort;
+import ringfort.std;
 namespace rf = ringfort;
 
 export class Proxy {

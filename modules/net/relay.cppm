@@ -1,4 +1,3 @@
-module;
 /// Relaying between two streams, in one of two ways, each direction for itself.
 ///
 /// Copying: the ring keeps up a receive into shared buffers, and what it brings is posted to the

@@ -21,7 +21,7 @@ export namespace ringfort::process {
 /// Errors: ESRCH when it has, which is certain then; others of pidfd_open(2) and open(2).
 [[nodiscard]] Result<Fd> open_identified(std::uint64_t identity);
 
-/// Tells whether this process may make a file at `path`, as far as the folder's mode tells, without
+/// Tells whether the folder of `path` lets this process's real user make a file there, without
 /// making it. Errors: those of access(2).
 [[nodiscard]] Result<void> may_create(const std::string& path) noexcept;
 

@@ -5,7 +5,8 @@
 /// Invariants: declares nothing of its own; a name exported here is the very entity that the header
 /// declares, so a unit that includes the header agrees with one that imports this. A name that is
 /// missing is added when an interface needs it; implementation units and tests include headers.
-/// Diagnostics: none.
+/// Some names are the compiler's to find: coroutine_traits, the orderings, tuple_size, operator
+/// new. Diagnostics: none.
 module;
 #include <algorithm>
 #include <array>
@@ -19,19 +20,16 @@ module;
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
-#include <ctime>
 #include <deque>
 #include <exception>
 #include <functional>
 #include <initializer_list>
-#include <iterator>
 #include <limits>
 #include <map>
 #include <memory>
 #include <new>
 #include <optional>
 #include <random>
-#include <ranges>
 #include <set>
 #include <source_location>
 #include <span>
@@ -57,9 +55,8 @@ export namespace std {
 using std::clamp, std::max, std::min;
 
 // <array>, <span>, <vector>, <deque>, <map>, <set>, <string>, <string_view>
-using std::array, std::as_bytes, std::as_writable_bytes, std::basic_string, std::basic_string_view,
-    std::char_traits, std::deque, std::map, std::set, std::span, std::string, std::string_view,
-    std::vector;
+using std::array, std::as_bytes, std::as_writable_bytes, std::deque, std::map, std::set, std::span,
+    std::string, std::string_view, std::vector;
 
 // <atomic>
 using std::atomic, std::atomic_ref, std::atomic_signal_fence, std::atomic_thread_fence,
@@ -77,36 +74,34 @@ using std::constructible_from, std::convertible_to, std::default_initializable, 
     std::integral, std::same_as, std::unsigned_integral;
 
 // <coroutine>
-using std::coroutine_handle, std::coroutine_traits, std::noop_coroutine, std::noop_coroutine_handle,
-    std::suspend_always, std::suspend_never;
+using std::coroutine_handle, std::coroutine_traits, std::noop_coroutine, std::suspend_always;
 
 // <cstddef>, <cstdint>, <cstdlib>, <cstring>
-using std::byte, std::free, std::int32_t, std::int64_t, std::malloc, std::memcpy, std::nullptr_t,
-    std::size_t, std::uint16_t, std::uint32_t, std::uint64_t, std::uint8_t, std::uintptr_t;
+using std::byte, std::free, std::int32_t, std::int64_t, std::malloc, std::memcpy, std::size_t,
+    std::uint16_t, std::uint32_t, std::uint64_t, std::uint8_t, std::uintptr_t;
 
 // <exception>, <new>, <typeinfo>
-using std::align_val_t, std::bad_alloc, std::current_exception, std::exception, std::exception_ptr,
+using std::bad_alloc, std::current_exception, std::exception, std::exception_ptr,
     std::make_exception_ptr, std::nothrow, std::rethrow_exception, std::type_info;
 
 // <functional>
-using std::equal_to, std::function, std::hash, std::less;
+using std::function, std::hash, std::less;
 
 // <initializer_list>, <iterator>, <limits>, <random>, <source_location>
 using std::initializer_list, std::mt19937_64, std::numeric_limits, std::source_location;
 
 // <memory>
-using std::allocator, std::construct_at, std::default_delete, std::destroy_at, std::make_shared,
-    std::make_unique, std::shared_ptr, std::unique_ptr;
+using std::construct_at, std::destroy_at, std::make_shared, std::make_unique, std::shared_ptr,
+    std::unique_ptr;
 
 // <optional>, <tuple>, <utility>, <variant>
-using std::bad_optional_access, std::declval, std::exchange, std::forward, std::get, std::get_if,
-    std::in_place_index, std::in_range, std::index_sequence, std::index_sequence_for,
-    std::monostate, std::move, std::nullopt, std::optional, std::pair, std::swap, std::tuple,
-    std::tuple_element, std::tuple_size, std::variant;
+using std::declval, std::exchange, std::forward, std::get, std::get_if, std::in_place_index,
+    std::in_range, std::index_sequence, std::index_sequence_for, std::monostate, std::move,
+    std::nullopt, std::optional, std::pair, std::swap, std::tuple, std::tuple_element,
+    std::tuple_size, std::variant;
 
 // <system_error>
-using std::errc, std::error_code, std::error_condition, std::generic_category,
-    std::is_error_code_enum, std::make_error_code;
+using std::errc, std::error_code, std::generic_category, std::make_error_code;
 
 // <type_traits>
 using std::conditional_t, std::has_unique_object_representations_v, std::is_enum_v,
@@ -125,7 +120,7 @@ using std::operator+, std::operator-, std::operator==, std::operator!=, std::ope
 export namespace std::chrono {
 using std::chrono::duration, std::chrono::time_point, std::chrono::steady_clock,
     std::chrono::system_clock, std::chrono::hours, std::chrono::seconds, std::chrono::milliseconds,
-    std::chrono::microseconds, std::chrono::nanoseconds, std::chrono::duration_cast;
+    std::chrono::microseconds, std::chrono::nanoseconds;
 using std::chrono::operator+, std::chrono::operator-, std::chrono::operator*,
     std::chrono::operator/, std::chrono::operator%, std::chrono::operator==,
     std::chrono::operator<=>, std::chrono::operator<, std::chrono::operator>,

@@ -68,17 +68,8 @@ Result<void> BufferPool::open(Driver& driver, Loop& loop, Options options) {
 bool BufferPool::replenish() noexcept {
     if (available_ > 0) return true;
     const std::size_t twice = std::size_t{2} * std::max(used_, used_before_);
-    return supply_parked(std::max<std::size_t>(options_.count, twice)) > 0;
-}
-
-std::uint32_t BufferPool::stock() noexcept {
-    if (replenish() && available_ < options_.count) supply_parked(options_.count - available_);
-    return available_;
-}
-
-std::size_t BufferPool::supply_parked(std::size_t most) noexcept {
-    const std::size_t count = std::min(most, parked_.size());
-    for (std::size_t i = 0; i < count; ++i) {
+    const auto wanted = std::min(std::max<std::size_t>(options_.count, twice), parked_.size());
+    for (std::size_t i = 0; i < wanted; ++i) {
         supply(parked_.back());
         parked_.pop_back();
         ++active_;
@@ -86,7 +77,7 @@ std::size_t BufferPool::supply_parked(std::size_t most) noexcept {
     least_parked_ = std::min(least_parked_, parked_.size());
     without_pages_ = std::min(without_pages_, parked_.size());
     if (active_ > options_.count) begin_trimming();
-    return count;
+    return wanted > 0;
 }
 
 Lease BufferPool::lease_copy(std::span<const std::byte> bytes) {

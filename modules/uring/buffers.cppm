@@ -169,11 +169,9 @@ private:
     /// none, it gets twice as many as it has used in a turn: a burst is met soon, and those who
     /// hold many buffers do not make it fill as many others, one after another.
     [[nodiscard]] bool replenish() noexcept;
-    /// Supplies `count` buffers, if so many are parked, to those who wait: else one that goes round
-    /// would keep them at one a turn. Returns how many the kernel has.
-    [[nodiscard]] std::uint32_t stock() noexcept;
-    /// Supplies at most `most`; returns how many.
-    std::size_t supply_parked(std::size_t most) noexcept;
+    /// Counts the buffers that the kernel has, and those that it has used up in this turn.
+    [[nodiscard]] inline std::uint32_t available() const noexcept { return available_; }
+    [[nodiscard]] inline std::uint32_t used() const noexcept { return used_; }
     /// Begins to count anew what the kernel uses. Called once in a turn.
     inline void begin_turn() noexcept { used_before_ = std::exchange(used_, 0); }
     /// Gives the pages of buffers back that nobody has used for `limits::buffer_trim_ms`: as many

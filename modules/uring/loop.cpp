@@ -218,6 +218,7 @@ void Loop::retry(coro::List<T>& waiting) noexcept {
 void Loop::wait_for_buffers(Receiver& receiver) noexcept {
     Multishot& request = receiver;
     request.state_ = Multishot::State::without_buffer;
+    ration_.starve();
     starving_.push_back(request);
 }
 
@@ -227,20 +228,21 @@ void Loop::watch(Receiver& receiver) noexcept {
 }
 
 /// Has as many of those who found no buffer ask again as there are buffers for, who has waited
-/// longest first: more would find none once more, and cost the kernel a look at each. Where no
-/// buffer is to be had, all ask: what a task waits for is received into memory of its own then.
+/// longest first: more would find none once more, and cost the kernel a look at each. Where the
+/// kernel has none and none is parked, all ask: for what the tasks of this turn give back, and what
+/// a task waits for beyond that is received into memory of its own.
 void Loop::feed_starving() noexcept {
-    if (to_be_fed_.empty()) {
+    const bool rationed = !to_be_fed_.empty() && buffers_.replenish();
+    std::uint64_t most = UINT64_MAX;
+    if (rationed)
+        most = ration_.begin_turn(buffers_.available(), buffers_.used());
+    else
         ration_ = {};
-    } else {
-        const std::uint32_t buffers = buffers_.stock();
-        std::uint64_t most = buffers == 0 ? UINT64_MAX : ration_.most(buffers, buffers_.used_);
-        while (most-- > 0 && !to_be_fed_.empty()) {
-            Multishot* const request = to_be_fed_.pop_front();
-            request->state_ = Multishot::State::idle;
-            static_cast<Receiver*>(request)->rearm();
-            ration_.feed();
-        }
+    for (; most > 0 && !to_be_fed_.empty(); --most) {
+        Multishot* const request = to_be_fed_.pop_front();
+        request->state_ = Multishot::State::idle;
+        static_cast<Receiver*>(request)->rearm();
+        if (rationed) ration_.feed();
     }
     while (Multishot* request = starving_.pop_front()) to_be_fed_.push_back(*request);
 }

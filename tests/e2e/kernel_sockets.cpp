@@ -60,6 +60,7 @@ std::vector<SocketRow> rows_of(const char* table) {
 /// Tells whether the row is bound to this address and port, or to every address and this port. Two
 /// addresses may well have been given the same port.
 bool is_bound_to(const SocketRow& row, const Endpoint& endpoint) {
+    if (row.local_port != endpoint.port()) return false;
     std::array<std::uint32_t, 4> words{};
     std::size_t count = 1;
     if (endpoint.family() == AF_INET6) {
@@ -73,8 +74,7 @@ bool is_bound_to(const SocketRow& row, const Endpoint& endpoint) {
     text << std::hex << std::uppercase << std::setfill('0');
     for (std::size_t i = 0; i < count; ++i) text << std::setw(8) << words[i];
     const std::string address = row.local.substr(0, row.local.rfind(':'));
-    return row.local_port == endpoint.port() &&
-           (address == text.str() || address.find_first_not_of('0') == std::string::npos);
+    return address == text.str() || address.find_first_not_of('0') == std::string::npos;
 }
 
 std::vector<SocketRow> tcp_rows(int family) {

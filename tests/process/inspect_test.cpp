@@ -57,9 +57,14 @@ TEST_CASE("a process is described by its state") {
 }
 
 TEST_CASE("whether a file may be made is told by its folder, and nothing is made") {
-    CHECK(process::may_create("/dev/shm/ringfort-no-such-file"));
-    CHECK_FALSE(std::filesystem::exists("/dev/shm/ringfort-no-such-file"));
+    const auto folder = std::filesystem::temp_directory_path();
+    const std::string path = folder / ("ringfort-" + std::to_string(::getpid()));
+    CHECK(process::may_create(path));
+    CHECK_FALSE(std::filesystem::exists(path));
+    const auto before = std::filesystem::current_path();
+    std::filesystem::current_path(folder);
     CHECK(process::may_create("a-file-of-the-working-directory"));
+    std::filesystem::current_path(before);
     CHECK(process::may_create("/no/such/folder/file")
               .error()
               .is(std::errc::no_such_file_or_directory));

@@ -44,9 +44,13 @@ struct Layer {
     std::vector<Source> sources;  ///< its .cppm and .cpp files
 };
 
-/// Finds imports that no direct link stands for, links that nothing imports, imports that the
-/// floors forbid, and interfaces that include the standard library's headers themselves.
+/// Finds imports that no direct link stands for, links that nothing imports, and imports that
+/// the floors forbid.
 Findings check_imports(const Layer& layer);
+
+/// Finds headers of the standard library in an interface, which would carry a copy of its own to
+/// all who import it, instead of the one that ringfort.std has.
+Findings check_includes(const Source& source);
 
 }  // namespace tidy
 

@@ -82,13 +82,12 @@ TEST_CASE("an import against the floors is found") {
 }
 
 TEST_CASE("an interface that includes the standard library's headers is found") {
-    const std::string cmake = "ringfort_layer(base)";
-    const std::string text_of_both = "#include <sys/types.h>\n#include <vector>\n";
-    CHECK(
-        text(check_imports(layer("base", cmake, text_of_both, text_of_both))) ==
-        "modules/base/base.cppm:2: import ringfort.std; here: interfaces include no header of the "
-        "standard library\n");
-    CHECK(check_imports(layer("std", "ringfort_layer(std)", "#include <vector>\n")).empty());
+    const std::string includes = "#include <sys/types.h>\n#include <vector>  // a.h\n";
+    CHECK(text(tidy::check_includes({"apps/echo/echo.cppm", includes})) ==
+          "apps/echo/echo.cppm:2: import ringfort.std; here: interfaces include no header of the "
+          "standard library\n");
+    CHECK(tidy::check_includes({"apps/echo/echo.cpp", includes}).empty());
+    CHECK(tidy::check_includes({"modules/std/std.cppm", includes}).empty());
 }
 
 TEST_CASE("a layer without a floor is found") {

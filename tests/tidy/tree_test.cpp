@@ -131,6 +131,10 @@ TEST_CASE("imports equal direct links and obey the floors") {
     require_none(findings);
 }
 
+TEST_CASE("interfaces include no header of the standard library") {
+    require_none(on_cpp({"modules/", "apps/", "tests/"}, tidy::check_includes));
+}
+
 TEST_CASE("module names follow folders and files") {
     Findings findings;
     for (const auto& [name, layer] : layers()) append(findings, check_layout(layer));

@@ -65,7 +65,7 @@ public:
             coro::Scope readers{co_await coro::current_context()};
             for (std::size_t i = 0; i < self.all_.size(); ++i)
                 readers.spawn(self.receive(self.all_[i].near, self.got_[i]));
-            (void)co_await on.sleep(Milliseconds{20});  // the kernel has been asked for all of them
+            (void)co_await coro::sleep_until(Instant{});  // the kernel has been asked for all
             const std::string message(self.bytes_, 'm');
             for (const Connection& one : self.all_) testing::put(one.far, message);
             count = on.statistics().turns;
@@ -171,7 +171,7 @@ TEST_CASE("of many that find no buffer so many ask again as there are buffers, a
                             .features = {.incremental_buffers = false}})
                     .value();
     Crowd crowd{*loop, many, 4096};
-    CHECK(crowd.turns_to_serve(*loop) <= many);
+    CHECK(crowd.turns_to_serve(*loop) <= many / 10);
     const std::uint64_t starved = loop->statistics().starved;
     CHECK(starved >= many / 2);
     CHECK(starved <= many + many / 20);  // once each, and not in every turn
@@ -185,30 +185,7 @@ TEST_CASE("as many small messages are received in a turn as fit into the kernel'
     Crowd crowd{*loop, many, 100};
     // 40 fit into one; one at a time it would be a thousand turns.
     CHECK(crowd.turns_to_serve(*loop) <= 80);
-    CHECK(loop->statistics().starved <= 2 * many);  // asked in every turn it would be 12,000
-}
-
-TEST_CASE("those who wait are given the buffers that are left, and not one in each turn") {
-    constexpr std::uint32_t held = 16;
-    constexpr std::size_t many = 300;
-    auto loop = Loop::open({.receive_buffers = held,
-                            .max_receive_buffers = held + 3,
-                            .receive_buffer_size = {4096},
-                            .features = {.incremental_buffers = false}})
-                    .value();
-    Connection hoarder{*loop};
-    std::vector<uring::Lease> hoard;
-    loop->run([](Connection& from, std::vector<uring::Lease>& kept) -> Task<> {
-        while (kept.size() < held) {
-            const std::string page(4096, 'x');
-            testing::put(from.far, page);
-            kept.push_back((co_await from.near.receive()).value());
-        }
-        from.near.receiver().pause();
-    }(hoarder, hoard));
-    Crowd crowd{*loop, many, 4096};
-    CHECK(crowd.turns_to_serve(*loop) <= many / 2);
-    hoard.clear();
+    CHECK(loop->statistics().starved <= 2 * many);  // it would be 12,000 if all asked each time
 }
 
 TEST_CASE("what nobody takes of a burst is bounded by what a connection may bring at once") {

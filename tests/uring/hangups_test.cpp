@@ -141,6 +141,7 @@ TEST_CASE("an end that nobody was told of is found behind a thousand silent conn
         (void)co_await on.sleep(Milliseconds{1});
         for (auto& one : all) put(one->far, "x");
         co_await read_late(on, last);
+        // There is one buffer: some have to wait for it, and each gives up after `patience`.
         for (auto& one : all) {
             while (one->got.empty() && !one->ended) (void)co_await on.sleep(Milliseconds{1});
             CHECK_FALSE(one->ended);

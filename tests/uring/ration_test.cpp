@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <catch2/catch_test_macros.hpp>
 #include <cstdint>
 
@@ -7,46 +8,71 @@ using ringfort::uring::Ration;
 
 namespace {
 
-/// Has `count` of them ask.
-void feed(Ration& ration, std::uint64_t count) {
-    for (std::uint64_t i = 0; i < count; ++i) ration.feed();
-}
+constexpr std::uint32_t buffers = 16;  ///< that the kernel has at the beginning of a turn
+
+/// Those who wait, and a kernel that serves `fit` of them with one buffer, goes on with the rest of
+/// that in the next turn, and has `buffers` again by then.
+class Crowd {
+public:
+    explicit Crowd(std::uint64_t waiting) : waiting_{waiting} {}
+
+    /// Has those ask who may; returns how many that were.
+    std::uint64_t turn(std::uint32_t fit) {
+        const std::uint64_t asked = std::min(ration_.begin_turn(buffers, used_), waiting_);
+        for (std::uint64_t i = 0; i < asked; ++i) ration_.feed();
+        in_first_ %= fit;
+        const std::uint64_t room = std::uint64_t{buffers} * fit - in_first_;
+        const std::uint64_t served = std::min(asked, room);
+        for (std::uint64_t i = served; i < asked; ++i) ration_.starve();
+        starved_ += asked - served;
+        used_ = static_cast<std::uint32_t>((in_first_ + served) / fit);
+        in_first_ = (in_first_ + served) % fit;
+        waiting_ -= served;
+        return asked;
+    }
+    [[nodiscard]] std::uint64_t waiting() const { return waiting_; }
+    [[nodiscard]] std::uint64_t starved() const { return starved_; }
+
+private:
+    Ration ration_;
+    std::uint64_t waiting_;
+    std::uint64_t starved_ = 0;
+    std::uint64_t in_first_ = 0;  ///< served with the buffer that is being filled
+    std::uint32_t used_ = 0;
+};
 
 }  // namespace
 
-TEST_CASE("as many ask as there are buffers, when each has filled one") {
-    Ration ration;
-    for (int turn = 0; turn < 10; ++turn) {
-        CHECK(ration.most(16, turn == 0 ? 0 : 16) == 16);
-        feed(ration, 16);
-    }
+TEST_CASE("as many ask as there are buffers, when each fills one") {
+    Crowd crowd{1'000};
+    for (int turn = 0; turn < 20; ++turn) CHECK(crowd.turn(1) == buffers);
+    CHECK(crowd.starved() == 0);
 }
 
-TEST_CASE("twice as many ask in each turn in which no buffer was filled, up to a bound") {
+TEST_CASE("of small messages as many are soon asked for as fit into the buffers") {
+    Crowd crowd{100'000};
+    for (int turn = 0; turn < 10; ++turn) (void)crowd.turn(600);
+    CHECK(crowd.waiting() < 70'000);
+    int more = 0;
+    for (; crowd.waiting() > 0; ++more) (void)crowd.turn(600);
+    CHECK(more <= 8);
+    CHECK(crowd.starved() < 10'000);
+}
+
+TEST_CASE("large messages after small ones are rationed anew") {
+    Crowd crowd{1'000'000};
+    for (int turn = 0; turn < 20; ++turn) (void)crowd.turn(600);
+    REQUIRE(crowd.turn(600) > 4'000);
+    for (int turn = 0; turn < 3; ++turn) (void)crowd.turn(1);
+    for (int turn = 0; turn < 20; ++turn) CHECK(crowd.turn(1) == buffers);
+}
+
+TEST_CASE("a ration has a bound, and begins anew when nobody was fed") {
     Ration ration;
-    std::uint64_t expected = 2;
     for (int turn = 0; turn < 40; ++turn) {
-        const std::uint64_t most = ration.most(2, 0);
-        CHECK(most == expected);
-        feed(ration, 1);
-        if (expected < 2ULL << 16) expected *= 2;
+        CHECK(ration.begin_turn(1, 0) <= 1U << 16);
+        ration.feed();
     }
-}
-
-TEST_CASE("as many ask for each buffer as have shared one") {
-    Ration ration;
-    CHECK(ration.most(4, 0) == 4);
-    feed(ration, 600);
-    CHECK(ration.most(4, 3) == 800);
-    feed(ration, 800);
-    CHECK(ration.most(4, 1'000) == 4);  // large ones, or others'
-}
-
-TEST_CASE("a ration begins anew when nobody was fed") {
-    Ration ration;
-    (void)ration.most(1, 0);
-    feed(ration, 100);
-    CHECK(ration.most(1, 1) == 100);
-    CHECK(ration.most(1, 1) == 1);
-    CHECK(ration.most(1, 0) == 1);
+    CHECK(ration.begin_turn(1, 0) == 1U << 16);
+    CHECK(ration.begin_turn(3, 1) == 3);
 }

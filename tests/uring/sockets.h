@@ -2,6 +2,7 @@
 #pragma once
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/types.h>
 #include <unistd.h>
 
 #include <array>
@@ -32,8 +33,8 @@ inline void put(const ringfort::Fd& fd, std::string_view text) {
         ::write(fd.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size()), "write");
 }
 
-/// Reads what is there, in pieces that a sanitizer need not clean a megabyte for; the end is not
-/// told of.
+/// Reads what is there; does not tell an end from nothing. In small pieces, because a sanitizer
+/// poisons the whole buffer at each call.
 inline std::string read_now(const ringfort::Fd& fd) {
     std::string text;
     std::array<char, 4096> piece;
