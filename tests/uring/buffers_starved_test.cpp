@@ -171,7 +171,9 @@ TEST_CASE("of many that find no buffer so many ask again as there are buffers, a
                             .features = {.incremental_buffers = false}})
                     .value();
     Crowd crowd{*loop, many, 4096};
-    CHECK(crowd.turns_to_serve(*loop) <= many / 10);
+    // The soft ring gives its two buffers back within the turn, and so never needs more of them.
+    const bool grows = loop->backend() == uring::Backend::io_uring;
+    CHECK(crowd.turns_to_serve(*loop) <= (grows ? many / 10 : many));
     const std::uint64_t starved = loop->statistics().starved;
     CHECK(starved >= many / 2);
     CHECK(starved <= many + many / 20);  // once each, and not in every turn
