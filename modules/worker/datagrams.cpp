@@ -85,14 +85,20 @@ coro::Task<void> Worker::receive_from(const Listener& listener) {
 /// Receives what waits in a queue that perhaps nobody else may read. Bounded: under load it is
 /// never empty, and whoever else has the socket receives, too.
 coro::Task<void> Worker::receive_waiting(const Listener& listener) {
-    constexpr Milliseconds moment{1};  // another may have been quicker
-    for (std::uint32_t i = 0; i < limits::last_datagrams && !terminating_; ++i) {
-        if (!has_waiting(listener.socket)) co_return;
+    // Another may have been quicker. Or this process was not run for so long: then they wait still.
+    constexpr Milliseconds moment{1};
+    std::uint32_t missed = 0;
+    for (std::uint32_t taken = 0; taken < limits::last_datagrams && !terminating_;) {
+        if (missed == limits::last_datagrams || !has_waiting(listener.socket)) co_return;
         auto packet = co_await listener.mailbox->socket.receive(moment);
-        if (packet)
+        if (packet) {
             take(listener, *std::move(packet));
-        else if (!is_of_a_peer(packet.error()))
+            ++taken;
+        } else if (packet.error().is(std::errc::timed_out) || is_of_a_peer(packet.error())) {
+            ++missed;
+        } else {
             co_return;
+        }
     }
 }
 
