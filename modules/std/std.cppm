@@ -87,7 +87,7 @@ using std::bad_alloc, std::current_exception, std::exception, std::exception_ptr
 // <functional>
 using std::function, std::hash, std::less;
 
-// <initializer_list>, <iterator>, <limits>, <random>, <source_location>
+// <initializer_list>, <limits>, <random>, <source_location>
 using std::initializer_list, std::mt19937_64, std::numeric_limits, std::source_location;
 
 // <memory>
