@@ -89,10 +89,14 @@ inline constexpr Bytes receive_ahead{128ULL << 10};   ///< per connection, not y
 inline constexpr Bytes receive_burst{1024ULL << 10};  ///< per connection, before it is asked again
 inline constexpr Bytes starved_receive{16ULL << 10};  ///< of one receive while no buffer is free
 inline constexpr std::uint32_t quick_sends = 1'024;   ///< posted in a turn, each to another socket
-inline constexpr Bytes send_behind{128ULL << 10};     ///< per connection, posted and not sent
-inline constexpr Bytes max_request{1ULL << 30};       ///< moved by one request of the ring
-inline constexpr std::size_t gather_pieces = 16;      ///< sent by one request
-inline constexpr std::uint32_t accept_ahead = 64;     ///< connections, not yet taken
+/// Deferred works, as receives are, that a kernel from 6.13 on does at a time unless more
+/// completions are waited for: its IO_LOCAL_TW_DEFAULT_MAX (io_uring/tw.h).
+inline constexpr std::uint32_t deferred_works = 20;
+inline constexpr std::uint32_t answered_sends = 256;    ///< of a turn, of those that go well
+inline constexpr Bytes send_behind{128ULL << 10};       ///< per connection, posted and not sent
+inline constexpr Bytes max_request{1ULL << 30};         ///< moved by one request of the ring
+inline constexpr std::size_t gather_pieces = 16;        ///< sent by one request
+inline constexpr std::uint32_t accept_ahead = 64;       ///< connections, not yet taken
 inline constexpr std::uint32_t messages_ahead = 1'024;  ///< datagrams a socket, not yet taken
 inline constexpr std::uint32_t message_buffers = 64;    ///< per worker, from the first datagram on
 inline constexpr std::uint32_t max_message_buffers = 4'096;

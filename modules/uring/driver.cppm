@@ -91,13 +91,13 @@ public:
     /// Queues a request; its completion will carry `tag`, above `alarm`. Returns whether there was
     /// room.
     [[nodiscard]] bool submit(const Request& request, std::uint64_t tag) noexcept;
-    /// The flags of a send that is answered only if not all goes at once: MSG_DONTWAIT, for it is
-    /// to be carried out while it is submitted, and MSG_WAITALL, or a part would do.
-    static const std::uint32_t quietly;
-    /// Queues the sending of all of `bytes`, of what the socket takes at once, with a completion
-    /// only if that is not all. Returns whether there was room.
-    [[nodiscard]] bool send_quietly(RawFd socket, std::span<const std::byte> bytes,
-                                    std::uint64_t tag) noexcept;
+    /// The flags of a send of what the socket takes at once: MSG_DONTWAIT, for it is to be carried
+    /// out while it is submitted, and MSG_WAITALL, or a part would do.
+    static const std::uint32_t at_once;
+    /// Queues the sending of all of `bytes`, of what the socket takes at once, with a completion in
+    /// any case if `answered`, else only if that is not all. Returns whether there was room.
+    [[nodiscard]] bool send_at_once(RawFd socket, std::span<const std::byte> bytes,
+                                    std::uint64_t tag, bool answered) noexcept;
     /// Tells, after a call, whether the kernel has taken all that was queued before it.
     [[nodiscard]] bool taken() const noexcept;
     /// Tells, between two turns, whether nothing that the kernel has answered is left to be seen.
@@ -117,9 +117,9 @@ public:
     [[nodiscard]] bool close(RawFd fd) noexcept;
     /// Hands the queue to the kernel without waiting.
     void flush() noexcept;
-    /// Hands the queue to the kernel and waits for completions. Errors: those of io_uring_enter(2)
-    /// but ETIME, EINTR, EAGAIN and EBUSY, which mean: go on.
-    [[nodiscard]] Result<void> enter(const Wait& wait) noexcept;
+    /// Hands the queue to the kernel and waits until there are `completions` to be seen. Errors:
+    /// those of io_uring_enter(2) but ETIME, EINTR, EAGAIN and EBUSY, which mean: go on.
+    [[nodiscard]] Result<void> enter(const Wait& wait, std::uint32_t completions) noexcept;
 
     /// Tells whether every completion has been seen and none comes before the next `flush` or
     /// `enter`: then the kernel writes to no buffer that was provided to it.

@@ -75,7 +75,7 @@ void Loop::turn() {
     ++statistics_.turns;
     const bool unsettled = senders_.submitted();  // of the last turn: its answers did not all come
     senders_.submit();
-    const auto entered = driver_.enter(unsettled ? Wait{} : wait());
+    const auto entered = driver_.enter(unsettled ? Wait{} : wait(), senders_.answers() + 1);
     if (!entered) [[unlikely]]
         panic(entered.error().text());
     const bool taken = driver_.taken();  // what is reaped may have more asked for
@@ -95,6 +95,13 @@ void Loop::answer(T& request, int result, std::uint32_t flags) noexcept {
     request.complete(result, flags);
 }
 
+void Loop::answer(QuickSend& send, int result, std::uint32_t flags) noexcept {
+    if (senders_.has_gone(send, result)) [[likely]]
+        --receiving_;
+    else
+        answer(senders_.answered(send), result, flags);
+}
+
 void Loop::reap() noexcept {
     unsigned head = 0;
     unsigned count = 0;
@@ -112,12 +119,12 @@ void Loop::reap() noexcept {
         const auto taker = static_cast<Multishot::Taker>(tag & Multishot::takers);
         if (taker == Multishot::Taker::receiver) [[likely]]
             answer(static_cast<Receiver&>(*request), cqe->res, cqe->flags);
+        else if (taker == Multishot::Taker::quick_send)
+            answer(*reinterpret_cast<QuickSend*>(request), cqe->res, cqe->flags);
         else if (taker == Multishot::Taker::sender)
             answer(static_cast<Sender&>(*request), cqe->res, cqe->flags);
         else if (taker == Multishot::Taker::answers)
             answer(static_cast<Answers&>(*request), cqe->res, cqe->flags);
-        else if (taker == Multishot::Taker::quick_send)
-            answer(senders_.answered(*reinterpret_cast<QuickSend*>(request)), cqe->res, cqe->flags);
         else if (tag > Driver::alarm)
             answer(*reinterpret_cast<Operation*>(static_cast<std::uintptr_t>(tag)), cqe->res,
                    cqe->flags);

@@ -124,10 +124,11 @@ private:
 
     void turn();
     void reap() noexcept;
-    [[nodiscard]] bool submit(QuickSend& send) noexcept;
+    [[nodiscard]] bool submit(QuickSend& send, bool answered) noexcept;
     void adopt(Sender& sender) noexcept;
     void settle(Sender& sender) noexcept;
     void answer(Operation& operation, int result, std::uint32_t flags) noexcept;
+    void answer(QuickSend& send, int result, std::uint32_t flags) noexcept;
     void submit(Operation& operation) noexcept;
     void cancel(Operation& operation) noexcept;
     void cancel_failed() noexcept;

@@ -1,6 +1,7 @@
 module;
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <coroutine>
@@ -17,6 +18,17 @@ import ringfort.base;
 import ringfort.coro;
 
 namespace ringfort::uring {
+namespace {
+
+/// Returns how many of `posts` are to be answered although they go well: where there are many, so
+/// many that the wait for their answers has the kernel do as much of its deferred work at a time.
+/// What is not waited for it leaves for the next turn, and the batches stay small.
+std::uint32_t answers_for(std::uint32_t posts, Backend backend) noexcept {
+    if (posts <= limits::deferred_works || backend != Backend::io_uring) return 0;
+    return std::min(posts, limits::answered_sends);
+}
+
+}  // namespace
 
 Sender& SenderSlot::get(Senders& senders, RawFd socket) {
     if (QuickSend* const send = quick_send()) return senders.take_over(*send);
@@ -67,7 +79,7 @@ void Sender::submit() noexcept {
     if (quiet) home_.enlist(*this, InTurn::quiet);
     request_.fd = socket_;
     request_.quiet = quiet;
-    request_.flags = MSG_NOSIGNAL | (quiet ? Driver::quietly : 0);
+    request_.flags = MSG_NOSIGNAL | (quiet ? Driver::at_once : 0);
     if (count_ == 1) {
         request_.opcode = Opcode::send_some;
         request_.address = pieces_[first_].bytes().data();
@@ -169,16 +181,18 @@ Sender& Senders::take_over(QuickSend& send) {
 
 void Senders::submit_quick_sends() noexcept {
     if (quick_sent_ > 0) return;  // those of an earlier turn, not answered yet
+    const std::uint32_t answers = answers_for(quick_count_, loop_.backend());
     std::uint32_t sent = 0;
     for (QuickSend& send : quick_sends()) {
         if (send.slot == nullptr) continue;
-        if (loop_.submit(send)) [[likely]]
+        if (loop_.submit(send, sent < answers)) [[likely]]
             ++sent;
         else
             (void)take_over(send);
     }
     loop_.receiving_ += sent;
     quick_sent_ = sent;
+    quick_answers_ = std::min(sent, answers);
     quick_limit_ = 0;
     if (sent == 0) forget_quick_sends();
 }
@@ -202,6 +216,7 @@ void Senders::settle_quick_sends() noexcept {
 Sender& Senders::answered(QuickSend& send) noexcept {
     Sender& sender = send.slot != nullptr ? take_over(send) : *send.heir;
     send.heir = nullptr;
+    forget_quick_send();
     return sender;
 }
 
@@ -233,10 +248,10 @@ void Loop::settle(Sender& sender) noexcept {
     sender.complete(static_cast<int>(sender.asked_), 0);
 }
 
-bool Loop::submit(QuickSend& send) noexcept {
+bool Loop::submit(QuickSend& send, bool answered) noexcept {
     const auto tag = reinterpret_cast<std::uintptr_t>(&send) |
                      static_cast<std::uint64_t>(Multishot::Taker::quick_send);
-    return driver_.send_quietly(send.socket, send.piece.bytes(), tag);
+    return driver_.send_at_once(send.socket, send.piece.bytes(), tag, answered);
 }
 
 /// The kernel's answer, which was to be a quick send's, is this sender's.

@@ -82,7 +82,8 @@ private:
 /// A piece that was posted to a socket that had nothing on its way, as almost all are: it goes with
 /// a request like a Sender's first one, but without a Sender, which would be taken, filled and
 /// emptied for each. Where more is asked of the socket before it has gone, or it has not gone
-/// whole, a Sender takes it over.
+/// whole, a Sender takes it over. Of many in a turn some are answered although they go well
+/// (limits::answered_sends), so that the turn's wait can be for more than one completion.
 struct QuickSend {
     Senders* home = nullptr;
     SenderSlot* slot = nullptr;  ///< whose it is; nullptr: taken over
@@ -166,11 +167,16 @@ public:
 
     /// Submits what was posted in this turn.
     void submit() noexcept;
-    /// Tells whether something was submitted that is not answered if it goes well.
+    /// Tells whether something was submitted of which it is not known whether it has gone.
     [[nodiscard]] inline bool submitted() const noexcept { return quiet_.count + quick_sent_ > 0; }
-    /// Takes note that all that was submitted and not answered has gone.
+    /// Counts the answers that come while the requests are submitted.
+    [[nodiscard]] inline std::uint32_t answers() const noexcept { return quick_answers_; }
+    /// Takes note that all that was submitted, and not answered although all answers are there, has
+    /// gone.
     void settle() noexcept;
-    /// Returns whose the answer to a quick send is from now on.
+    /// Takes the answer to a quick send, if it tells that all has gone; returns whether it does.
+    [[nodiscard]] inline bool has_gone(QuickSend& send, int result) noexcept;
+    /// Returns whose another answer to a quick send is.
     [[nodiscard]] Sender& answered(QuickSend& send) noexcept;
 
 private:
@@ -221,6 +227,10 @@ private:
     Sender& take_over(QuickSend& send);
     void submit_quick_sends() noexcept;
     void settle_quick_sends() noexcept;
+    /// Takes note of one that is answered, or not to be.
+    inline void forget_quick_send() noexcept {
+        if (--quick_sent_ == 0) forget_quick_sends();
+    }
     inline void forget_quick_sends() noexcept {
         quick_count_ = quick_sent_ = 0;
         quick_limit_ = limits::quick_sends;
@@ -231,7 +241,8 @@ private:
     std::unique_ptr<QuickSend[]> quick_sends_;
     std::uint32_t quick_count_ = 0;  ///< posted in this turn, or submitted and not settled
     std::uint32_t quick_limit_ = limits::quick_sends;
-    std::uint32_t quick_sent_ = 0;  ///< that the kernel may answer
+    std::uint32_t quick_sent_ = 0;     ///< of which it is not known whether they have gone
+    std::uint32_t quick_answers_ = 0;  ///< so many of those are answered when they have gone
     std::vector<std::unique_ptr<Sender>> all_;
     List free_;    ///< the last one used is the next
     List posted_;  ///< have something to ask for at the end of the turn
@@ -252,6 +263,16 @@ inline std::size_t SenderSlot::pending() const noexcept {
 /// See the declaration.
 inline bool SenderSlot::sends() const noexcept {
     return quick_send() != nullptr || (!empty() && sender()->count_ > 0);
+}
+
+/// See the declaration.
+inline bool Senders::has_gone(QuickSend& send, int result) noexcept {
+    if (send.slot == nullptr || result != static_cast<int>(send.piece.size())) [[unlikely]]
+        return false;
+    std::exchange(send.slot, nullptr)->clear();
+    send.piece.release();
+    forget_quick_send();
+    return true;
 }
 
 /// See the declaration.
