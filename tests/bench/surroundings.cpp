@@ -1,10 +1,7 @@
 #include "surroundings.hpp"
 
 #include <fmt/format.h>
-#include <net/if.h>
 #include <sched.h>
-#include <sys/ioctl.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -16,25 +13,13 @@
 #include <string>
 #include <vector>
 
+#include "../e2e/loopback.h"
+
 namespace bench {
 namespace {
 
 constexpr const char* congestion_file = "/proc/sys/net/ipv4/tcp_congestion_control";
 constexpr const char* settings = "/proc/sys/net/ipv4/";
-
-void raise_loopback() {
-    const int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    ifreq request{};
-    std::strcpy(request.ifr_name, "lo");
-    request.ifr_flags = IFF_UP | IFF_RUNNING;
-    const bool up = fd >= 0 && ioctl(fd, SIOCSIFFLAGS, &request) == 0;
-    const int error = errno;
-    if (fd >= 0) close(fd);
-    if (!up) {
-        throw std::runtime_error(fmt::format(
-            "cannot raise the loopback of the new network namespace: {}", strerror(error)));
-    }
-}
 
 std::string congestion_control() {
     std::string name;
@@ -51,7 +36,10 @@ std::string enter_own_network() {
             "congestion control {}",
             strerror(errno), congestion_control());
     }
-    raise_loopback();
+    if (const int failed = e2e::raise_loopback(); failed != 0) {
+        throw std::runtime_error(fmt::format(
+            "cannot raise the loopback of the new network namespace: {}", strerror(failed)));
+    }
     // Linux keeps this setting per namespace: the machine's own is not touched.
     std::ofstream(congestion_file) << "reno" << std::flush;
     // A client that closes first leaves its port waiting. After some 14,000 connections the kernel

@@ -1,3 +1,4 @@
+#include <sched.h>
 #include <signal.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -6,11 +7,16 @@
 #include <catch2/interfaces/catch_interfaces_config.hpp>
 #include <catch2/reporters/catch_reporter_event_listener.hpp>
 #include <catch2/reporters/catch_reporter_registrars.hpp>
+#include <system_error>
 
+#include "loopback.h"
+
+namespace e2e {
 namespace {
 
 /// Prepares the test process itself: room for thousands of sockets; orphans of a killed master
-/// come to us, so that none escapes or stays a zombie.
+/// come to us, so that none escapes or stays a zombie. Ports of its own, where it may have them, so
+/// that no two tests that run at a time take them from each other.
 class ProcessSetup : public Catch::EventListenerBase {
 public:
     using EventListenerBase::EventListenerBase;
@@ -23,9 +29,13 @@ public:
         }
         ::prctl(PR_SET_CHILD_SUBREAPER, 1);
         ::signal(SIGPIPE, SIG_IGN);
+        if (::unshare(CLONE_NEWNET) != 0) return;
+        if (const int failed = raise_loopback(); failed != 0)
+            throw std::system_error{failed, std::generic_category(), "raise the loopback"};
     }
 };
 
 CATCH_REGISTER_LISTENER(ProcessSetup)
 
 }  // namespace
+}  // namespace e2e
