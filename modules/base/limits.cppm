@@ -90,7 +90,7 @@ inline constexpr Bytes receive_burst{1024ULL << 10};  ///< per connection, befor
 inline constexpr Bytes starved_receive{16ULL << 10};  ///< of one receive while no buffer is free
 inline constexpr std::uint32_t quick_sends = 1'024;   ///< posted in a turn, each to another socket
 /// Deferred works, as receives are, that a kernel from 6.13 on does at a time unless more
-/// completions are waited for: its IO_LOCAL_TW_DEFAULT_MAX (io_uring/tw.h).
+/// completions are waited for: its IO_LOCAL_TW_DEFAULT_MAX (io_uring/io_uring.c).
 inline constexpr std::uint32_t deferred_works = 20;
 inline constexpr std::uint32_t answered_sends = 256;    ///< of a turn, of those that go well
 inline constexpr Bytes send_behind{128ULL << 10};       ///< per connection, posted and not sent

@@ -266,12 +266,12 @@ bool Driver::submit(const Request& request, std::uint64_t tag) noexcept {
 const std::uint32_t Driver::at_once = MSG_DONTWAIT | MSG_WAITALL;
 
 bool Driver::send_at_once(RawFd socket, std::span<const std::byte> bytes, std::uint64_t tag,
-                          bool answered) noexcept {
+                          Answered answered) noexcept {
     io_uring_sqe* sqe = room();
     if (sqe == nullptr) [[unlikely]]
         return false;
     ::io_uring_prep_send(sqe, socket, bytes.data(), bytes.size(), MSG_NOSIGNAL | at_once);
-    if (!answered) sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
+    if (answered == Answered::unless_all_goes) sqe->flags |= IOSQE_CQE_SKIP_SUCCESS;
     sqe->user_data = tag;
     return true;
 }
@@ -303,9 +303,9 @@ bool Driver::told() const noexcept {
 }
 
 void Driver::flush() noexcept {
-    constexpr __kernel_timespec no_time{};
+    constexpr __kernel_timespec without_waiting{};
     if (soft_)
-        (void)soft_->enter(0, &no_time);
+        (void)soft_->enter(0, &without_waiting);
     else if (ring_)
         (void)::io_uring_submit(ring_.get());
 }
@@ -340,28 +340,28 @@ bool Driver::ensure_alarm(Instant until) noexcept {
     return true;
 }
 
-Result<void> Driver::enter(const Wait& wait, std::uint32_t completions) noexcept {
+Result<void> Driver::enter(const Wait& wait, std::uint32_t answers) noexcept {
     int outcome = 0;
     const bool no_wait = wait.until <= wait.clock;
     const bool for_ever = wait.until == Instant::max();
+    const std::uint32_t wanted = no_wait ? answers : answers + 1;
     const auto left = [&] {
         return timespec_of(no_wait ? Instant::duration{} : wait.until - wait.clock);
     };
     if (soft_) [[unlikely]] {
         const __kernel_timespec limit = left();
-        outcome = soft_->enter(completions, for_ever ? nullptr : &limit);
-    } else if (no_wait || ::io_uring_cq_ready(ring_.get()) >= completions) {
+        outcome = soft_->enter(answers + 1, for_ever ? nullptr : &limit);
+    } else if (::io_uring_cq_ready(ring_.get()) >= wanted) {
         // With as many at hand as are waited for, liburing would submit and not ask for more: the
         // kernel would do none of the work it has deferred until it is asked.
         outcome = ::io_uring_submit_and_get_events(ring_.get());
-    } else if (for_ever || (alarm_due_ > wait.clock && ensure_alarm(wait.until))) {
+    } else if (no_wait || for_ever || (alarm_due_ > wait.clock && ensure_alarm(wait.until))) {
         // An alarm that has passed and was not answered is not relied on.
-        outcome = ::io_uring_submit_and_wait(ring_.get(), completions);
+        outcome = ::io_uring_submit_and_wait(ring_.get(), wanted);
     } else {
         __kernel_timespec limit = left();
         io_uring_cqe* first = nullptr;
-        outcome =
-            ::io_uring_submit_and_wait_timeout(ring_.get(), &first, completions, &limit, nullptr);
+        outcome = ::io_uring_submit_and_wait_timeout(ring_.get(), &first, wanted, &limit, nullptr);
     }
     if (outcome >= 0 || outcome == -ETIME || outcome == -EINTR || outcome == -EAGAIN ||
         outcome == -EBUSY)

@@ -94,10 +94,12 @@ public:
     /// The flags of a send of what the socket takes at once: MSG_DONTWAIT, for it is to be carried
     /// out while it is submitted, and MSG_WAITALL, or a part would do.
     static const std::uint32_t at_once;
-    /// Queues the sending of all of `bytes`, of what the socket takes at once, with a completion in
-    /// any case if `answered`, else only if that is not all. Returns whether there was room.
+    /// When a send has a completion.
+    enum class Answered : std::uint8_t { unless_all_goes, always };
+    /// Queues the sending of `bytes`, of as many as the socket takes at once. Returns whether there
+    /// was room.
     [[nodiscard]] bool send_at_once(RawFd socket, std::span<const std::byte> bytes,
-                                    std::uint64_t tag, bool answered) noexcept;
+                                    std::uint64_t tag, Answered answered) noexcept;
     /// Tells, after a call, whether the kernel has taken all that was queued before it.
     [[nodiscard]] bool taken() const noexcept;
     /// Tells, between two turns, whether nothing that the kernel has answered is left to be seen.
@@ -117,9 +119,10 @@ public:
     [[nodiscard]] bool close(RawFd fd) noexcept;
     /// Hands the queue to the kernel without waiting.
     void flush() noexcept;
-    /// Hands the queue to the kernel and waits until there are `completions` to be seen. Errors:
-    /// those of io_uring_enter(2) but ETIME, EINTR, EAGAIN and EBUSY, which mean: go on.
-    [[nodiscard]] Result<void> enter(const Wait& wait, std::uint32_t completions) noexcept;
+    /// Hands the queue to the kernel and waits for one completion more than `answers`, which are
+    /// those that come while the queue is handed over. Errors: those of io_uring_enter(2) but
+    /// ETIME, EINTR, EAGAIN and EBUSY, which mean: go on.
+    [[nodiscard]] Result<void> enter(const Wait& wait, std::uint32_t answers) noexcept;
 
     /// Tells whether every completion has been seen and none comes before the next `flush` or
     /// `enter`: then the kernel writes to no buffer that was provided to it.

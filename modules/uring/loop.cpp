@@ -75,13 +75,13 @@ void Loop::turn() {
     ++statistics_.turns;
     const bool unsettled = senders_.submitted();  // of the last turn: its answers did not all come
     senders_.submit();
-    const auto entered = driver_.enter(unsettled ? Wait{} : wait(), senders_.answers() + 1);
+    const auto entered = driver_.enter(unsettled ? Wait{} : wait(), senders_.answers());
     if (!entered) [[unlikely]]
         panic(entered.error().text());
     const bool taken = driver_.taken();  // what is reaped may have more asked for
     const Instant time = now();
     reap();
-    if (senders_.submitted() && taken && driver_.told()) senders_.settle();
+    senders_.settle(taken && driver_.told());
     scheduler_.begin_turn(time);
     retry_waiting();
     // Last, so that a turn that ends the loop's task does not wait for anything more.
@@ -96,7 +96,7 @@ void Loop::answer(T& request, int result, std::uint32_t flags) noexcept {
 }
 
 void Loop::answer(QuickSend& send, int result, std::uint32_t flags) noexcept {
-    if (senders_.has_gone(send, result)) [[likely]]
+    if (senders_.take_success(send, result)) [[likely]]
         --receiving_;
     else
         answer(senders_.answered(send), result, flags);
@@ -107,8 +107,7 @@ void Loop::reap() noexcept {
     unsigned count = 0;
     io_uring_cqe* cqe = nullptr;
     io_uring_for_each_cqe(&driver_.ring(), head, cqe) {
-        Multishot::prefetch(cqe->user_data);
-        if (++count == limits::fetched_ahead) break;
+        if (Multishot::prefetch(cqe->user_data) && ++count == limits::fetched_ahead) break;
     }
     count = 0;
     io_uring_for_each_cqe(&driver_.ring(), head, cqe) {

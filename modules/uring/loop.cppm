@@ -124,7 +124,7 @@ private:
 
     void turn();
     void reap() noexcept;
-    [[nodiscard]] bool submit(QuickSend& send, bool answered) noexcept;
+    [[nodiscard]] bool submit(QuickSend& send, Driver::Answered answered) noexcept;
     void adopt(Sender& sender) noexcept;
     void settle(Sender& sender) noexcept;
     void answer(Operation& operation, int result, std::uint32_t flags) noexcept;

@@ -82,11 +82,14 @@ private:
 
     /// Has the processor fetch what an answer with this tag is going to look at. With many
     /// connections it is not in the cache, and is waited for once when all is fetched together.
-    inline static void prefetch(std::uint64_t tag) noexcept {
+    /// Returns whether it is worth it: quick sends lie side by side.
+    inline static bool prefetch(std::uint64_t tag) noexcept {
+        if (static_cast<Taker>(tag & takers) == Taker::quick_send) return false;
         // The last members of this and the first of what is derived, in one line or in two.
         const auto end = static_cast<std::uintptr_t>(tag & ~takers) + sizeof(Multishot);
         __builtin_prefetch(reinterpret_cast<const void*>(end - 32), 1);
         __builtin_prefetch(reinterpret_cast<const void*>(end + 7), 1);
+        return true;
     }
     void submit() noexcept;
     inline void begin_wait(MultishotWait& waiter, coro::CancelSource* source) noexcept;

@@ -20,11 +20,12 @@ import ringfort.coro;
 namespace ringfort::uring {
 namespace {
 
-/// Returns how many of `posts` are to be answered although they go well: where there are many, so
-/// many that the wait for their answers has the kernel do as much of its deferred work at a time.
-/// What is not waited for it leaves for the next turn, and the batches stay small.
-std::uint32_t answers_for(std::uint32_t posts, Backend backend) noexcept {
-    if (posts <= limits::deferred_works || backend != Backend::io_uring) return 0;
+/// Returns how many of `posts` are to be answered although they go well. The kernel does as many
+/// deferred works at a time as completions are waited for, but `deferred_works` at least: twice
+/// that in a turn, which would never become more. A ring whose work is not deferred has no bound.
+std::uint32_t answers_for(std::uint32_t posts, Backend backend, RingMode mode) noexcept {
+    if (posts <= limits::deferred_works) return 0;
+    if (backend != Backend::io_uring || mode == RingMode::cooperative) return 0;
     return std::min(posts, limits::answered_sends);
 }
 
@@ -180,12 +181,14 @@ Sender& Senders::take_over(QuickSend& send) {
 }
 
 void Senders::submit_quick_sends() noexcept {
+    quick_answers_ = 0;
     if (quick_sent_ > 0) return;  // those of an earlier turn, not answered yet
-    const std::uint32_t answers = answers_for(quick_count_, loop_.backend());
+    const std::uint32_t answers = answers_for(quick_count_, loop_.backend(), loop_.features().mode);
+    using enum Driver::Answered;
     std::uint32_t sent = 0;
     for (QuickSend& send : quick_sends()) {
         if (send.slot == nullptr) continue;
-        if (loop_.submit(send, sent < answers)) [[likely]]
+        if (loop_.submit(send, sent < answers ? always : unless_all_goes)) [[likely]]
             ++sent;
         else
             (void)take_over(send);
@@ -197,8 +200,8 @@ void Senders::submit_quick_sends() noexcept {
     if (sent == 0) forget_quick_sends();
 }
 
-void Senders::settle_quick_sends() noexcept {
-    if (quick_sent_ == 0) return;
+void Senders::settle_quick_sends(bool all_told) noexcept {
+    if (quick_count_ == 0 || (quick_sent_ > 0 && !all_told)) return;
     std::uint32_t gone = 0;
     for (QuickSend& send : quick_sends()) {
         if (send.slot != nullptr) [[likely]] {
@@ -207,6 +210,8 @@ void Senders::settle_quick_sends() noexcept {
             ++gone;
         } else if (Sender* const heir = std::exchange(send.heir, nullptr)) {
             loop_.settle(*heir);
+        } else {
+            send.piece.release();  // answered; empty where a Sender has taken it over
         }
     }
     loop_.receiving_ -= gone;
@@ -216,7 +221,7 @@ void Senders::settle_quick_sends() noexcept {
 Sender& Senders::answered(QuickSend& send) noexcept {
     Sender& sender = send.slot != nullptr ? take_over(send) : *send.heir;
     send.heir = nullptr;
-    forget_quick_send();
+    --quick_sent_;
     return sender;
 }
 
@@ -230,7 +235,12 @@ void Senders::submit() noexcept {
     posted_.count = 0;
 }
 
-void Senders::settle() noexcept {
+void Senders::settle(bool all_told) noexcept {
+    if (all_told) settle_senders();
+    settle_quick_sends(all_told);
+}
+
+void Senders::settle_senders() noexcept {
     const std::uint32_t submitted = std::exchange(quiet_.count, 0);
     for (std::uint32_t i = 0; i < submitted; ++i) {
         Sender& sender = *quiet_.members[i];
@@ -240,7 +250,6 @@ void Senders::settle() noexcept {
         else
             enlist(sender, Sender::InTurn::quiet);  // it still waits for room
     }
-    settle_quick_sends();
 }
 
 void Loop::settle(Sender& sender) noexcept {
@@ -248,7 +257,7 @@ void Loop::settle(Sender& sender) noexcept {
     sender.complete(static_cast<int>(sender.asked_), 0);
 }
 
-bool Loop::submit(QuickSend& send, bool answered) noexcept {
+bool Loop::submit(QuickSend& send, Driver::Answered answered) noexcept {
     const auto tag = reinterpret_cast<std::uintptr_t>(&send) |
                      static_cast<std::uint64_t>(Multishot::Taker::quick_send);
     return driver_.send_at_once(send.socket, send.piece.bytes(), tag, answered);

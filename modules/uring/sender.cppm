@@ -169,13 +169,13 @@ public:
     void submit() noexcept;
     /// Tells whether something was submitted of which it is not known whether it has gone.
     [[nodiscard]] inline bool submitted() const noexcept { return quiet_.count + quick_sent_ > 0; }
-    /// Counts the answers that come while the requests are submitted.
+    /// Counts the answers to what was submitted last that come while it is handed over.
     [[nodiscard]] inline std::uint32_t answers() const noexcept { return quick_answers_; }
-    /// Takes note that all that was submitted, and not answered although all answers are there, has
-    /// gone.
-    void settle() noexcept;
+    /// Gives back what has gone; if `all_told`, that is all that has not been answered. After the
+    /// answers have been taken: what the kernel has used of the buffers is counted by then.
+    void settle(bool all_told) noexcept;
     /// Takes the answer to a quick send, if it tells that all has gone; returns whether it does.
-    [[nodiscard]] inline bool has_gone(QuickSend& send, int result) noexcept;
+    [[nodiscard]] inline bool take_success(QuickSend& send, int result) noexcept;
     /// Returns whose another answer to a quick send is.
     [[nodiscard]] Sender& answered(QuickSend& send) noexcept;
 
@@ -226,11 +226,8 @@ private:
     }
     Sender& take_over(QuickSend& send);
     void submit_quick_sends() noexcept;
-    void settle_quick_sends() noexcept;
-    /// Takes note of one that is answered, or not to be.
-    inline void forget_quick_send() noexcept {
-        if (--quick_sent_ == 0) forget_quick_sends();
-    }
+    void settle_senders() noexcept;
+    void settle_quick_sends(bool all_told) noexcept;
     inline void forget_quick_sends() noexcept {
         quick_count_ = quick_sent_ = 0;
         quick_limit_ = limits::quick_sends;
@@ -242,7 +239,7 @@ private:
     std::uint32_t quick_count_ = 0;  ///< posted in this turn, or submitted and not settled
     std::uint32_t quick_limit_ = limits::quick_sends;
     std::uint32_t quick_sent_ = 0;     ///< of which it is not known whether they have gone
-    std::uint32_t quick_answers_ = 0;  ///< so many of those are answered when they have gone
+    std::uint32_t quick_answers_ = 0;  ///< of those submitted last: are answered in any case
     std::vector<std::unique_ptr<Sender>> all_;
     List free_;    ///< the last one used is the next
     List posted_;  ///< have something to ask for at the end of the turn
@@ -266,12 +263,11 @@ inline bool SenderSlot::sends() const noexcept {
 }
 
 /// See the declaration.
-inline bool Senders::has_gone(QuickSend& send, int result) noexcept {
+inline bool Senders::take_success(QuickSend& send, int result) noexcept {
     if (send.slot == nullptr || result != static_cast<int>(send.piece.size())) [[unlikely]]
         return false;
     std::exchange(send.slot, nullptr)->clear();
-    send.piece.release();
-    forget_quick_send();
+    --quick_sent_;
     return true;
 }
 

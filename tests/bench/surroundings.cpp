@@ -13,7 +13,7 @@
 #include <string>
 #include <vector>
 
-#include "../e2e/loopback.h"
+#include "../loopback.h"
 
 namespace bench {
 namespace {
@@ -36,7 +36,7 @@ std::string enter_own_network() {
             "congestion control {}",
             strerror(errno), congestion_control());
     }
-    if (const int failed = e2e::raise_loopback(); failed != 0) {
+    if (const int failed = testing::raise_loopback(); failed != 0) {
         throw std::runtime_error(fmt::format(
             "cannot raise the loopback of the new network namespace: {}", strerror(failed)));
     }

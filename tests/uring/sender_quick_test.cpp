@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 
 #include <algorithm>
+#include <array>
 #include <catch2/catch_test_macros.hpp>
 #include <catch2/generators/catch_generators.hpp>
 #include <chrono>
@@ -68,6 +69,11 @@ Echoes make_echoes(Loop& loop, std::size_t count) {
 
 Task<> echo_once(Echo& self) {
     CHECK(co_await self.once());
+}
+
+/// Posts so many bytes as they come.
+Task<> echo_all(Echo& self, std::size_t size) {
+    while (self.posted.size() < size) CHECK(co_await self.once());
 }
 
 enum class Next : std::uint8_t { nothing, move, flush, ask, count };
@@ -170,57 +176,88 @@ TEST_CASE("what many receive at a time and post is not done by a few a turn") {
     }(*loop, all, turns));
     for (const auto& one : all) check(*one);
     // Twice what the kernel does at a time fits into a turn, and then as much as has been posted.
-    CHECK(turns <= rounds * 7);
+    // Without that it would be eleven a round. Says nothing of a kernel before 6.13, or of epoll.
+    CHECK(turns <= rounds * 8);
+}
+
+TEST_CASE("when many posts have gone the loop waits for something to happen") {
+    constexpr std::size_t count = 3 * limits::deferred_works;  // once, then twice at a time
+    constexpr std::uint64_t rounds = 10;
+    auto loop = Loop::open().value();
+    Echoes all = make_echoes(*loop, count);
+    std::uint64_t turns = 0;
+    loop->run([](Loop& on, Echoes& echoes, std::uint64_t& used) -> Task<> {
+        for (std::uint64_t round = 0; round < rounds; ++round) {
+            for (auto& one : echoes) put(one->far, "x;");
+            {
+                coro::Scope scope{co_await coro::current_context()};
+                for (auto& one : echoes) scope.spawn(echo_once(*one));
+                co_await scope.join();
+            }
+            const std::uint64_t before = on.statistics().turns;
+            (void)co_await on.sleep(Milliseconds{5});
+            used += on.statistics().turns - before;
+        }
+    }(*loop, all, turns));
+    CHECK(turns <= rounds * 3 / 2);
 }
 
 TEST_CASE("of many posts in a turn those that fail, or go in part, are told from those that go") {
     constexpr std::size_t count = limits::answered_sends + 40;  // some are answered, others not
+    const auto mode = GENERATE(uring::RingMode::deferred_no_array, uring::RingMode::deferred,
+                               uring::RingMode::cooperative);
     if (!testing::allow_files(2 * count + 100)) SKIP("too few files may be open here");
     const std::string much(64 << 10, 'x');
-    auto loop = Loop::open().value();
+    auto loop = Loop::open({.features = {.mode = mode}}).value();
     Echoes all = make_echoes(*loop, count);
-    enum class Fate : std::uint8_t { goes, full, cut };
+    enum class Fate : std::uint8_t { goes, goes_in_part, full, cut };
     const auto fate_of = [](std::size_t i) {
-        return i % 7 == 3 ? Fate::full : i % 7 == 5 ? Fate::cut : Fate::goes;
+        constexpr std::array fates{Fate::goes, Fate::goes_in_part, Fate::full, Fate::cut};
+        return fates[i % 7 < fates.size() ? i % 7 : 0];
     };
     std::vector<std::size_t> filled(count);
     auto body = [&](Loop& on) -> Task<> {
         for (std::size_t i = 0; i < count; ++i) {
+            const int near = all[i]->near->fd();
             while (fate_of(i) == Fate::full) {
-                const ssize_t sent =
-                    ::send(all[i]->near->fd(), much.data(), much.size(), MSG_DONTWAIT);
+                const ssize_t sent = ::send(near, much.data(), much.size(), MSG_DONTWAIT);
                 if (sent < 0) break;
                 filled[i] += static_cast<std::size_t>(sent);
             }
-            put(all[i]->far, "now;");
+            constexpr int little = 8 << 10;
+            if (fate_of(i) == Fate::goes_in_part)
+                ::setsockopt(near, SOL_SOCKET, SO_SNDBUF, &little, sizeof little);
+            put(all[i]->far, fate_of(i) == Fate::goes_in_part ? much : "now;");
             // What was received can still be read, and not be answered.
             if (fate_of(i) == Fate::cut) all[i]->far.close();
         }
         {
             coro::Scope scope{co_await coro::current_context()};
-            for (auto& one : all) scope.spawn(echo_once(*one));
+            for (std::size_t i = 0; i < count; ++i)
+                scope.spawn(echo_all(*all[i], fate_of(i) == Fate::goes_in_part ? much.size() : 4));
             co_await scope.join();
         }
         (void)co_await on.sleep(Milliseconds{2});
         for (std::size_t i = 0; i < count; ++i) {
             Echo& one = *all[i];
             INFO("socket " << i);
-            CHECK(one.near->sends() == (fate_of(i) == Fate::full));
-            CHECK(one.near->unsent() == (fate_of(i) == Fate::goes ? 0U : 4U));
             if (fate_of(i) == Fate::cut) {
+                CHECK(one.near->unsent() == one.posted.size());
                 const auto told = co_await one.near->post({});
                 REQUIRE_FALSE(told.has_value());
                 CHECK(told.error().is(std::errc::broken_pipe));
                 continue;
             }
+            CHECK(one.near->sends() == (fate_of(i) != Fate::goes));
+            if (fate_of(i) == Fate::full) CHECK(one.near->unsent() == one.posted.size());
+            if (fate_of(i) == Fate::goes_in_part) CHECK(one.near->unsent() < one.posted.size());
             one.got += read_now(one.far);
             while (one.near->unsent() > 0) {
                 (void)co_await on.sleep(Milliseconds{1});
                 one.got += read_now(one.far);
             }
             one.got += read_now(one.far);
-            CHECK(one.got.size() == filled[i] + 4);
-            CHECK(one.got.ends_with("now;"));
+            CHECK(one.got == std::string(filled[i], 'x') + one.posted);
         }
     };
     loop->run(body(*loop));

@@ -7,7 +7,7 @@
 #include <cerrno>
 #include <cstring>
 
-namespace e2e {
+namespace testing {
 
 /// Raises the loopback of a network namespace that is new (network_namespaces(7)). Returns 0 or an
 /// errno.
@@ -22,4 +22,4 @@ inline int raise_loopback() noexcept {
     return failed;
 }
 
-}  // namespace e2e
+}  // namespace testing
