@@ -192,7 +192,9 @@ void Master::take_back() {
     for_each_listener(&cycle::Listener::own);
     if (door_) door_->own();
     control_.listen(std::exchange(door_, nullptr));
-    if (pid_file_) pid_file_->own();
+    if (!pid_file_) return;
+    const auto taken_back = pid_file_->take_back();
+    if (!taken_back) log::error("{}", pid_file_obstacle(pid_file_->path(), taken_back.error()));
 }
 
 /// Goes: the successor has taken over. What this master still has is its connections.

@@ -218,8 +218,11 @@ void PidFile::remove() noexcept {
     release();
 }
 
-void PidFile::own() noexcept {
+Result<void> PidFile::take_back() {
     owner_ = ::getpid();
+    if (is_named(path_, device_, inode_)) return {};
+    RF_LET(*this, create(path_));
+    return {};
 }
 
 void PidFile::discard_successor() const noexcept {

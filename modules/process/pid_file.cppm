@@ -54,8 +54,9 @@ public:
 
     /// Leaves the file to another process, which puts its own in its place; the locks stay.
     void disown() noexcept { owner_ = -1; }
-    /// Takes that back.
-    void own() noexcept;
+    /// Takes that back: where the other process has put its own in this one's place and has died,
+    /// makes it anew. Errors: those of `create`; then this process has no pid file.
+    [[nodiscard]] Result<void> take_back();
 
     /// Gives up the file without removing it, for a child that goes on without its parent's
     /// statics: closes this process's copy of the descriptor, if it still is that file.

@@ -21,7 +21,7 @@ namespace {
 /// Has what is started meanwhile read a wall clock that jumps by a day at every reading.
 class JumpingClock {
 public:
-    JumpingClock() { ::setenv("LD_PRELOAD", RINGFORT_E2E_CLOCK, 1); }
+    JumpingClock() { ::setenv("LD_PRELOAD", RINGFORT_E2E_JUMPING_CLOCK, 1); }
     ~JumpingClock() { ::unsetenv("LD_PRELOAD"); }
     JumpingClock(const JumpingClock&) = delete;
     JumpingClock& operator=(const JumpingClock&) = delete;

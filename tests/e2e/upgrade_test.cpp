@@ -13,7 +13,6 @@
 #include <optional>
 #include <string>
 #include <string_view>
-#include <thread>
 #include <vector>
 
 #include "apps.h"
@@ -112,52 +111,6 @@ TEST_CASE("a pid file and a control socket that move in an upgrade leave nothing
     CHECK_FALSE(std::filesystem::exists(old_pid_file));
     CHECK_FALSE(std::filesystem::exists(old_control));
     CHECK(has(app.ctl("status").output, "generation 2 serves"));
-}
-
-/// Upgrades a server again and again and kills each successor when its workers begin, until five
-/// have died in time or one was too late to be killed; returns how many have died in time.
-int deaths_of_successors() {
-    Upgradable app{echo_app()};
-    const std::string path = app.dir.file("echo.sock");
-    app.config.listeners = {{}, {.address = "unix:" + path}};
-    app.start();
-    int died = 0;
-    for (int i = 0; i < 40 && died < 5; ++i) {
-        auto answer = std::async(std::launch::async, [&] { return app.ctl("upgrade"); });
-        // Its workers are started and ready one after the other: from then on it is to be killed.
-        pid_t successor = 0;
-        while (successor == 0 &&
-               answer.wait_for(std::chrono::seconds{0}) != std::future_status::ready)
-            for (const pid_t child : children_of(app.server->master()))
-                if (!children_of(child).empty()) successor = child;
-        if (successor != 0) {
-            std::this_thread::sleep_for(std::chrono::microseconds{500 * i});
-            ::kill(successor, SIGKILL);
-        }
-        const Finished upgraded = answer.get();
-        INFO(upgraded.text());
-        if (upgraded.code == 0) {
-            static_cast<void>(app.server->wait(later()));
-            if (successor == 0) {  // we have not looked in time: it serves
-                app.masters.push_back(app.holder());
-            } else {  // it was on its own by then, and is dead
-                ::unlink(path.c_str());
-                ::unlink(app.config.control->c_str());
-                ::unlink(app.config.pid_file->c_str());
-            }
-            return died;
-        }
-        ++died;
-        app.serves_as_before();
-        Connection::to(Endpoint::parse("unix:" + path)).echo("as before");
-    }
-    return died;
-}
-
-TEST_CASE("a successor that dies over what it is left changes nothing") {
-    int died = 0;
-    for (int servers = 0; servers < 30 && died == 0; ++servers) died = deaths_of_successors();
-    CHECK(died > 0);
 }
 
 TEST_CASE("the signal USR2 upgrades, too") {

@@ -7,7 +7,9 @@
 #include <cerrno>
 #include <filesystem>
 #include <fstream>
+#include <optional>
 #include <string>
+#include <system_error>
 #include <utility>
 
 #include "../temp_dir.h"
@@ -82,6 +84,45 @@ TEST_CASE("what a successor left beside a pid file is discarded by who has the f
           }) == "there");  // a child has no say
     old->discard_successor();
     CHECK_FALSE(fs::exists(directory.file() + ".new"));
+}
+
+TEST_CASE("a pid file that a successor has replaced, and died over, is made anew when taken back") {
+    const Directory directory;
+    auto old = PidFile::create(directory.file());
+    REQUIRE(old);
+    old->disown();
+    CHECK(in_child([&] {
+              static std::optional<PidFile> next;  // is not destroyed
+              auto made = PidFile::succeed(directory.file(), old->file());
+              if (!made || !made->take_place()) return std::string{"not replaced"};
+              next.emplace(*std::move(made));
+              return std::string{"replaced"};
+          }) == "replaced");
+    CHECK_FALSE(running_pid(directory.file()));
+    REQUIRE(old->take_back());
+    CHECK(running_pid(directory.file()).value() == ::getpid());
+    CHECK(PidFile::succeed(directory.file(), old->file()));  // another one can
+    old = Error{"gone", EINVAL};
+    CHECK_FALSE(fs::exists(directory.file()));
+}
+
+TEST_CASE(
+    "a pid file is taken back as it is where it still is, and not from who holds another there") {
+    const Directory directory;
+    auto old = PidFile::create(directory.file());
+    REQUIRE(old);
+    auto next = PidFile::succeed(directory.file(), old->file());
+    REQUIRE(next);
+    old->disown();
+    REQUIRE(old->take_back());
+    CHECK(running_pid(directory.file()).value() == ::getpid());
+    old->disown();
+    REQUIRE(next->take_place());
+    const auto refused = old->take_back();
+    REQUIRE_FALSE(refused);
+    CHECK(refused.error().is(std::errc::device_or_resource_busy));
+    old = Error{"gone", EINVAL};
+    CHECK(fs::exists(directory.file()));
 }
 
 TEST_CASE("nobody succeeds to a pid file by the descriptor of another one") {
