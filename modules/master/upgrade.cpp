@@ -194,7 +194,9 @@ void Master::take_back() {
     control_.listen(std::exchange(door_, nullptr));
     if (!pid_file_) return;
     const auto taken_back = pid_file_->take_back();
-    if (!taken_back) log::error("{}", pid_file_obstacle(pid_file_->path(), taken_back.error()));
+    if (taken_back) return;
+    log::error("{}", pid_file_obstacle(pid_file_->path(), taken_back.error()));
+    pid_file_.reset();  // the next reload or upgrade makes one
 }
 
 /// Goes: the successor has taken over. What this master still has is its connections.

@@ -219,9 +219,10 @@ void PidFile::remove() noexcept {
 }
 
 Result<void> PidFile::take_back() {
+    if (!is_named(path_, device_, inode_)) {
+        RF_LET(*this, create(path_));
+    }
     owner_ = ::getpid();
-    if (is_named(path_, device_, inode_)) return {};
-    RF_LET(*this, create(path_));
     return {};
 }
 

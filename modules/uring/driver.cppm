@@ -120,8 +120,8 @@ public:
     /// Hands the queue to the kernel without waiting.
     void flush() noexcept;
     /// Hands the queue to the kernel and waits for one completion more than `answers`, which are
-    /// those that come while the queue is handed over. Errors: those of io_uring_enter(2) but
-    /// ETIME, EINTR, EAGAIN and EBUSY, which mean: go on.
+    /// those that come while the queue is handed over; if it is not to wait, for those alone.
+    /// Errors: those of io_uring_enter(2) but ETIME, EINTR, EAGAIN and EBUSY, which mean: go on.
     [[nodiscard]] Result<void> enter(const Wait& wait, std::uint32_t answers) noexcept;
 
     /// Tells whether every completion has been seen and none comes before the next `flush` or

@@ -86,7 +86,7 @@ private:
 /// (limits::answered_sends), so that the turn's wait can be for more than one completion.
 struct QuickSend {
     Senders* home = nullptr;
-    SenderSlot* slot = nullptr;  ///< whose it is; nullptr: taken over
+    SenderSlot* slot = nullptr;  ///< whose it is; nullptr: taken over, or gone and to be settled
     Sender* heir = nullptr;      ///< who has taken it over when the kernel had it already
     RawFd socket = -1;
     Lease piece = {};

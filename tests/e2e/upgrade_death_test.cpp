@@ -32,7 +32,7 @@ int deaths_of_successors() {
     app.config.listeners = {{}, {.address = "unix:" + path}};
     app.start();
     int died = 0;
-    for (int i = 0; i < 40 && died < 5; ++i) {
+    for (int i = 0; died < 5; ++i) {
         auto answer = std::async(std::launch::async, [&] { return app.ctl("upgrade"); });
         pid_t successor = 0;
         while (successor == 0 &&
@@ -56,6 +56,7 @@ int deaths_of_successors() {
             }
             return died;
         }
+        REQUIRE(successor != 0);
         ++died;
         app.serves_as_before();
         Connection::to(Endpoint::parse("unix:" + path)).echo("as before");
@@ -99,7 +100,10 @@ TEST_CASE("a successor that dies when the pid file is its own leaves it to the m
     rename.doom();
     const Finished failed = app.ctl("upgrade");
     INFO(failed.text());
-    if (rename.vain()) SKIP("this build's calls cannot be taken from it");
+    if (failed.code == 0 && rename.vain()) {
+        app.masters.push_back(app.holder());
+        SKIP("this build's calls cannot be taken from it");
+    }
     CHECK(failed.code != 0);
     CHECK(has(failed.error, "killed by signal 9"));
     app.serves_as_before();

@@ -121,6 +121,9 @@ TEST_CASE(
     const auto refused = old->take_back();
     REQUIRE_FALSE(refused);
     CHECK(refused.error().is(std::errc::device_or_resource_busy));
+    std::ofstream{directory.file() + ".new"} << "1\n";  // that one's successor's
+    old->discard_successor();
+    CHECK(fs::exists(directory.file() + ".new"));
     old = Error{"gone", EINVAL};
     CHECK(fs::exists(directory.file()));
 }

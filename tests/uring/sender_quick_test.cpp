@@ -73,7 +73,11 @@ Task<> echo_once(Echo& self) {
 
 /// Posts so many bytes as they come.
 Task<> echo_all(Echo& self, std::size_t size) {
-    while (self.posted.size() < size) CHECK(co_await self.once());
+    while (self.posted.size() < size) {
+        const bool more = co_await self.once();
+        CHECK(more);
+        if (!more) co_return;
+    }
 }
 
 enum class Next : std::uint8_t { nothing, move, flush, ask, count };
