@@ -54,9 +54,9 @@ public:
 
     /// Leaves the file to another process, which puts its own in its place; the locks stay.
     void disown() noexcept { owner_ = -1; }
-    /// Takes that back, and makes the file anew if it is no longer there or the other process, which
-    /// has died, has put its own in its place. Errors: those of `create`; then nothing is this
-    /// process's.
+    /// Takes that back, and makes the file anew if it is no longer there or the other process,
+    /// which has died, has put its own in its place. Errors: those of `create`; then nothing is
+    /// this process's.
     [[nodiscard]] Result<void> take_back();
 
     /// Gives up the file without removing it, for a child that goes on without its parent's

@@ -124,7 +124,9 @@ TEST_CASE("whichever process is killed or stopped in a reload or an upgrade, it 
         return std::uniform_int_distribution<int>{from, to}(random);
     };
     Service service;
-    REQUIRE(eventually(later(), [&] { return service.is_well(); }));
+    const bool begun = eventually(later(), [&] { return service.is_well(); });
+    INFO(read_file(service.log_path()));
+    REQUIRE(begun);
     for (int round = 0; round < rounds; ++round) {
         const bool upgrade = draw(0, 1) == 1;
         ::kill(service.master(), upgrade ? SIGUSR2 : SIGHUP);
