@@ -119,6 +119,8 @@ std::vector<std::string> lines_of(const config::Problems& problems) {
 void Master::build_first(config::Settings settings) {
     Generation generation;
     auto obstacles = prepare(generation, settings, ::getpid(), Purpose::to_serve);
+    // The other master's sockets may look as if nobody had them: it may just be about to listen.
+    if (generation.pid_file_is_held) return build_failed(obstacles);
     // What is inherited stays together until it is clear who has it.
     cycle::Stock stock{.groups = inheritance_.stock.groups,
                        .zones = inheritance_.stock.zones,
@@ -178,6 +180,8 @@ std::vector<std::string> Master::prepare(Generation& generation, const config::S
             generation.new_pid_file = *std::move(file);
         else
             obstacles.push_back(pid_file_obstacle(path, file.error()));
+        generation.pid_file_is_held = !file && file.error().is(std::errc::device_or_resource_busy);
+        if (generation.pid_file_is_held) return obstacles;
     }
     const std::string& control = settings.master.control;
     if (inheritance_.control && inheritance_.control->bound().path() == control) {

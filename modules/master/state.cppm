@@ -38,6 +38,7 @@ struct Generation {
     std::unique_ptr<cycle::Cycle> cycle;
     std::optional<process::Credentials> credentials;
     std::optional<process::PidFile> new_pid_file;  ///< takes effect when the generation serves
+    bool pid_file_is_held = false;                 ///< by another master, or one that starts
     std::shared_ptr<cycle::Listener> new_control;  ///< so does this
     bool abandoned = false;
 };

@@ -289,5 +289,25 @@ TEST_CASE("a second server with the pid file of a running one is refused") {
     CHECK(read_file(dir.file("pid")) == std::to_string(server.master()) + "\n");
 }
 
+TEST_CASE("a second server with the pid file of a running one does not touch its sockets") {
+    const std::string app = echo_app();
+    const TempDir dir;
+    Config config;
+    config.pid_file = dir.file("pid");
+    const Server server{app, config, dir};
+    // As the first one's are for a moment: bound, and nobody listens yet.
+    const std::string echo = dir.file("echo.sock");
+    const std::string control = dir.file("control.sock");
+    const OwnedFd bound[] = {reserve(Endpoint::parse("unix:" + echo)),
+                             reserve(Endpoint::parse("unix:" + control))};
+    config.listeners[0].address = "unix:" + echo;
+    config.control = control;
+    const Finished second = with(app, {"-c", saved(dir, "second.toml", config.text())});
+    INFO(second.text());
+    CHECK(second.code == 1);
+    CHECK(std::filesystem::exists(echo));
+    CHECK(std::filesystem::exists(control));
+}
+
 }  // namespace
 }  // namespace e2e
