@@ -71,6 +71,17 @@ Task<> echo_once(Echo& self) {
     CHECK(co_await self.once());
 }
 
+/// Has each receive `text` and post it; returns how many turns of the loop that took.
+Task<std::uint64_t> echo_round(Loop& on, Echoes& all, const std::string& text) {
+    coro::Scope scope{co_await coro::current_context()};
+    for (auto& one : all) scope.spawn(echo_once(*one));
+    (void)co_await on.sleep(Milliseconds{1});
+    const std::uint64_t before = on.statistics().turns;
+    for (auto& one : all) put(one->far, text);
+    co_await scope.join();
+    co_return on.statistics().turns - before;
+}
+
 /// Posts so many bytes as they come.
 Task<> echo_all(Echo& self, std::size_t size) {
     while (self.posted.size() < size) {
@@ -140,8 +151,8 @@ void offer(const Fd& fd, const std::string& text) {
 }  // namespace
 
 TEST_CASE("whatever is done with sockets while their posts are on the way, all goes out in order") {
-    // Queues that are too short, one for the posts of a turn and one for their answers, and
-    // neither.
+    // Queues too short for the posts of a turn and for their answers; for the posts; for both, if
+    // not by much; for neither.
     const auto [submissions, completions] =
         GENERATE(table<std::uint32_t, std::uint32_t>({{4, 4}, {16, 64}, {32, 32}, {256, 256}}));
     for (std::uint64_t seed = 1; seed <= 8; ++seed) {
@@ -164,15 +175,8 @@ TEST_CASE("what many receive at a time and post is not done by a few a turn") {
     Echoes all = make_echoes(*loop, count);
     std::uint64_t turns = 0;
     loop->run([](Loop& on, Echoes& echoes, std::uint64_t& used) -> Task<> {
-        for (std::uint64_t round = 0; round < rounds; ++round) {
-            coro::Scope scope{co_await coro::current_context()};
-            for (auto& one : echoes) scope.spawn(echo_once(*one));
-            (void)co_await on.sleep(Milliseconds{1});
-            const std::uint64_t before = on.statistics().turns;
-            for (auto& one : echoes) put(one->far, "x;");
-            co_await scope.join();
-            used += on.statistics().turns - before;
-        }
+        for (std::uint64_t round = 0; round < rounds; ++round)
+            used += co_await echo_round(on, echoes, "x;");
         for (auto& one : echoes) {
             ensure((co_await one->near->flush()).has_value(), "flush");
             one->got += read_now(one->far);
@@ -192,12 +196,7 @@ TEST_CASE("when many posts have gone the loop waits for something to happen") {
     std::uint64_t turns = 0;
     loop->run([](Loop& on, Echoes& echoes, std::uint64_t& used) -> Task<> {
         for (std::uint64_t round = 0; round < rounds; ++round) {
-            for (auto& one : echoes) put(one->far, "x;");
-            {
-                coro::Scope scope{co_await coro::current_context()};
-                for (auto& one : echoes) scope.spawn(echo_once(*one));
-                co_await scope.join();
-            }
+            (void)co_await echo_round(on, echoes, "x;");
             const std::uint64_t before = on.statistics().turns;
             (void)co_await on.sleep(Milliseconds{5});
             used += on.statistics().turns - before;
@@ -274,13 +273,8 @@ TEST_CASE("more posts in a turn than go without a sender go out as well") {
     auto loop = Loop::open().value();
     Echoes all = make_echoes(*loop, count);
     loop->run([](Loop& on, Echoes& echoes) -> Task<> {
-        for (int round = 0; round < 3; ++round) {
-            coro::Scope scope{co_await coro::current_context()};
-            for (auto& one : echoes) scope.spawn(echo_once(*one));
-            (void)co_await on.sleep(Milliseconds{1});
-            for (auto& one : echoes) put(one->far, std::to_string(round) + ";");
-            co_await scope.join();
-        }
+        for (int round = 0; round < 3; ++round)
+            (void)co_await echo_round(on, echoes, std::to_string(round) + ";");
         (void)co_await on.sleep(Milliseconds{2});
         for (auto& one : echoes) one->got += read_now(one->far);
     }(*loop, all));
