@@ -2,6 +2,7 @@ module;
 #include <liburing.h>
 #include <ringfort/try.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <bit>
@@ -26,8 +27,7 @@ constexpr std::uint32_t max_ring_entries = 32'768;
 BufferPool::~BufferPool() {
     ensure(leases_ == 0, "a buffer pool was destroyed with leases out");
     if (ring_ != nullptr) driver_->remove_buffers(*ring_, ring_entries_, options_.group);
-    if (memory_ != nullptr)
-        ::munmap(memory_, std::size_t{options_.max_count} * options_.buffer_size.count);
+    if (memory_ != nullptr) ::munmap(memory_, options_.max_count * stride_);
 }
 
 Result<void> BufferPool::open(Driver& driver, Loop& loop, Options options) {
@@ -35,12 +35,13 @@ Result<void> BufferPool::open(Driver& driver, Loop& loop, Options options) {
         options.max_count > max_ring_entries || options.buffer_size.count == 0 ||
         options.buffer_size > limits::max_request)
         return Error{"set up receive buffers", EINVAL};
-    void* memory =
-        ::mmap(nullptr, std::size_t{options.max_count} * options.buffer_size.count,
-               PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
+    stride_ = (options.buffer_size.count + page - 1) / page * page;
+    options_ = options;
+    void* memory = ::mmap(nullptr, options.max_count * stride_, PROT_READ | PROT_WRITE,
+                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (memory == MAP_FAILED) return Error::last("mmap receive buffers");
     memory_ = static_cast<std::byte*>(memory);
-    options_ = options;
     driver_ = &driver;
     loop_ = &loop;
     ring_entries_ = std::bit_ceil(options.max_count);
@@ -78,6 +79,18 @@ bool BufferPool::replenish() noexcept {
     without_pages_ = std::min(without_pages_, parked_.size());
     if (active_ > options_.count) begin_trimming();
     return wanted > 0;
+}
+
+Lease BufferPool::borrow() noexcept {
+    if (parked_.empty()) return {};
+    const std::uint16_t id = parked_.back();
+    parked_.pop_back();
+    least_parked_ = std::min(least_parked_, parked_.size());
+    without_pages_ = std::min(without_pages_, parked_.size());
+    ++active_;
+    ++leases_;
+    ++buffers_[id].leases;
+    return {*this, id, {address(id), options_.buffer_size.count}};
 }
 
 Lease BufferPool::lease_copy(std::span<const std::byte> bytes) {
@@ -125,7 +138,7 @@ std::uint32_t BufferPool::id_of_copy() {
 }
 
 void BufferPool::release_pages(std::uint16_t id) noexcept {
-    (void)::madvise(address(id), options_.buffer_size.count, MADV_DONTNEED);
+    (void)::madvise(address(id), stride_, MADV_DONTNEED);
 }
 
 void BufferPool::begin_trimming() noexcept {

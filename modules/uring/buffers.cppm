@@ -163,6 +163,11 @@ private:
         return {*this, id, bytes};
     }
     [[clang::preserve_most]] void filled(std::uint16_t id) noexcept;
+    /// Tells whether there is a buffer to borrow.
+    [[nodiscard]] inline bool lends() const noexcept { return !parked_.empty(); }
+    /// Leases a whole buffer that the kernel does not have, to be filled by other means; empty when
+    /// there is none. The one that came back last, which is the likeliest to be in the cache.
+    [[nodiscard]] Lease borrow() noexcept;
     /// Leases a copy of `bytes`, which has memory of its own.
     [[nodiscard]] Lease lease_copy(std::span<const std::byte> bytes);
     /// Makes sure that the kernel has a buffer to pick; false when every buffer is held. If it had
@@ -186,7 +191,7 @@ private:
     void supply(std::uint16_t id) noexcept;
     void release_pages(std::uint16_t id) noexcept;
     [[nodiscard]] inline std::byte* address(std::uint16_t id) const noexcept {
-        return memory_ + std::size_t{id} * options_.buffer_size.count;
+        return memory_ + id * stride_;
     }
 
     Driver* driver_ = nullptr;
@@ -195,6 +200,7 @@ private:
     std::byte* memory_ = nullptr;
     std::unique_ptr<Buffer[]> buffers_;
     Options options_{};
+    std::size_t stride_ = 0;  ///< whole pages, which are given back without a neighbour's
     std::uint32_t ring_entries_ = 0;
     std::uint32_t leases_ = 0;
     std::uint32_t active_ = 0;           ///< in circulation

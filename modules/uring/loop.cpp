@@ -84,8 +84,10 @@ void Loop::turn() {
     senders_.settle(taken && driver_.told());
     scheduler_.begin_turn(time);
     retry_waiting();
-    // Last, so that a turn that ends the loop's task does not wait for anything more.
+    // What runs tasks is last, so that a turn that ends the loop's task waits for nothing more.
     scheduler_.run();
+    if (!to_receive_.empty()) [[unlikely]]
+        receive_directly();
 }
 
 /// Hands a Multishot's answer to whom it is for.
@@ -153,7 +155,8 @@ void Loop::answer(Operation& operation, int result, std::uint32_t flags) noexcep
 
 Wait Loop::wait() const noexcept {
     if (!scheduler_.empty() || !operations_without_room_.empty() ||
-        !multishots_without_room_.empty() || !to_be_fed_.empty() || !closing_.empty())
+        !multishots_without_room_.empty() || !to_be_fed_.empty() || !closing_.empty() ||
+        !to_receive_.empty())
         return {};
     return {.until = scheduler_.timers().next().value_or(Instant::max()),
             .clock = scheduler_.clock()};
@@ -231,6 +234,31 @@ void Loop::wait_for_buffers(Receiver& receiver) noexcept {
 void Loop::watch(Receiver& receiver) noexcept {
     // The soft ring looks at what there is whenever anything may have changed.
     if (driver_.backend() == Backend::io_uring) hangups_.watch(receiver);
+}
+
+/// Has a receiver whose socket has something, which a task waits for, receive it later in this
+/// turn.
+void Loop::receive_later(Receiver& receiver) noexcept {
+    Multishot& request = receiver;
+    if (!request.coro::ListNode<Multishot>::linked()) to_receive_.push_back(request);
+}
+
+/// Receives for those, once each, and has each one's task go on before it receives for the next.
+void Loop::receive_directly() {
+    coro::List<Multishot> left;
+    while (Multishot* const request = to_receive_.pop_front()) left.push_back(*request);
+    Instant time = scheduler_.clock();
+    const Instant end = time + limits::run_time_per_turn_ms;
+    while (Multishot* const request = time < end ? left.pop_front() : nullptr) {
+        // Tasks that have had all of their turn before have to wait for the next one.
+        const bool at_once = scheduler_.empty();
+        static_cast<Receiver*>(request)->receive_directly();
+        if (at_once) (void)scheduler_.run({.time = std::chrono::ceil<Milliseconds>(end - time)});
+        time = at_once && scheduler_.clock() > time ? scheduler_.clock() : now();
+    }
+    // First in the next turn, before those who were told of in this one.
+    while (Multishot* const request = to_receive_.pop_front()) left.push_back(*request);
+    while (Multishot* const request = left.pop_front()) to_receive_.push_back(*request);
 }
 
 /// Has as many of those who found no buffer ask again as there are buffers for, who has waited

@@ -37,6 +37,7 @@ struct LoopStatistics {
     std::uint64_t turns = 0;  ///< one system call each
     std::uint64_t completions = 0;
     std::uint64_t starved = 0;    ///< receives that found no buffer
+    std::uint64_t direct = 0;     ///< calls that receive for one socket alone
     std::uint64_t overflows = 0;  ///< turns whose completions did not fit the queue
 };
 
@@ -141,6 +142,8 @@ private:
     void ended(Multishot& request) noexcept;
     void starved(Multishot& request, BufferPool& pool) noexcept;
     void watch(Receiver& receiver) noexcept;
+    void receive_later(Receiver& receiver) noexcept;
+    void receive_directly();
     template <class T>
     void retry(coro::List<T>& waiting) noexcept;
     [[nodiscard]] Result<BufferPool*> open_message_buffers();
@@ -162,6 +165,7 @@ private:
     coro::List<Multishot> multishots_without_room_;
     coro::List<Multishot> starving_;             ///< receivers that found no buffer in this turn
     coro::List<Multishot> to_be_fed_;            ///< those of the turns before, in their order
+    coro::List<Multishot> to_receive_;           ///< receivers, directly, for tasks that wait
     Ration ration_;                              ///< of those, for a turn
     coro::List<Operation> stopping_operations_;  ///< the kernel was asked to cancel them
     coro::List<Multishot> stopping_multishots_;

@@ -47,6 +47,7 @@ bool Multishot::stop() noexcept {
         case State::stopping:
             return true;
         case State::idle:
+            coro::ListNode<Multishot>::unlink();  // a receiver with something to be received
             return false;
     }
     return false;

@@ -60,6 +60,11 @@ private:
 /// `limits::receive_ahead` of them wait to be taken. Owned by the loop once `close` was called, and
 /// destroyed when the kernel has let go of it.
 ///
+/// Of a socket that mostly brings large pieces (`limits::direct_transfer`) the kernel is asked to
+/// tell when there is something instead (a multishot poll), and each piece is received by a call of
+/// its own, when a task waits for it and right before that goes on: what it passes on is in the
+/// processor's cache then, and the buffer that it gives back is the next one's.
+///
 /// Where others hold all buffers, the kernel is asked to wait for bytes before it looks for one,
 /// and bytes for which it then finds none are received into memory of their own.
 class Receiver : private Multishot {
@@ -93,6 +98,8 @@ private:
     /// What the loop's Hangups know of it: nothing, that bytes have come, or not since the last
     /// look.
     enum class Watch : std::uint8_t { none, fresh, stale };
+    /// Whether a socket that is polled has something to be received.
+    enum class Readable : std::uint8_t { no, some, to_its_end };
     /// Bytes that wait to be taken, adjoining ones as one.
     struct Piece {
         Lease lease;
@@ -112,8 +119,11 @@ private:
     };
 
     ~Receiver();
-    /// Tells whether the kernel has been asked for more, and nobody has paused that.
-    [[nodiscard]] inline bool asked() const noexcept { return armed() && !paused_; }
+    /// Tells whether the kernel has been asked for more, and nobody has paused that, and what it
+    /// brings is to be waited for.
+    [[nodiscard]] inline bool asked() const noexcept {
+        return armed() && !paused_ && readable_ == Readable::no;
+    }
     [[nodiscard]] inline bool ready() const noexcept { return first_ != nullptr || ended_; }
     [[nodiscard]] Request request() const noexcept;
     [[clang::preserve_most]] void ask() noexcept;
@@ -121,6 +131,10 @@ private:
     [[clang::preserve_most]] void arrived_early(Lease arrived) noexcept;
     [[nodiscard]] bool fed() noexcept;
     [[nodiscard]] bool receive_copy() noexcept;
+    void receive_soon() noexcept;
+    void receive_directly() noexcept;
+    [[clang::preserve_most]] void readable(int result, std::uint32_t flags) noexcept;
+    [[clang::preserve_most]] void weigh(std::size_t bytes) noexcept;
     /// Tells whether so much waits to be taken that no more is to be received ahead.
     [[nodiscard]] inline bool ahead() const noexcept {
         return bytes_ > limits::receive_ahead.count / 2;
@@ -134,10 +148,14 @@ private:
 
     Watch watch_ = Watch::none;
     bool ended_ = false;
-    bool paused_ = false;
-    bool closed_ = false;
-    bool hungry_ = false;     ///< asked to wait for bytes before a buffer is looked for
-    Piece* first_ = nullptr;  ///< and all above: what each completion looks at
+    bool paused_ : 1 = false;
+    bool closed_ : 1 = false;
+    bool hungry_ : 1 = false;  ///< asked to wait for bytes before a buffer is looked for
+    bool counts_ : 1 = false;  ///< the socket says how much is left in it
+    bool polled_ = false;      ///< asked to tell when there is something
+    Readable readable_ = Readable::no;
+    std::uint8_t weight_ = 0;  ///< of late: at `limits::direct_after` to be polled, at 0 no more
+    Piece* first_ = nullptr;   ///< and all above: what each completion looks at
     Piece* last_ = nullptr;
     std::size_t bytes_ = 0;
     RawFd socket_;

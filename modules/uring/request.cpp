@@ -95,6 +95,7 @@ Step step_of(Opcode opcode) noexcept {
         case Opcode::send_zero_copy:
             return "send";
         case Opcode::poll:
+        case Opcode::poll_many:
             return "poll";
         case Opcode::read:
         case Opcode::read_all:
@@ -147,6 +148,9 @@ void prepare(io_uring_sqe& sqe, const Request& request) noexcept {
             return;
         case Opcode::poll:
             ::io_uring_prep_poll_add(&sqe, request.fd, request.flags);
+            return;
+        case Opcode::poll_many:
+            ::io_uring_prep_poll_multishot(&sqe, request.fd, request.flags);
             return;
         case Opcode::read:
         case Opcode::read_all:

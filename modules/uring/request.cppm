@@ -15,6 +15,7 @@ enum class Opcode : std::uint8_t {
     send_some,  ///< what the socket takes
     send_message,
     poll,
+    poll_many,
     read,
     write,
     read_all,

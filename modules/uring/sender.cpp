@@ -55,7 +55,8 @@ void Sender::abandon() noexcept {
     const bool last_chance = in_turn_ == InTurn::posted && loop().running_;
     if (last_chance) {
         home_.remove(*this);
-        submit();  // in the queue before the closing
+        blocked_ = false;  // does not wait for room
+        submit();          // in the queue before the closing
     }
     if ((last_chance && with_kernel()) || stop())
         ++loop().abandoned_;  // the kernel still reads the pieces
@@ -164,6 +165,21 @@ void Senders::remove(Sender& sender) noexcept {
     last.place_ = sender.place_;
     list.members[sender.place_] = &last;
     sender.in_turn_ = Sender::InTurn::no;
+}
+
+[[clang::preserve_most]] void Senders::send_directly(SenderSlot& slot, RawFd socket,
+                                                     Lease& piece) noexcept {
+    ssize_t sent = 0;
+    do sent = ::send(socket, piece.bytes().data(), piece.size(), MSG_NOSIGNAL | MSG_DONTWAIT);
+    while (sent < 0 && errno == EINTR);
+    const int error = sent < 0 && errno != EAGAIN ? errno : 0;
+    if (sent > 0) piece.remove_prefix(static_cast<std::size_t>(sent));
+    if (piece.empty()) return piece.release();
+    Sender& sender = take(slot, socket);
+    slot.set(sender);
+    sender.push(std::move(piece));
+    sender.blocked_ = true;  // its request waits until there is room
+    if (error != 0) sender.complete(-error, 0);
 }
 
 /// Makes what `send` was to be, or is already, a Sender's.

@@ -18,7 +18,8 @@ class Senders;
 struct QuickSend;
 
 /// What is to be done when a posted send fails, by whom is told of it only at the next one: the
-/// base of what has to know at once. Called from the loop; the action resumes nothing.
+/// base of what has to know at once. Called from the loop or from within a post; the action resumes
+/// nothing and leaves the socket alone.
 class SendFailureHook {
 public:
     using Action = void (*)(SendFailureHook&, const Error&) noexcept;
@@ -98,13 +99,13 @@ enum class PostUntil : std::uint8_t { room, sent };
 /// Received pieces on their way out of a socket, oldest first: sent while the task that posted them
 /// does something else. A socket has one while there are some, or a failure to be told.
 ///
-/// What is posted in one turn of the loop goes with one request at the end of the turn. It asks for
-/// what the socket takes at once, all of it (MSG_DONTWAIT, MSG_WAITALL), and for no answer if that
-/// is so (IOSQE_CQE_SKIP_SUCCESS): then it is carried out while it is submitted, and no answer
-/// after the turn means that all has gone. So it does not end the loop's wait and costs no
-/// completion. One that went in part is answered, and asks for the rest with a request that waits.
-/// Lent by the loop's Senders, where it is again, at the latest, when the kernel has answered to
-/// one that was abandoned.
+/// What is posted in one turn of the loop goes with one request at the end of the turn (a large
+/// piece with nothing before it at once, see Senders). It asks for what the socket takes at once,
+/// all of it (MSG_DONTWAIT, MSG_WAITALL), and for no answer if that is so (IOSQE_CQE_SKIP_SUCCESS):
+/// then it is carried out while it is submitted, and no answer after the turn means that all has
+/// gone. So it does not end the loop's wait and costs no completion. One that went in part is
+/// answered, and asks for the rest with a request that waits. Lent by the loop's Senders, where it
+/// is again, at the latest, when the kernel has answered to one that was abandoned.
 class Sender : private Multishot {
 public:
     /// Makes one that no socket has.
@@ -221,6 +222,10 @@ private:
         send.piece.fill(piece);
         slot.set(send);
     }
+    /// Sends a large piece now, for a socket that has nothing on its way; what the socket does not
+    /// take is posted.
+    [[clang::preserve_most]] void send_directly(SenderSlot& slot, RawFd socket,
+                                                Lease& piece) noexcept;
     [[nodiscard]] inline std::span<QuickSend> quick_sends() const noexcept {
         return {quick_sends_.get(), quick_count_};
     }

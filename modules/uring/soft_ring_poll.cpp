@@ -30,16 +30,19 @@ std::int32_t state(RawFd fd, std::uint32_t mask) noexcept {
 Outcome Engine::poll(Request& request) {
     const std::uint32_t mask = request.sqe.poll32_events & 0xFFFF;
     const std::uint32_t events = mask | POLLRDHUP;
+    const bool told = request.place == Place::watched && (request.ready & ~0xFFFFU) == 0;
     if (request.on_edges() && request.place == Place::watched) {
-        const std::uint32_t bits = request.ready & (mask | always_polled);
-        if (bits != 0) more(request, static_cast<std::int32_t>(bits), 0);
+        const std::int32_t bits =
+            told ? static_cast<std::int32_t>(request.ready & (mask | always_polled))
+                 : state(request.sqe.fd, mask);
+        if (bits < 0) return finish(request, bits);
+        if (bits != 0) more(request, bits, 0);
         return wait(request, events);
     }
     // Being registered announces to a multishot poll what holds already.
     if (request.on_edges() && !request.woken) return wait(request, events);
 
-    const bool exact = request.place == Place::watched && (request.ready & ~0xFFFFU) == 0 &&
-                       (request.ready & POLLERR) == 0;
+    const bool exact = told && (request.ready & POLLERR) == 0;
     const std::int32_t found =
         exact ? static_cast<std::int32_t>(request.ready & (mask | always_polled))
               : state(request.sqe.fd, mask);

@@ -13,6 +13,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <system_error>
 #include <utility>
 #include <vector>
@@ -337,4 +338,26 @@ TEST_CASE("options out of bounds are refused") {
               .error()
               .is(std::errc::invalid_argument));
     CHECK(Loop::open({.receive_buffer_size = {0}}).error().is(std::errc::invalid_argument));
+}
+
+TEST_CASE(
+    "buffers of whatever size lose nothing when the pages of those beside them are given back") {
+    constexpr std::size_t size =
+        6'144;  // so that every second one begins with a page, and none ends with one
+    auto loop = Loop::open({.receive_buffers = 2, .receive_buffer_size = Bytes{size}}).value();
+    auto [end, far] = testing::socket_pair();
+    uring::Socket near{*loop, std::move(end)};
+    loop->run([](Loop& on, uring::Socket& socket, const Fd& peer) -> Task<> {
+        std::vector<uring::Lease> held;
+        for (int i = 0; i < 12; ++i) {
+            testing::put(peer, std::string(size, 'h'));
+            for (std::size_t got = 0; got < size; got += held.back().size())
+                held.push_back((co_await socket.receive()).value());
+        }
+        // Every second one is not used any more, and its pages are given back.
+        for (std::size_t i = 0; i < held.size(); i += 2) held[i].release();
+        (void)co_await on.sleep(limits::buffer_trim_ms * 5 / 2);
+        for (const auto& lease : held)
+            CHECK(lease.text().find_first_not_of('h') == std::string_view::npos);
+    }(*loop, near, far));
 }

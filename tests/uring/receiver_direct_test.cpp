@@ -1,0 +1,477 @@
+/// Large pieces, which are received and sent by calls of their own, and how a socket comes to that
+/// and back.
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <array>
+#include <catch2/catch_test_macros.hpp>
+#include <catch2/generators/catch_generators.hpp>
+#include <chrono>
+#include <coroutine>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <exception>
+#include <filesystem>
+#include <iterator>
+#include <memory>
+#include <optional>
+#include <string>
+#include <system_error>
+#include <utility>
+#include <vector>
+
+import ringfort.base;
+import ringfort.coro;
+import ringfort.uring;
+
+#include "sockets.h"
+#include "soft_ring_sockets.h"
+
+using namespace ringfort;
+using coro::Task;
+using testing::put;
+using testing::read_now;
+using uring::Loop;
+using uring::Socket;
+
+namespace {
+
+constexpr std::size_t large = limits::direct_transfer.count;
+
+struct Pair {
+    explicit Pair(Loop& loop) : Pair{loop, testing::socket_pair()} {}
+    Pair(Loop& loop, std::pair<Fd, Fd> ends)
+        : near{loop, std::move(ends.first)}, far{std::move(ends.second)} {}
+    Socket near;
+    Fd far;
+};
+
+Task<std::string> read_exactly(Socket& socket, std::size_t size) {
+    std::string text;
+    while (text.size() < size) {
+        const auto chunk = co_await socket.receive();
+        if (!chunk || chunk->empty()) break;
+        text += chunk->text();
+    }
+    co_return text;
+}
+
+/// Has `pair` receive so much at a time that it is polled, and checks that it is.
+Task<> make_direct(Loop& on, Pair& pair) {
+    const std::string text(large, 'w');
+    const std::uint64_t before = on.statistics().direct;
+    for (int i = 0; i < 32 && on.statistics().direct == before; ++i) {
+        put(pair.far, text);
+        CHECK(co_await read_exactly(pair.near, large) == text);
+    }
+    CHECK(on.statistics().direct > before);
+}
+
+/// Receives a piece of `size` bytes, which its peer has just sent.
+Task<uring::Lease> piece_of(Pair& pair, std::size_t size) {
+    put(pair.far, std::string(size, 'p'));
+    auto chunk = co_await pair.near.receive();
+    ensure(chunk.has_value() && chunk->size() == size, "a piece came in pieces");
+    co_return *std::move(chunk);
+}
+
+std::ptrdiff_t open_files() {
+    return std::distance(std::filesystem::directory_iterator{"/proc/self/fd"}, {});
+}
+
+Task<> receive_into(Socket& socket, std::optional<Result<uring::Lease>>& out) {
+    out.emplace(co_await socket.receive());
+}
+
+}  // namespace
+
+TEST_CASE("what is large is received by calls of its own, and what is small by the ring again") {
+    auto loop = Loop::open().value();
+    Pair pair{*loop};
+    loop->run([](Loop& on, Pair& sockets) -> Task<> {
+        CHECK(co_await read_exactly(sockets.near, 0) == "");
+        co_await make_direct(on, sockets);
+        for (unsigned i = 0; i <= limits::direct_after; ++i) {
+            put(sockets.far, "small");
+            CHECK(co_await read_exactly(sockets.near, 5) == "small");
+        }
+        const std::uint64_t before = on.statistics().direct;
+        for (int i = 0; i < 20; ++i) {
+            put(sockets.far, "small");
+            CHECK(co_await read_exactly(sockets.near, 5) == "small");
+        }
+        CHECK(on.statistics().direct == before);
+        co_await make_direct(on, sockets);
+    }(*loop, pair));
+}
+
+TEST_CASE("one large piece among small ones leaves a socket to the ring") {
+    auto loop = Loop::open().value();
+    Pair pair{*loop};
+    loop->run([](Loop& on, Pair& sockets) -> Task<> {
+        for (int i = 0; i < 20; ++i) {
+            put(sockets.far, std::string(large, 'w'));
+            CHECK((co_await read_exactly(sockets.near, large)).size() == large);
+            for (int small = 0; small < 2; ++small) {
+                put(sockets.far, "small");
+                CHECK(co_await read_exactly(sockets.near, 5) == "small");
+            }
+        }
+        CHECK(on.statistics().direct == 0);
+    }(*loop, pair));
+}
+
+TEST_CASE("over TCP no call is made in vain, however long the pieces are") {
+    auto loop = Loop::open().value();
+    Pair pair{*loop, testing::tcp_pair()};
+    loop->run([](Loop& on, Pair& sockets) -> Task<> {
+        co_await make_direct(on, sockets);
+        for (const std::size_t size :
+             {large, limits::receive_buffer_size.count, limits::receive_buffer_size.count + 1}) {
+            const std::uint64_t before = on.statistics().direct;
+            std::uint64_t chunks = 0;
+            put(sockets.far, std::string(size, 'b'));
+            for (std::size_t got = 0; got < size; ++chunks)
+                got += (co_await sockets.near.receive()).value().size();
+            // For which something that is left would be received.
+            CHECK(
+                (co_await sockets.near.receive(Milliseconds{5})).error().is(std::errc::timed_out));
+            CHECK(on.statistics().direct == before + chunks);
+        }
+    }(*loop, pair));
+}
+
+TEST_CASE("a receive that ends at descriptors or at urgent data is not taken for the last") {
+    auto loop = Loop::open().value();
+    const bool urgent = GENERATE(true, false);
+    CAPTURE(urgent);
+    Pair pair{*loop, urgent ? testing::tcp_pair() : testing::socket_pair()};
+    loop->run([](Loop& on, Pair& sockets, bool by_tcp) -> Task<> {
+        co_await make_direct(on, sockets);
+        const std::string text(large, 't');
+        const auto files = open_files();
+        std::size_t sent = large;
+        if (by_tcp) {
+            ensure(::send(sockets.far.get(), text.data(), large, MSG_OOB) == ssize_t{large},
+                   "send");
+            --sent;  // the urgent byte is not in the stream
+        } else {
+            iovec piece{.iov_base = const_cast<char*>(text.data()), .iov_len = large};
+            alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(int))> control{};
+            msghdr message{};
+            message.msg_iov = &piece;
+            message.msg_iovlen = 1;
+            message.msg_control = control.data();
+            message.msg_controllen = control.size();
+            cmsghdr& passed = *CMSG_FIRSTHDR(&message);
+            passed = {.cmsg_len = CMSG_LEN(sizeof(int)),
+                      .cmsg_level = SOL_SOCKET,
+                      .cmsg_type = SCM_RIGHTS};
+            const int fd = sockets.far.get();
+            std::memcpy(CMSG_DATA(&passed), &fd, sizeof fd);
+            ensure(::sendmsg(sockets.far.get(), &message, 0) == ssize_t{large}, "sendmsg");
+        }
+        put(sockets.far, text);
+        sent += large;
+        std::size_t got = 0;
+        while (got < sent) {
+            const auto chunk = co_await sockets.near.receive(Milliseconds{5'000});
+            CHECK(chunk.has_value());
+            if (!chunk) break;
+            got += chunk->size();
+        }
+        CHECK(got == sent);
+        CHECK(open_files() == files);  // what was passed is nobody's
+    }(*loop, pair, urgent));
+}
+
+TEST_CASE("the end of a stream is received behind what is large, whether it comes with it or not") {
+    auto loop = Loop::open().value();
+    const bool together = GENERATE(true, false);
+    const bool over_tcp = GENERATE(true, false);
+    const std::size_t size = GENERATE(large, large - 1, std::size_t{1});
+    CAPTURE(together, over_tcp, size);
+    Pair pair{*loop, over_tcp ? testing::tcp_pair() : testing::socket_pair()};
+    loop->run([](Loop& on, Pair& sockets, bool at_once, std::size_t bytes) -> Task<> {
+        co_await make_direct(on, sockets);
+        put(sockets.far, std::string(bytes, 'l'));
+        if (at_once) sockets.far.close();
+        CHECK((co_await read_exactly(sockets.near, bytes)).size() == bytes);
+        if (!at_once) {
+            (void)co_await on.sleep(Milliseconds{1});
+            sockets.far.close();
+        }
+        for (int again = 0; again < 2; ++again) {
+            const auto end = co_await sockets.near.receive(Milliseconds{5'000});
+            CHECK((end.has_value() && end->empty()));
+        }
+        CHECK(sockets.near.receiver().ended());
+    }(*loop, pair, together, size));
+}
+
+TEST_CASE("a reset is told to a socket that receives what is large") {
+    auto loop = Loop::open().value();
+    Pair pair{*loop, testing::tcp_pair()};
+    loop->run([](Loop& on, Pair& sockets) -> Task<> {
+        co_await make_direct(on, sockets);
+        const linger at_once{.l_onoff = 1, .l_linger = 0};
+        ensure(
+            ::setsockopt(sockets.far.get(), SOL_SOCKET, SO_LINGER, &at_once, sizeof at_once) == 0,
+            "SO_LINGER");
+        sockets.far.close();
+        const auto end = co_await sockets.near.receive(Milliseconds{5'000});
+        CHECK((!end && end.error().is(std::errc::connection_reset)));
+        CHECK(sockets.near.receiver().failure().has_value());
+    }(*loop, pair));
+}
+
+TEST_CASE("a receive of what is large loses nothing when it is cancelled or its limit passes") {
+    auto loop = Loop::open().value();
+    Pair pair{*loop};
+    loop->run([](Loop& on, Pair& sockets) -> Task<> {
+        co_await make_direct(on, sockets);
+        const auto late = co_await sockets.near.receive(Milliseconds{5});
+        CHECK((!late && late.error().is(std::errc::timed_out)));
+        std::optional<Result<uring::Lease>> out;
+        {
+            coro::Scope scope{co_await coro::current_context()};
+            scope.spawn(receive_into(sockets.near, out));
+            (void)co_await on.sleep(Milliseconds{1});
+            put(sockets.far, std::string(large, 'l'));
+            scope.cancel();
+            co_await scope.join();
+        }
+        CHECK((!*out && out->error().is(std::errc::operation_canceled)));
+        (void)co_await on.sleep(Milliseconds{1});
+        CHECK((co_await read_exactly(sockets.near, large)).size() == large);
+    }(*loop, pair));
+}
+
+TEST_CASE("a paused receiver of what is large leaves it in the socket") {
+    auto loop = Loop::open().value();
+    Pair pair{*loop};
+    loop->run([](Loop& on, Pair& sockets) -> Task<> {
+        co_await make_direct(on, sockets);
+        const std::string text(large, 'l');
+        put(sockets.far, text);
+        (void)co_await on.sleep(Milliseconds{1});
+        sockets.near.receiver().pause();
+        const auto rest = co_await sockets.near.receive_rest();
+        CHECK((rest.has_value() && rest->empty()));
+        CHECK_FALSE(sockets.near.receiver().ended());
+        CHECK_FALSE(sockets.near.receiver().armed());
+        std::string there(large, ' ');
+        CHECK(::recv(sockets.near.fd(), there.data(), large, MSG_DONTWAIT | MSG_PEEK) ==
+              static_cast<ssize_t>(large));
+        CHECK(co_await read_exactly(sockets.near, large) == text);
+        co_await make_direct(on, sockets);
+    }(*loop, pair));
+}
+
+TEST_CASE("sockets close while what is large waits for them, and while they wait for it") {
+    auto loop = Loop::open().value();
+    loop->run([](Loop& on) -> Task<> {
+        for (int i = 0; i < 3; ++i) {
+            Pair pair{on};
+            co_await make_direct(on, pair);
+            if (i == 0) continue;
+            put(pair.far, std::string(large, 'l'));
+            if (i == 2) (void)co_await on.sleep(Milliseconds{1});
+        }
+    }(*loop));
+    CHECK(loop->buffers().leased() == 0);
+}
+
+TEST_CASE("a socket whose turn to receive is next is destroyed by who has just received") {
+    auto loop = Loop::open().value();
+    loop->run([](Loop& on) -> Task<> {
+        std::array<std::unique_ptr<Pair>, 3> pairs;
+        for (auto& pair : pairs) {
+            pair = std::make_unique<Pair>(on);
+            co_await make_direct(on, *pair);
+        }
+        coro::Scope others{co_await coro::current_context()};
+        std::array<std::optional<Result<uring::Lease>>, 3> got;
+        coro::Scope first{co_await coro::current_context()};
+        first.spawn([](auto& all, auto& out, coro::Scope& scope) -> Task<> {
+            out[0].emplace(co_await all[0]->near.receive());
+            scope.cancel();
+            co_await scope.join();
+            all[1].reset();
+            all[2].reset();
+        }(pairs, got, others));
+        for (std::size_t i : {1U, 2U}) others.spawn(receive_into(pairs[i]->near, got[i]));
+        (void)co_await on.sleep(Milliseconds{1});  // all of them wait
+        for (const auto& pair : pairs) put(pair->far, std::string(large, 'l'));
+        co_await first.join();
+        CHECK((got[0].has_value() && got[0]->has_value()));
+        for (std::size_t i : {1U, 2U})
+            CHECK((!*got[i] && got[i]->error().is(std::errc::operation_canceled)));
+        got = {};
+    }(*loop));
+    CHECK(loop->buffers().leased() == 0);
+}
+
+TEST_CASE(
+    "a receive that is cancelled in the turn in which its socket has something loses nothing") {
+    auto loop = Loop::open().value();
+    loop->run([](Loop& on) -> Task<> {
+        Pair signal{on};
+        Pair pair{on};
+        co_await make_direct(on, pair);
+        std::optional<Result<uring::Lease>> out;
+        coro::Scope waiting{co_await coro::current_context()};
+        waiting.spawn(receive_into(pair.near, out));
+        coro::Scope canceller{co_await coro::current_context()};
+        canceller.spawn([](Socket& socket, coro::Scope& scope) -> Task<> {
+            CHECK((co_await socket.receive()).has_value());
+            scope.cancel();  // before what is large is received in this turn
+        }(signal.near, waiting));
+        (void)co_await on.sleep(Milliseconds{1});
+        put(pair.far, std::string(large, 'l'));
+        put(signal.far, "now");
+        co_await canceller.join();
+        co_await waiting.join();
+        CHECK((!*out && out->error().is(std::errc::operation_canceled)));
+        CHECK((co_await read_exactly(pair.near, large)).size() == large);
+    }(*loop));
+}
+
+TEST_CASE("what is large is received although a task never lets the others be") {
+    auto loop = Loop::open().value();
+    loop->run([](Loop& on) -> Task<> {
+        std::vector<std::unique_ptr<Pair>> pairs;
+        for (int i = 0; i < 4; ++i) pairs.push_back(std::make_unique<Pair>(on));
+        for (const auto& pair : pairs) co_await make_direct(on, *pair);
+        bool done = false;
+        std::uint64_t rounds = 0;
+        coro::Scope busy{co_await coro::current_context()};
+        busy.spawn([](bool& end, std::uint64_t& count) -> Task<> {
+            while (!end) {
+                (void)co_await coro::sleep_until(Instant{});
+                ++count;
+            }
+        }(done, rounds));
+        coro::Scope readers{co_await coro::current_context()};
+        for (const auto& pair : pairs) {
+            put(pair->far, std::string(2 * limits::receive_buffer_size.count, 'l'));
+            readers.spawn([](Socket& socket) -> Task<> {
+                constexpr std::size_t all = 2 * limits::receive_buffer_size.count;
+                CHECK((co_await read_exactly(socket, all)).size() == all);
+            }(pair->near));
+        }
+        co_await readers.join();
+        done = true;
+        co_await busy.join();
+        CHECK(rounds > 0);
+    }(*loop));
+}
+
+TEST_CASE("a pool that lends no buffer leaves what is large to the ring") {
+    // All are the kernel's; or others hold those that are not.
+    const std::uint32_t most = GENERATE(2U, 3U);
+    CAPTURE(most);
+    auto loop = Loop::open({.receive_buffers = 2, .max_receive_buffers = most}).value();
+    loop->run([](Loop& on, bool lends) -> Task<> {
+        Pair holder{on};
+        Pair pair{on};
+        std::vector<uring::Lease> held;
+        if (lends) {
+            co_await make_direct(on, pair);
+            co_await make_direct(on, holder);
+            held.push_back(co_await piece_of(holder, large));
+        }
+        const uring::LoopStatistics before = on.statistics();
+        const std::string text(large, 'l');
+        for (int i = 0; i < 20; ++i) {
+            put(pair.far, text);
+            CHECK(co_await read_exactly(pair.near, large) == text);
+        }
+        CHECK(on.statistics().direct == before.direct);
+        // Nor is the kernel asked for one and the other in turn: a completion for each piece, or
+        // two where the buffer ends in it.
+        CHECK(on.statistics().completions - before.completions < 60);
+    }(*loop, most > 2));
+}
+
+TEST_CASE("a large piece is sent at once") {
+    auto loop = Loop::open().value();
+    loop->run([](Loop& on) -> Task<> {
+        Pair from{on};
+        Pair to{on};
+        auto piece = co_await piece_of(from, large);
+        CHECK((co_await to.near.post(std::move(piece))).has_value());
+        CHECK(to.near.unsent() == 0);
+        CHECK(read_now(to.far).size() == large);  // in the same turn
+    }(*loop));
+}
+
+TEST_CASE("a large piece goes behind what was posted before it") {
+    auto loop = Loop::open().value();
+    loop->run([](Loop& on) -> Task<> {
+        Pair from{on};
+        Pair to{on};
+        auto first = co_await piece_of(from, 5);
+        auto second = co_await piece_of(from, large);
+        auto third = co_await piece_of(from, 3);
+        for (auto* piece : {&first, &second, &third})
+            CHECK((co_await to.near.post(std::move(*piece))).has_value());
+        CHECK(read_now(to.far).empty());
+        CHECK((co_await to.near.flush()).has_value());
+        CHECK(read_now(to.far).size() == 5 + large + 3);
+    }(*loop));
+}
+
+TEST_CASE("of a large piece the rest goes when the socket takes it") {
+    auto loop = Loop::open().value();
+    loop->run([](Loop& on) -> Task<> {
+        Pair from{on};
+        Pair to{on, testing::tcp_pair()};
+        const int little = 4'608;
+        ensure(::setsockopt(to.near.fd(), SOL_SOCKET, SO_SNDBUF, &little, sizeof little) == 0 &&
+                   ::setsockopt(to.far.get(), SOL_SOCKET, SO_RCVBUF, &little, sizeof little) == 0,
+               "small buffers");
+        std::string got;
+        std::size_t posted = 0;
+        // Until the first piece does not go, and one behind it.
+        for (int i = 0; i < 64 && to.near.unsent() == 0; ++i) {
+            CHECK((co_await to.near.post(co_await piece_of(from, large))).has_value());
+            posted += large;
+        }
+        CHECK(to.near.unsent() > 0);
+        CHECK((co_await to.near.post(co_await piece_of(from, large))).has_value());
+        posted += large;
+        for (int i = 0; i < 5'000 && got.size() < posted; ++i) {
+            got += read_now(to.far);
+            (void)co_await on.sleep(Milliseconds{1});
+        }
+        CHECK(got == std::string(posted, 'p'));
+        CHECK((co_await to.near.flush()).has_value());
+    }(*loop));
+}
+
+TEST_CASE("a large piece that cannot be sent is told of by the next, and at once by the hook") {
+    struct Hook : uring::SendFailureHook {
+        Hook()
+            : SendFailureHook{[](SendFailureHook& self, const Error& error) noexcept {
+                  static_cast<Hook&>(self).told = error;
+              }} {}
+        std::optional<Error> told;
+    };
+    auto loop = Loop::open().value();
+    loop->run([](Loop& on) -> Task<> {
+        Pair from{on};
+        Pair to{on};
+        Hook hook;
+        to.near.on_send_failure(&hook);
+        to.far.close();
+        CHECK((co_await to.near.post(co_await piece_of(from, large))).has_value());
+        CHECK((hook.told && hook.told->is(std::errc::broken_pipe)));
+        const auto flushed = co_await to.near.flush();
+        CHECK((!flushed && flushed.error().is(std::errc::broken_pipe)));
+        const auto again = co_await to.near.post(co_await piece_of(from, 5));
+        CHECK((!again && again.error().is(std::errc::broken_pipe)));
+    }(*loop));
+    CHECK(loop->buffers().leased() == 0);
+}
