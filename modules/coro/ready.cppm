@@ -17,6 +17,14 @@ struct Resumption {
         handle = task;
         label = context.label;
     }
+    /// Has the processor fetch the frame: its head, and what mostly lies behind the awaiter, at the
+    /// end of which is where the coroutine goes on.
+    inline void fetch() const noexcept {
+        constexpr std::size_t line = 64;
+        __builtin_prefetch(handle.address(), 1);
+        for (std::size_t ahead = 1; ahead <= 4; ++ahead)
+            __builtin_prefetch(reinterpret_cast<const char*>(this) + ahead * line, 1);
+    }
 };
 
 /// The coroutines of one thread that may go on, oldest first. Inline: part of every resumption.
@@ -30,14 +38,10 @@ public:
 
     /// Queues `item`, which must stay alive and be in no queue until it is resumed.
     ///
-    /// Until it is, because others come before it, the processor has time to fetch the frame: its
-    /// head, and what mostly lies behind the awaiter, at the end of which is where the coroutine
-    /// goes on. With a thousand connections that takes a fifth off the time spent in user space.
+    /// Until it is, because others come before it, the processor has time to fetch the frame. With
+    /// a thousand connections that takes a fifth off the time spent in user space.
     inline void push(Resumption& item) noexcept {
-        constexpr std::size_t line = 64;
-        __builtin_prefetch(item.handle.address(), 1);
-        for (std::size_t ahead = 1; ahead <= 4; ++ahead)
-            __builtin_prefetch(reinterpret_cast<const char*>(&item) + ahead * line, 1);
+        item.fetch();
         item.next = nullptr;
         *end_ = &item;
         end_ = &item.next;

@@ -252,6 +252,7 @@ void Loop::receive_directly() {
     while (Multishot* const request = time < end ? left.pop_front() : nullptr) {
         // Tasks that have had all of their turn before have to wait for the next one.
         const bool at_once = scheduler_.empty();
+        if (const Multishot* const next = left.front()) (void)Multishot::prefetch(next->tag());
         static_cast<Receiver*>(request)->receive_directly();
         if (at_once) (void)scheduler_.run({.time = std::chrono::ceil<Milliseconds>(end - time)});
         time = at_once && scheduler_.clock() > time ? scheduler_.clock() : now();

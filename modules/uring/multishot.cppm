@@ -166,7 +166,11 @@ protected:
 
 private:
     friend class Multishot;
+    friend class Receiver;
     enum class State : std::uint8_t { idle, waiting, done, cancelled, timed_out };
+
+    /// Has the processor fetch what is looked at when the task goes on.
+    inline void fetch() const noexcept { resumption_.fetch(); }
 
     inline void end(State state) noexcept {
         state_ = state;

@@ -262,6 +262,7 @@ void Receiver::receive_directly() noexcept {
         if (!stop()) rearm();
         return;
     }
+    waiter()->fetch();                                            // while the kernel copies
     std::byte* const room = const_cast<std::byte*>(lease.data_);  // nobody else's now
     const Received received = receive_now(socket_, {room, lease.size_}, counts_);
     ++loop().statistics_.direct;
