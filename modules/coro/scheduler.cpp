@@ -28,9 +28,10 @@ void Scheduler::begin_turn(Instant instant) noexcept {
 }
 
 std::size_t Scheduler::run(Budget budget) {
-    if (ready_.empty()) return 0;
     // The first stretch begins with the turn; without one, the clock has not been read lately.
-    Instant begin = std::exchange(turn_begun_, false) ? time_ : now();
+    const bool first = std::exchange(turn_begun_, false);
+    if (ready_.empty()) return 0;
+    Instant begin = first ? time_ : now();
     const Instant end = begin + std::min(budget.time, longest_run);
     std::uint32_t left = budget.resumptions;
     while (left > 0 && !ready_.empty() && begin < end) {

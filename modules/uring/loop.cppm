@@ -34,7 +34,7 @@ struct LoopOptions {
 
 /// How much the loop has done: for benchmarks and the log.
 struct LoopStatistics {
-    std::uint64_t turns = 0;  ///< one system call each
+    std::uint64_t turns = 0;  ///< one system call each, direct transfers aside
     std::uint64_t completions = 0;
     std::uint64_t starved = 0;    ///< receives that found no buffer
     std::uint64_t direct = 0;     ///< calls that receive for one socket alone

@@ -79,8 +79,9 @@ public:
     /// Stops asking the kernel for more; what has arrived can still be received.
     void pause() noexcept;
     using Multishot::armed;
-    /// Tells whether the peer has closed its half or the socket has failed; what arrived before can
-    /// still be received.
+    /// Tells whether the peer has closed its half or the socket has failed, as far as is known: of
+    /// one that is polled, when all before it was received. What arrived before can still be
+    /// received.
     [[nodiscard]] inline bool ended() const noexcept { return ended_; }
     /// Returns what it has ended with, unless it goes on or the peer has closed its half.
     [[nodiscard]] inline std::optional<Error> failure() const noexcept {

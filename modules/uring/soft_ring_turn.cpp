@@ -167,7 +167,7 @@ Engine::Tried Engine::try_waiters(RawFd fd, std::uint32_t bits, bool edge) {
 
 void Engine::retry_troubled() {
     for (const RawFd fd : readiness.take_troubled()) {
-        (void)try_waiters(fd, ~0U, true);  // no edge tells of what they are not registered for
+        if (!readiness.find(fd)->edge.present) (void)try_waiters(fd, ~0U, true);
         const Tried tried = try_waiters(fd, ~0U, false);
         const Watch& watch = *readiness.find(fd);
         if (watch.waiters.empty()) continue;

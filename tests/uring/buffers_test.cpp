@@ -354,9 +354,15 @@ TEST_CASE(
             for (std::size_t got = 0; got < size; got += held.back().size())
                 held.push_back((co_await socket.receive()).value());
         }
-        // Every second one is not used any more, and its pages are given back.
-        for (std::size_t i = 0; i < held.size(); i += 2) held[i].release();
+        // Every second one is not used any more, and the pages of some are given back.
+        std::vector<const std::byte*> released;
+        for (std::size_t i = 0; i < held.size(); i += 2) {
+            released.push_back(held[i].bytes().data());
+            held[i].release();
+        }
         (void)co_await on.sleep(limits::buffer_trim_ms * 5 / 2);
+        CHECK(
+            std::ranges::any_of(released, [](const std::byte* at) { return *at == std::byte{}; }));
         for (const auto& lease : held)
             CHECK(lease.text().find_first_not_of('h') == std::string_view::npos);
     }(*loop, near, far));

@@ -1,5 +1,6 @@
 /// Large pieces, which are received and sent by calls of their own, and how a socket comes to that
 /// and back.
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -127,11 +128,16 @@ TEST_CASE("over TCP no call is made in vain, however long the pieces are") {
     Pair pair{*loop, testing::tcp_pair()};
     loop->run([](Loop& on, Pair& sockets) -> Task<> {
         co_await make_direct(on, sockets);
-        for (const std::size_t size :
-             {large, limits::receive_buffer_size.count, limits::receive_buffer_size.count + 1}) {
+        for (const std::size_t size : {large, limits::receive_buffer_size.count}) {
             const std::uint64_t before = on.statistics().direct;
             std::uint64_t chunks = 0;
             put(sockets.far, std::string(size, 'b'));
+            // Of bytes that come while others are received the kernel tells although they are
+            // taken.
+            for (int there = 0; there < static_cast<int>(size);) {
+                (void)co_await on.sleep(Milliseconds{1});
+                ensure(::ioctl(sockets.near.fd(), FIONREAD, &there) == 0, "FIONREAD");
+            }
             for (std::size_t got = 0; got < size; ++chunks)
                 got += (co_await sockets.near.receive()).value().size();
             // For which something that is left would be received.
@@ -207,6 +213,8 @@ TEST_CASE("the end of a stream is received behind what is large, whether it come
             CHECK((end.has_value() && end->empty()));
         }
         CHECK(sockets.near.receiver().ended());
+        (void)co_await on.sleep(Milliseconds{1});
+        CHECK_FALSE(sockets.near.receiver().armed());  // nothing more is asked of the kernel
     }(*loop, pair, together, size));
 }
 
@@ -338,21 +346,21 @@ TEST_CASE(
     }(*loop));
 }
 
-TEST_CASE("what is large is received although a task never lets the others be") {
+TEST_CASE("what is large is received although tasks never let the others be") {
     auto loop = Loop::open().value();
     loop->run([](Loop& on) -> Task<> {
         std::vector<std::unique_ptr<Pair>> pairs;
         for (int i = 0; i < 4; ++i) pairs.push_back(std::make_unique<Pair>(on));
         for (const auto& pair : pairs) co_await make_direct(on, *pair);
+        // Each of two goes on at once when it has let the other go on, for the whole of every turn.
         bool done = false;
-        std::uint64_t rounds = 0;
+        coro::Event always;
+        always.set();
         coro::Scope busy{co_await coro::current_context()};
-        busy.spawn([](bool& end, std::uint64_t& count) -> Task<> {
-            while (!end) {
-                (void)co_await coro::sleep_until(Instant{});
-                ++count;
-            }
-        }(done, rounds));
+        for (int i = 0; i < 2; ++i)
+            busy.spawn([](bool& end, coro::Event& ready) -> Task<> {
+                while (!end) (void)co_await ready.wait();
+            }(done, always));
         coro::Scope readers{co_await coro::current_context()};
         for (const auto& pair : pairs) {
             put(pair->far, std::string(2 * limits::receive_buffer_size.count, 'l'));
@@ -364,7 +372,38 @@ TEST_CASE("what is large is received although a task never lets the others be") 
         co_await readers.join();
         done = true;
         co_await busy.join();
-        CHECK(rounds > 0);
+    }(*loop));
+}
+
+TEST_CASE("who has no turn to receive any more has the first one of the next") {
+    auto loop = Loop::open().value();
+    loop->run([](Loop& on) -> Task<> {
+        constexpr std::size_t count = 3;
+        constexpr int rounds = 3;
+        std::vector<std::unique_ptr<Pair>> pairs;
+        for (std::size_t i = 0; i < count; ++i) pairs.push_back(std::make_unique<Pair>(on));
+        for (const auto& pair : pairs) co_await make_direct(on, *pair);
+        std::vector<std::size_t> order;
+        coro::Scope readers{co_await coro::current_context()};
+        const std::string text(large, 'l');
+        for (std::size_t i = 0; i < count; ++i)
+            readers.spawn([](Pair& pair, std::size_t self, auto& all, auto& piece) -> Task<> {
+                for (int round = 0; round < rounds; ++round) {
+                    CHECK((co_await pair.near.receive()).value().size() == large);
+                    all.push_back(self);
+                    if (round + 1 < rounds) put(pair.far, piece);
+                    // All the time that there is for a turn's receives.
+                    const Instant end = now() + limits::run_time_per_turn_ms;
+                    while (now() < end) continue;
+                }
+            }(*pairs[i], i, order, text));
+        (void)co_await on.sleep(Milliseconds{1});  // all of them wait
+        const std::uint64_t turns = on.statistics().turns;
+        for (const auto& pair : pairs) put(pair->far, text);
+        co_await readers.join();
+        CHECK(order.size() == count * rounds);
+        for (std::size_t i = count; i < order.size(); ++i) CHECK(order[i] == order[i - count]);
+        CHECK(on.statistics().turns - turns >= count * rounds);
     }(*loop));
 }
 
@@ -423,32 +462,68 @@ TEST_CASE("a large piece goes behind what was posted before it") {
     }(*loop));
 }
 
+/// Posts large pieces to `to` until its socket does not take all; returns how many bytes.
+Task<std::size_t> fill(Pair& from, Pair& to) {
+    std::size_t posted = 0;
+    for (int i = 0; i < 64 && to.near.unsent() == 0; ++i) {
+        CHECK((co_await to.near.post(co_await piece_of(from, large))).has_value());
+        posted += large;
+    }
+    CHECK(to.near.unsent() > 0);
+    co_return posted;
+}
+
+/// Reads what comes from `to` until that is `size` bytes.
+Task<> drain(Loop& on, Pair& to, std::size_t size, std::string& got) {
+    for (int i = 0; i < 5'000 && got.size() < size; ++i) {
+        got += read_now(to.far);
+        (void)co_await on.sleep(Milliseconds{1});
+    }
+}
+
 TEST_CASE("of a large piece the rest goes when the socket takes it") {
     auto loop = Loop::open().value();
-    loop->run([](Loop& on) -> Task<> {
+    enum class Next : std::uint8_t { post, flush, move };
+    const auto next = GENERATE(Next::post, Next::flush, Next::move);
+    CAPTURE(static_cast<int>(next));
+    loop->run([](Loop& on, Next what) -> Task<> {
         Pair from{on};
-        Pair to{on, testing::tcp_pair()};
-        const int little = 4'608;
-        ensure(::setsockopt(to.near.fd(), SOL_SOCKET, SO_SNDBUF, &little, sizeof little) == 0 &&
-                   ::setsockopt(to.far.get(), SOL_SOCKET, SO_RCVBUF, &little, sizeof little) == 0,
-               "small buffers");
-        std::string got;
-        std::size_t posted = 0;
-        // Until the first piece does not go, and one behind it.
-        for (int i = 0; i < 64 && to.near.unsent() == 0; ++i) {
+        Pair to{on};
+        std::size_t posted = co_await fill(from, to);
+        if (what == Next::post) {  // a second one behind it
             CHECK((co_await to.near.post(co_await piece_of(from, large))).has_value());
             posted += large;
         }
-        CHECK(to.near.unsent() > 0);
-        CHECK((co_await to.near.post(co_await piece_of(from, large))).has_value());
-        posted += large;
-        for (int i = 0; i < 5'000 && got.size() < posted; ++i) {
-            got += read_now(to.far);
-            (void)co_await on.sleep(Milliseconds{1});
-        }
+        std::optional<Socket> moved;
+        if (what == Next::move) moved.emplace(std::move(to.near));
+        Socket& near = moved ? *moved : to.near;
+        std::string got;
+        coro::Scope reader{co_await coro::current_context()};
+        reader.spawn(drain(on, to, posted, got));
+        if (what == Next::flush) CHECK((co_await near.flush()).has_value());
+        co_await reader.join();
         CHECK(got == std::string(posted, 'p'));
-        CHECK((co_await to.near.flush()).has_value());
-    }(*loop));
+        CHECK((co_await near.flush()).has_value());
+        CHECK(near.unsent() == 0);
+    }(*loop, next));
+    CHECK(loop->buffers().leased() == 0);
+}
+
+TEST_CASE("a socket that closes with the rest of a large piece waits for no room") {
+    auto loop = Loop::open().value();
+    Pair to{*loop};
+    std::size_t posted = 0;
+    loop->run([](Loop& on, Pair& sockets, std::size_t& bytes) -> Task<> {
+        Pair from{on};
+        bytes = co_await fill(from, sockets);
+        sockets.near.close();
+        (void)co_await on.sleep(Milliseconds{5});
+        CHECK(on.buffers().leased() == 0);
+    }(*loop, to, posted));
+    const std::string got = read_now(to.far);
+    CHECK((got.size() < posted && got == std::string(got.size(), 'p')));
+    char byte = 0;
+    CHECK(::recv(to.far.get(), &byte, 1, MSG_DONTWAIT) == 0);  // closed, and the rest is dropped
 }
 
 TEST_CASE("a large piece that cannot be sent is told of by the next, and at once by the hook") {
