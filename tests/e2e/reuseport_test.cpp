@@ -6,6 +6,7 @@
 #include <catch2/catch_test_macros.hpp>
 #include <cstddef>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -180,7 +181,14 @@ TEST_CASE("with reuseport connections are shared out evenly, on both drivers") {
             counts.push_back(static_cast<int>(open_files(worker).size()));
         return counts;
     };
-    const std::vector<int> before = files();
+    // A worker that has just said that it is ready may still open something.
+    std::vector<int> before = files();
+    const bool settled = eventually(soon(), [&] {
+        std::this_thread::sleep_for(milliseconds{50});
+        const std::vector<int> last = std::exchange(before, files());
+        return last == before;
+    });
+    CHECK(settled);
     std::vector<Connection> held = connect(server.at("echo"), connections);
     all_are_served(held, milliseconds{4'000});
     const std::vector<int> after = files();
