@@ -163,6 +163,10 @@ private:
         return {*this, id, bytes};
     }
     [[clang::preserve_most]] void filled(std::uint16_t id) noexcept;
+    /// Returns the size of a buffer in bytes.
+    [[nodiscard]] inline std::size_t buffer_size() const noexcept {
+        return options_.buffer_size.count;
+    }
     /// Tells whether there is a buffer to borrow.
     [[nodiscard]] inline bool lends() const noexcept { return !parked_.empty(); }
     /// Leases a whole buffer that the kernel does not have, to be filled by other means; empty when

@@ -243,13 +243,19 @@ void Loop::receive_later(Receiver& receiver) noexcept {
     if (!request.coro::ListNode<Multishot>::linked()) to_receive_.push_back(request);
 }
 
-/// Receives for those, once each, and has each one's task go on before it receives for the next.
+/// Receives for those, in rounds, and has each one's task go on before it receives for the next: of
+/// one socket no more than `limits::receive_burst`, as of one that the ring receives from.
 void Loop::receive_directly() {
     coro::List<Multishot> left;
-    while (Multishot* const request = to_receive_.pop_front()) left.push_back(*request);
+    std::size_t rounds =
+        std::max<std::size_t>(1, limits::receive_burst.count / buffers_.buffer_size());
     Instant time = scheduler_.clock();
     const Instant end = time + limits::run_time_per_turn_ms;
-    while (Multishot* const request = time < end ? left.pop_front() : nullptr) {
+    while (time < end) {
+        if (left.empty() && rounds-- > 0)
+            while (Multishot* const told = to_receive_.pop_front()) left.push_back(*told);
+        Multishot* const request = left.pop_front();
+        if (request == nullptr) break;
         // Tasks that have had all of their turn before have to wait for the next one.
         const bool at_once = scheduler_.empty();
         if (const Multishot* const next = left.front()) (void)Multishot::prefetch(next->tag());
