@@ -70,24 +70,24 @@ bool BufferPool::replenish() noexcept {
     if (available_ > 0) return true;
     const std::size_t twice = std::size_t{2} * std::max(used_, used_before_);
     const auto wanted = std::min(std::max<std::size_t>(options_.count, twice), parked_.size());
-    for (std::size_t i = 0; i < wanted; ++i) {
-        supply(parked_.back());
-        parked_.pop_back();
-        ++active_;
-    }
-    least_parked_ = std::min(least_parked_, parked_.size());
-    without_pages_ = std::min(without_pages_, parked_.size());
+    for (std::size_t i = 0; i < wanted; ++i) supply(unpark());
     if (active_ > options_.count) begin_trimming();
     return wanted > 0;
 }
 
-Lease BufferPool::borrow() noexcept {
-    if (parked_.empty()) return {};
+/// Puts the buffer that was parked last, which there must be, into circulation.
+std::uint16_t BufferPool::unpark() noexcept {
     const std::uint16_t id = parked_.back();
     parked_.pop_back();
     least_parked_ = std::min(least_parked_, parked_.size());
     without_pages_ = std::min(without_pages_, parked_.size());
     ++active_;
+    return id;
+}
+
+Lease BufferPool::borrow() noexcept {
+    if (parked_.empty()) return {};
+    const std::uint16_t id = unpark();
     ++leases_;
     ++buffers_[id].leases;
     return {*this, id, {address(id), options_.buffer_size.count}};

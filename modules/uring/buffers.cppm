@@ -192,6 +192,7 @@ private:
     /// the last one, needs to save none.
     [[clang::preserve_most]] void recycle(std::uint32_t id) noexcept;
     [[nodiscard]] std::uint32_t id_of_copy();
+    [[nodiscard]] std::uint16_t unpark() noexcept;
     void supply(std::uint16_t id) noexcept;
     void release_pages(std::uint16_t id) noexcept;
     [[nodiscard]] inline std::byte* address(std::uint16_t id) const noexcept {

@@ -223,7 +223,7 @@ private:
         slot.set(send);
     }
     /// Sends a large piece now, for a socket that has nothing on its way; what the socket does not
-    /// take is posted.
+    /// take waits for room with a request.
     [[clang::preserve_most]] void send_directly(SenderSlot& slot, RawFd socket,
                                                 Lease& piece) noexcept;
     [[nodiscard]] inline std::span<QuickSend> quick_sends() const noexcept {
