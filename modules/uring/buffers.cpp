@@ -36,7 +36,8 @@ Result<void> BufferPool::open(Driver& driver, Loop& loop, Options options) {
         options.buffer_size > limits::max_request)
         return Error{"set up receive buffers", EINVAL};
     const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
-    stride_ = (options.buffer_size.count + page - 1) / page * page;
+    stride_ =
+        (limits::receive_buffer_shift.count + options.buffer_size.count + page - 1) / page * page;
     options_ = options;
     void* memory = ::mmap(nullptr, options.max_count * stride_, PROT_READ | PROT_WRITE,
                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -138,7 +139,7 @@ std::uint32_t BufferPool::id_of_copy() {
 }
 
 void BufferPool::release_pages(std::uint16_t id) noexcept {
-    (void)::madvise(address(id), stride_, MADV_DONTNEED);
+    (void)::madvise(pages(id), stride_, MADV_DONTNEED);
 }
 
 void BufferPool::begin_trimming() noexcept {
