@@ -115,7 +115,7 @@ inline constexpr Milliseconds hangup_check_ms{100};      ///< without bytes befo
 inline constexpr std::uint32_t hangups_checked = 1'024;  ///< between two turns
 inline constexpr Milliseconds hangup_pause_ms{5};        ///< after so many, before the next
 inline constexpr Bytes receive_buffer_size{64ULL << 10};
-inline constexpr Bytes receive_buffer_shift{512};  ///< of each buffer's first byte in its page
+inline constexpr Bytes receive_buffer_offset{512};  ///< of each buffer's first byte in its page
 inline constexpr std::uint32_t max_ring_submissions = 32'768;  ///< IORING_MAX_ENTRIES
 inline constexpr std::uint32_t max_ring_completions = 65'536;  ///< IORING_MAX_CQ_ENTRIES
 inline constexpr std::uint32_t max_receive_buffers = 32'768;   ///< of a buffer ring

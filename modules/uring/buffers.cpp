@@ -22,6 +22,11 @@ import ringfort.coro;
 namespace ringfort::uring {
 namespace {
 constexpr std::uint32_t max_ring_entries = 32'768;
+
+constexpr std::size_t offset = limits::receive_buffer_offset.count;
+constexpr std::size_t least_page = 4'096;
+static_assert(offset > 0 && offset < least_page);
+static_assert(offset % alignof(std::max_align_t) == 0);  // a datagram's begins with a structure
 }  // namespace
 
 BufferPool::~BufferPool() {
@@ -36,8 +41,7 @@ Result<void> BufferPool::open(Driver& driver, Loop& loop, Options options) {
         options.buffer_size > limits::max_request)
         return Error{"set up receive buffers", EINVAL};
     const auto page = static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
-    stride_ =
-        (limits::receive_buffer_shift.count + options.buffer_size.count + page - 1) / page * page;
+    stride_ = (offset + options.buffer_size.count + page - 1) / page * page;
     options_ = options;
     void* memory = ::mmap(nullptr, options.max_count * stride_, PROT_READ | PROT_WRITE,
                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);

@@ -198,10 +198,11 @@ private:
     [[nodiscard]] inline std::byte* pages(std::uint16_t id) const noexcept {
         return memory_ + id * stride_;
     }
-    /// Not where a page begins: most of what the kernel copies from and to begins there, and where
-    /// both have the same place in their pages copying takes longer.
+    /// Returns where a buffer begins: not with a page, since most of what the kernel copies to it
+    /// and from it does, and a copy takes longer where both ends have the same place in their
+    /// pages.
     [[nodiscard]] inline std::byte* address(std::uint16_t id) const noexcept {
-        return pages(id) + limits::receive_buffer_shift.count;
+        return pages(id) + limits::receive_buffer_offset.count;
     }
 
     Driver* driver_ = nullptr;
@@ -210,7 +211,7 @@ private:
     std::byte* memory_ = nullptr;
     std::unique_ptr<Buffer[]> buffers_;
     Options options_{};
-    std::size_t stride_ = 0;  ///< whole pages, which are given back without a neighbour's
+    std::size_t stride_ = 0;  ///< of one buffer: whole pages, given back without a neighbour's
     std::uint32_t ring_entries_ = 0;
     std::uint32_t leases_ = 0;
     std::uint32_t active_ = 0;           ///< in circulation

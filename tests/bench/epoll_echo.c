@@ -27,7 +27,8 @@ struct connection {
 };
 
 static int poller;
-static char buffer[buffer_bytes];
+static _Alignas(page) char pages[in_page + buffer_bytes];
+static char* const buffer = pages + in_page;
 
 static int transient(void) {
     return errno == EAGAIN || errno == EINTR;
@@ -63,7 +64,7 @@ static void keep_rest(struct connection* peer, const char* bytes, size_t size) {
 }
 
 static void on_readable(struct connection* peer) {
-    ssize_t got = recv(peer->fd, buffer, sizeof buffer, 0);
+    ssize_t got = recv(peer->fd, buffer, buffer_bytes, 0);
     if (got < 0 && transient()) return;
     if (got <= 0) { /* 0: the peer is done, and all it sent has been answered */
         drop(peer);

@@ -16,6 +16,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+enum {
+    page = 4096,
+    in_page = 512, /* of a buffer's first byte: most copies' other end is where a page begins */
+};
+
 _Noreturn static inline void die(const char* step) {
     fprintf(stderr, "%s: %s\n", step, strerror(errno));
     exit(1);

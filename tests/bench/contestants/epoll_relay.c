@@ -64,7 +64,8 @@ int main(int argc, char** argv) {
     uint16_t port = port_of(argc == 3 || argc == 4 ? argv[1] : NULL, usage);
     upstream_address = loopback(port_of(argv[2], usage));
     buffer_size = kib_of(argc == 4 ? argv[3] : NULL, 512, usage);
-    buffer = malloc(buffer_size);
-    if (buffer == NULL) die("malloc");
+    char* pages = aligned_alloc(page, buffer_size + page);
+    if (pages == NULL) die("aligned_alloc");
+    buffer = pages + in_page;
     serve(port);
 }

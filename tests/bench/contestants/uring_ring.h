@@ -15,7 +15,6 @@ enum {
     queue_limit = 1024 * 1024, /* bytes waiting for a peer that does not take them */
     most_pieces = 16,          /* of one sendmsg */
     idle_limit_s = 60,
-    shift = 512, /* of a buffer's first byte in its page: most copies' other end is at 0 */
     buffer_group = 0,
     nothing = -1,
 };
@@ -276,10 +275,10 @@ static void make_ring(void) {
         errno = -error;
         die("set up the buffers");
     }
-    memory = mmap(NULL, (size_t)most_buffers * buffer_size + shift, PROT_READ | PROT_WRITE,
+    memory = mmap(NULL, (size_t)most_buffers * buffer_size + in_page, PROT_READ | PROT_WRITE,
                   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (memory == MAP_FAILED) die("mmap");
-    memory += shift;
+    memory += in_page;
     supply_more(base_buffers);
 }
 

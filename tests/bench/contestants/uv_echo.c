@@ -16,7 +16,8 @@ struct rest {
     char bytes[];
 };
 
-static char buffer[buffer_bytes];
+static _Alignas(page) char pages[in_page + buffer_bytes];
+static char* const buffer = pages + in_page;
 
 static void on_read(uv_stream_t* stream, ssize_t got, const uv_buf_t* unused);
 
