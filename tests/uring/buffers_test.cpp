@@ -30,6 +30,17 @@ using uring::Loop;
 
 namespace {
 
+constexpr std::uintptr_t page_bytes = 4'096;
+
+std::uintptr_t address_of(const std::byte& byte) {
+    return reinterpret_cast<std::uintptr_t>(&byte);
+}
+
+/// Returns where the page of `byte` begins.
+std::uintptr_t page_of(const std::byte& byte) {
+    return address_of(byte) / page_bytes * page_bytes;
+}
+
 /// A pool in which every message occupies a buffer: it fills one, or buffers are not shared.
 std::unique_ptr<Loop> open_loop(std::uint32_t buffers, std::uint32_t most) {
     return Loop::open({.receive_buffers = buffers,
@@ -116,10 +127,8 @@ TEST_CASE("the pages of buffers that stay parked are given back") {
             testing::put(peer, std::string(size, 'x'));
             held.push_back((co_await from.receive()).value());
             const auto bytes = held.back().bytes();
-            for (const std::byte* byte : {&bytes.front(), &bytes.back()}) {
-                const auto address = reinterpret_cast<std::uintptr_t>(byte);
-                pages.push_back(reinterpret_cast<void*>(address / 4096 * 4096));
-            }
+            for (const std::byte* byte : {&bytes.front(), &bytes.back()})
+                pages.push_back(reinterpret_cast<void*>(page_of(*byte)));
         }
         CHECK(counted(pages) == 2 * count);
         held.clear();
@@ -153,8 +162,7 @@ TEST_CASE("a pool supplies twice what a turn uses, and not as many again as are 
 }
 
 TEST_CASE("the pages of thousands of buffers are given back a few at a time") {
-    constexpr std::size_t page = 4'096;
-    constexpr std::size_t size = page - limits::receive_buffer_offset.count;  // a page each
+    constexpr std::size_t size = page_bytes - limits::receive_buffer_offset.count;  // a page each
     constexpr std::size_t count = 2'000;
     static_assert(count > 5 * limits::buffers_trimmed);
     auto loop = Loop::open({.receive_buffers = 4,
@@ -170,15 +178,14 @@ TEST_CASE("the pages of thousands of buffers are given back a few at a time") {
         for (std::size_t i = 0; i < count; ++i) {
             testing::put(peer, std::string(size, 'x'));
             held.push_back((co_await from.receive()).value());
-            const auto address = reinterpret_cast<std::uintptr_t>(held.back().bytes().data());
-            pages.push_back(address / page * page);
+            pages.push_back(page_of(held.back().bytes().front()));
         }
         const auto [first, last] = std::ranges::minmax(pages);
         held.clear();
-        std::vector<unsigned char> in_core((last - first) / page + 1);
+        std::vector<unsigned char> in_core((last - first) / page_bytes + 1);
         auto resident = [&in_core, begin = first] {
             // NOLINTNEXTLINE(performance-no-int-to-ptr)
-            ensure(::mincore(reinterpret_cast<void*>(begin), in_core.size() * page,
+            ensure(::mincore(reinterpret_cast<void*>(begin), in_core.size() * page_bytes,
                              in_core.data()) == 0,
                    "mincore");
             return std::ranges::count_if(in_core, [](unsigned char c) { return (c & 1) != 0; });
@@ -385,6 +392,5 @@ TEST_CASE("every buffer begins receive_buffer_offset bytes into a page") {
     }(fixture));
     const auto page = static_cast<std::uintptr_t>(::sysconf(_SC_PAGESIZE));
     for (const auto& lease : fixture.kept)
-        CHECK(reinterpret_cast<std::uintptr_t>(lease.bytes().data()) % page ==
-              limits::receive_buffer_offset.count);
+        CHECK(address_of(lease.bytes().front()) % page == limits::receive_buffer_offset.count);
 }
