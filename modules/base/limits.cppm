@@ -94,6 +94,10 @@ inline constexpr std::uint32_t quick_sends = 1'024;   ///< posted in a turn, eac
 /// takes 1.
 inline constexpr Bytes direct_transfer{16ULL << 10};
 inline constexpr std::uint8_t direct_after = 8;
+/// How many sockets have to bring such pieces in a turn for that, in the mean of so many turns in
+/// which one does.
+inline constexpr std::uint32_t direct_sockets = 3;
+inline constexpr float direct_turns = 64;
 /// Deferred works, as receives are, that a kernel from 6.13 on does at a time unless more
 /// completions are waited for: its IO_LOCAL_TW_DEFAULT_MAX (io_uring/io_uring.c).
 inline constexpr std::uint32_t deferred_works = 20;

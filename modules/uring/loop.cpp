@@ -35,7 +35,7 @@ Loop::CancelTimer::CancelTimer(Loop& owner) noexcept
       loop{owner} {}
 
 Result<std::unique_ptr<Loop>> Loop::open(const LoopOptions& options) {
-    std::unique_ptr<Loop> loop{new Loop};
+    std::unique_ptr<Loop> loop{new Loop{options.direct_sockets}};
     RF_TRY(loop->driver_.open(options.submissions, options.completions, options.features,
                               options.backend, options.permits));
     RF_TRY(loop->buffers_.open(
@@ -88,6 +88,7 @@ void Loop::turn() {
     scheduler_.run();
     if (!to_receive_.empty()) [[unlikely]]
         receive_directly();
+    crowd_.end_turn();
 }
 
 /// Hands a Multishot's answer to whom it is for.
@@ -249,6 +250,7 @@ void Loop::receive_directly() {
     coro::List<Multishot> left;
     std::size_t rounds =
         std::max<std::size_t>(1, limits::receive_burst.count / buffers_.buffer_size());
+    senders_.directly_ = true;
     Instant time = scheduler_.clock();
     const Instant end = time + limits::run_time_per_turn_ms;
     while (time < end) {
@@ -263,6 +265,7 @@ void Loop::receive_directly() {
         if (at_once) (void)scheduler_.run({.time = std::chrono::ceil<Milliseconds>(end - time)});
         time = at_once && scheduler_.clock() > time ? scheduler_.clock() : now();
     }
+    senders_.directly_ = false;
     // First in the next turn, before those who were told of in this one.
     while (Multishot* const request = to_receive_.pop_front()) left.push_back(*request);
     while (Multishot* const request = left.pop_front()) to_receive_.push_back(*request);

@@ -4,6 +4,7 @@ import ringfort.base;
 import ringfort.coro;
 import ringfort.std;
 import :buffers;
+import :crowd;
 import :driver;
 import :gather;
 import :multishot;
@@ -27,6 +28,7 @@ struct LoopOptions {
     std::uint32_t message_buffers = limits::message_buffers;          ///< datagrams, at the start
     std::uint32_t max_message_buffers = limits::max_message_buffers;  ///< at most 32768
     Bytes message_buffer_size = limits::message_buffer_size;          ///< bounds a datagram
+    std::uint32_t direct_sockets = limits::direct_sockets;            ///< see Crowd
     Features features = {};  ///< what is used of what the kernel has
     Backend backend = Backend::automatic;
     std::optional<Permits> permits = {};  ///< absent: the ring is not restricted
@@ -121,7 +123,8 @@ private:
         explicit CancelTimer(Loop& owner) noexcept;
         Loop& loop;
     };
-    inline Loop() noexcept : cancel_timer_{*this} {}
+    inline explicit Loop(std::uint32_t direct_sockets) noexcept
+        : crowd_{direct_sockets}, cancel_timer_{*this} {}
 
     void turn();
     void reap() noexcept;
@@ -166,6 +169,7 @@ private:
     coro::List<Multishot> starving_;             ///< receivers that found no buffer in this turn
     coro::List<Multishot> to_be_fed_;            ///< those of the turns before, in their order
     coro::List<Multishot> to_receive_;           ///< receivers, directly, for tasks that wait
+    Crowd crowd_;                                ///< of those that bring large pieces
     Ration ration_;                              ///< of those, for a turn
     coro::List<Operation> stopping_operations_;  ///< the kernel was asked to cancel them
     coro::List<Multishot> stopping_multishots_;

@@ -12,7 +12,8 @@ export namespace ringfort::uring {
 /// Awaits that a socket takes a piece to send, or that it has sent all it was given.
 ///
 /// Does not suspend where there is room, so that a task goes on to receive while the kernel sends;
-/// a large piece (`limits::direct_transfer`) is sent before it does, as a rule.
+/// a large piece (`limits::direct_transfer`) is sent before it does, as a rule, if the task goes on
+/// after a receive by a call of its own (see Receiver).
 /// Cancelling and the time limit end the waiting alone: then the piece was not taken and is gone,
 /// and what was taken before is still sent. Errors: those of send(2), of this piece or of an
 /// earlier one; ECANCELED; ETIMEDOUT.
@@ -43,7 +44,7 @@ public:
     [[nodiscard]] inline Result<void> await_resume() noexcept {
         if (request() != nullptr || interrupted()) [[unlikely]]
             return finish();
-        if (piece_.size() >= limits::direct_transfer.count) [[unlikely]]
+        if (senders_.directly_ && piece_.size() >= limits::direct_transfer.count) [[unlikely]]
             senders_.send_directly(slot_, socket_, piece_);
         else if (!piece_.empty()) [[likely]]
             senders_.post(slot_, socket_, piece_);

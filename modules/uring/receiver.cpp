@@ -120,7 +120,8 @@ void Receiver::pause() noexcept {
 void Receiver::rearm() noexcept {
     if (armed() || readable_ != Readable::no) return;
     const bool large = weight_ >= limits::direct_after || (polled_ && weight_ > 0);
-    polled_ = large && loop().buffers_.lends();
+    const bool directly = large && loop().crowd_.crowded();
+    polled_ = directly && loop().buffers_.lends();
     if (polled_) counts_ = counts_what_is_left(socket_);
     hungry_ = !polled_ && !loop().buffers_.replenish();
     arm();
@@ -225,12 +226,16 @@ bool Receiver::receive_copy() noexcept {
 
 /// Takes note of a receive: whether the next ones are to be like it.
 [[clang::preserve_most]] void Receiver::weigh(std::size_t bytes) noexcept {
-    if (bytes >= limits::direct_transfer.count)
+    Crowd& crowd = loop().crowd_;
+    if (bytes >= limits::direct_transfer.count) {
+        crowd.join(crowded_);
         weight_ = std::min<std::uint8_t>(weight_ + 2, limits::direct_after);
-    else if (weight_ > 0)
+    } else if (weight_ > 0) {
         --weight_;
-    const bool heavy = weight_ == limits::direct_after && loop().buffers_.lends();
-    const bool other = polled_ ? weight_ == 0 : heavy;
+    }
+    const bool crowded = crowd.crowded();
+    const bool heavy = weight_ == limits::direct_after && crowded && loop().buffers_.lends();
+    const bool other = polled_ ? weight_ == 0 || !crowded : heavy;
     if (other && delivering()) (void)stop();  // and asked anew, for the other
 }
 

@@ -60,10 +60,11 @@ private:
 /// `limits::receive_ahead` of them wait to be taken. Owned by the loop once `close` was called, and
 /// destroyed when the kernel has let go of it.
 ///
-/// Of a socket that mostly brings large pieces (`limits::direct_transfer`) the kernel is asked to
-/// tell when there is something instead (a multishot poll), and each piece is received by a call of
-/// its own, when a task waits for it and right before that goes on: what it passes on is in the
-/// processor's cache then, and the buffer that it gives back is the next one's.
+/// While many sockets bring large pieces (see Crowd), of one that mostly brings such
+/// (`limits::direct_transfer`) the kernel is asked to tell when there is something instead (a
+/// multishot poll), and each piece is received by a call of its own, when a task waits for it and
+/// right before that goes on: what it passes on is in the processor's cache then, and the buffer
+/// that it gives back is the next one's.
 ///
 /// Where others hold all buffers, the kernel is asked to wait for bytes before it looks for one,
 /// and bytes for which it then finds none are received into memory of their own.
@@ -153,10 +154,11 @@ private:
     bool closed_ : 1 = false;
     bool hungry_ : 1 = false;  ///< asked to wait for bytes before a buffer is looked for
     bool counts_ : 1 = false;  ///< the socket says how much is left in it
-    bool polled_ = false;      ///< asked to tell when there is something
-    Readable readable_ = Readable::no;
-    std::uint8_t weight_ = 0;  ///< of late: at `limits::direct_after` to be polled, at 0 no more
-    Piece* first_ = nullptr;   ///< and all above: what each completion looks at
+    Readable readable_ : 2 = Readable::no;
+    bool polled_ = false;       ///< asked to tell when there is something
+    std::uint8_t weight_ = 0;   ///< of late: at `limits::direct_after` to be polled, at 0 no more
+    std::uint8_t crowded_ = 0;  ///< the turn in which the loop's Crowd has last counted it
+    Piece* first_ = nullptr;    ///< and all above: what each completion looks at
     Piece* last_ = nullptr;
     std::size_t bytes_ = 0;
     RawFd socket_;

@@ -99,9 +99,10 @@ enum class PostUntil : std::uint8_t { room, sent };
 /// Received pieces on their way out of a socket, oldest first: sent while the task that posted them
 /// does something else. A socket has one while there are some, or a failure to be told.
 ///
-/// What is posted in one turn of the loop goes with one request at the end of the turn (a large
-/// piece with nothing before it at once, see Senders). It asks for what the socket takes at once,
-/// all of it (MSG_DONTWAIT, MSG_WAITALL), and for no answer if that is so (IOSQE_CQE_SKIP_SUCCESS):
+/// What is posted in one turn of the loop goes with one request at the end of the turn (after a
+/// direct receive a large piece with nothing before it at once, see Senders). It asks for what the
+/// socket takes at once, all of it (MSG_DONTWAIT, MSG_WAITALL), and for no answer if that is so
+/// (IOSQE_CQE_SKIP_SUCCESS):
 /// then it is carried out while it is submitted, and no answer after the turn means that all has
 /// gone. So it does not end the loop's wait and costs no completion. One that went in part is
 /// answered, and asks for the rest with a request that waits. Lent by the loop's Senders, where it
@@ -181,6 +182,7 @@ public:
     [[nodiscard]] Sender& answered(QuickSend& send) noexcept;
 
 private:
+    friend class Loop;
     friend class PostOperation;
     friend class Sender;
     friend class SenderSlot;
@@ -244,6 +246,7 @@ private:
     std::uint32_t quick_count_ = 0;  ///< posted in this turn, or submitted and not settled
     std::uint32_t quick_limit_ = limits::quick_sends;
     std::uint32_t quick_sent_ = 0;     ///< of which it is not known whether they have gone
+    bool directly_ = false;            ///< large pieces are sent while they are posted
     std::uint32_t quick_answers_ = 0;  ///< of those submitted last: are answered in any case
     std::vector<std::unique_ptr<Sender>> all_;
     List free_;    ///< the last one used is the next

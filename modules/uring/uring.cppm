@@ -12,6 +12,7 @@ export module ringfort.uring;
 export import :accepts;
 export import :answers;
 export import :buffers;
+export import :crowd;
 export import :diagnosis;
 export import :driver;
 export import :file;

@@ -23,6 +23,7 @@ import ringfort.uring;
 
 #include "../net/listener.h"
 #include "sockets.h"
+#include "stream_pair.h"
 
 using namespace ringfort;
 using coro::Task;
@@ -40,11 +41,8 @@ void put(const Fd& fd, std::string_view text) {
            "write");
 }
 
-struct Pair {
-    Pair(Loop& loop, std::pair<Fd, Fd> ends)
-        : near{loop, std::move(ends.first)}, far{std::move(ends.second)} {}
-    uring::Socket near;
-    Fd far;
+struct Pair : testing::StreamPair {
+    using StreamPair::StreamPair;
     std::string received;
 };
 

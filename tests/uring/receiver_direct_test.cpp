@@ -28,11 +28,14 @@ import ringfort.uring;
 
 #include "sockets.h"
 #include "soft_ring_sockets.h"
+#include "stream_pair.h"
 
 using namespace ringfort;
 using coro::Task;
 using testing::put;
+using testing::read_exactly;
 using testing::read_now;
+using testing::StreamPair;
 using uring::Loop;
 using uring::Socket;
 
@@ -40,26 +43,14 @@ namespace {
 
 constexpr std::size_t large = limits::direct_transfer.count;
 
-struct Pair {
-    explicit Pair(Loop& loop) : Pair{loop, testing::socket_pair()} {}
-    Pair(Loop& loop, std::pair<Fd, Fd> ends)
-        : near{loop, std::move(ends.first)}, far{std::move(ends.second)} {}
-    Socket near;
-    Fd far;
-};
-
-Task<std::string> read_exactly(Socket& socket, std::size_t size) {
-    std::string text;
-    while (text.size() < size) {
-        const auto chunk = co_await socket.receive();
-        if (!chunk || chunk->empty()) break;
-        text += chunk->text();
-    }
-    co_return text;
+/// Opens a loop for which one socket is as good as many (crowd_test.cpp has the others).
+std::unique_ptr<Loop> open_loop(uring::LoopOptions options = {}) {
+    options.direct_sockets = 0;
+    return Loop::open(options).value();
 }
 
 /// Has `pair` receive so much at a time that it is polled, and checks that it is.
-Task<> make_direct(Loop& on, Pair& pair) {
+Task<> make_direct(Loop& on, StreamPair& pair) {
     const std::string text(large, 'w');
     const std::uint64_t before = on.statistics().direct;
     for (int i = 0; i < 32 && on.statistics().direct == before; ++i) {
@@ -70,7 +61,7 @@ Task<> make_direct(Loop& on, Pair& pair) {
 }
 
 /// Receives a piece of `size` bytes, which its peer has just sent.
-Task<uring::Lease> piece_of(Pair& pair, std::size_t size) {
+Task<uring::Lease> piece_of(StreamPair& pair, std::size_t size) {
     put(pair.far, std::string(size, 'p'));
     auto chunk = co_await pair.near.receive();
     ensure(chunk.has_value() && chunk->size() == size, "a piece came in pieces");
@@ -88,9 +79,9 @@ Task<> receive_into(Socket& socket, std::optional<Result<uring::Lease>>& out) {
 }  // namespace
 
 TEST_CASE("what is large is received by calls of its own, and what is small by the ring again") {
-    auto loop = Loop::open().value();
-    Pair pair{*loop};
-    loop->run([](Loop& on, Pair& sockets) -> Task<> {
+    auto loop = open_loop();
+    StreamPair pair{*loop};
+    loop->run([](Loop& on, StreamPair& sockets) -> Task<> {
         CHECK(co_await read_exactly(sockets.near, 0) == "");
         co_await make_direct(on, sockets);
         for (unsigned i = 0; i <= limits::direct_after; ++i) {
@@ -108,9 +99,9 @@ TEST_CASE("what is large is received by calls of its own, and what is small by t
 }
 
 TEST_CASE("one large piece among small ones leaves a socket to the ring") {
-    auto loop = Loop::open().value();
-    Pair pair{*loop};
-    loop->run([](Loop& on, Pair& sockets) -> Task<> {
+    auto loop = open_loop();
+    StreamPair pair{*loop};
+    loop->run([](Loop& on, StreamPair& sockets) -> Task<> {
         for (int i = 0; i < 20; ++i) {
             put(sockets.far, std::string(large, 'w'));
             CHECK((co_await read_exactly(sockets.near, large)).size() == large);
@@ -124,9 +115,9 @@ TEST_CASE("one large piece among small ones leaves a socket to the ring") {
 }
 
 TEST_CASE("over TCP no call is made in vain, however long the pieces are") {
-    auto loop = Loop::open().value();
-    Pair pair{*loop, testing::tcp_pair()};
-    loop->run([](Loop& on, Pair& sockets) -> Task<> {
+    auto loop = open_loop();
+    StreamPair pair{*loop, testing::tcp_pair()};
+    loop->run([](Loop& on, StreamPair& sockets) -> Task<> {
         co_await make_direct(on, sockets);
         for (const std::size_t size : {large, limits::receive_buffer_size.count}) {
             const std::uint64_t before = on.statistics().direct;
@@ -149,11 +140,11 @@ TEST_CASE("over TCP no call is made in vain, however long the pieces are") {
 }
 
 TEST_CASE("a receive that ends at descriptors or at urgent data is not taken for the last") {
-    auto loop = Loop::open().value();
+    auto loop = open_loop();
     const bool urgent = GENERATE(true, false);
     CAPTURE(urgent);
-    Pair pair{*loop, urgent ? testing::tcp_pair() : testing::socket_pair()};
-    loop->run([](Loop& on, Pair& sockets, bool by_tcp) -> Task<> {
+    StreamPair pair{*loop, urgent ? testing::tcp_pair() : testing::socket_pair()};
+    loop->run([](Loop& on, StreamPair& sockets, bool by_tcp) -> Task<> {
         co_await make_direct(on, sockets);
         const std::string text(large, 't');
         const auto files = open_files();
@@ -193,13 +184,13 @@ TEST_CASE("a receive that ends at descriptors or at urgent data is not taken for
 }
 
 TEST_CASE("the end of a stream is received behind what is large, whether it comes with it or not") {
-    auto loop = Loop::open().value();
+    auto loop = open_loop();
     const bool together = GENERATE(true, false);
     const bool over_tcp = GENERATE(true, false);
     const std::size_t size = GENERATE(large, large - 1, std::size_t{1});
     CAPTURE(together, over_tcp, size);
-    Pair pair{*loop, over_tcp ? testing::tcp_pair() : testing::socket_pair()};
-    loop->run([](Loop& on, Pair& sockets, bool at_once, std::size_t bytes) -> Task<> {
+    StreamPair pair{*loop, over_tcp ? testing::tcp_pair() : testing::socket_pair()};
+    loop->run([](Loop& on, StreamPair& sockets, bool at_once, std::size_t bytes) -> Task<> {
         co_await make_direct(on, sockets);
         put(sockets.far, std::string(bytes, 'l'));
         if (at_once) sockets.far.close();
@@ -219,9 +210,9 @@ TEST_CASE("the end of a stream is received behind what is large, whether it come
 }
 
 TEST_CASE("a reset is told to a socket that receives what is large") {
-    auto loop = Loop::open().value();
-    Pair pair{*loop, testing::tcp_pair()};
-    loop->run([](Loop& on, Pair& sockets) -> Task<> {
+    auto loop = open_loop();
+    StreamPair pair{*loop, testing::tcp_pair()};
+    loop->run([](Loop& on, StreamPair& sockets) -> Task<> {
         co_await make_direct(on, sockets);
         const linger at_once{.l_onoff = 1, .l_linger = 0};
         ensure(
@@ -235,9 +226,9 @@ TEST_CASE("a reset is told to a socket that receives what is large") {
 }
 
 TEST_CASE("a receive of what is large loses nothing when it is cancelled or its limit passes") {
-    auto loop = Loop::open().value();
-    Pair pair{*loop};
-    loop->run([](Loop& on, Pair& sockets) -> Task<> {
+    auto loop = open_loop();
+    StreamPair pair{*loop};
+    loop->run([](Loop& on, StreamPair& sockets) -> Task<> {
         co_await make_direct(on, sockets);
         const auto late = co_await sockets.near.receive(Milliseconds{5});
         CHECK((!late && late.error().is(std::errc::timed_out)));
@@ -257,9 +248,9 @@ TEST_CASE("a receive of what is large loses nothing when it is cancelled or its 
 }
 
 TEST_CASE("a paused receiver of what is large leaves it in the socket") {
-    auto loop = Loop::open().value();
-    Pair pair{*loop};
-    loop->run([](Loop& on, Pair& sockets) -> Task<> {
+    auto loop = open_loop();
+    StreamPair pair{*loop};
+    loop->run([](Loop& on, StreamPair& sockets) -> Task<> {
         co_await make_direct(on, sockets);
         const std::string text(large, 'l');
         put(sockets.far, text);
@@ -278,10 +269,10 @@ TEST_CASE("a paused receiver of what is large leaves it in the socket") {
 }
 
 TEST_CASE("sockets close while what is large waits for them, and while they wait for it") {
-    auto loop = Loop::open().value();
+    auto loop = open_loop();
     loop->run([](Loop& on) -> Task<> {
         for (int i = 0; i < 3; ++i) {
-            Pair pair{on};
+            StreamPair pair{on};
             co_await make_direct(on, pair);
             if (i == 0) continue;
             put(pair.far, std::string(large, 'l'));
@@ -292,11 +283,11 @@ TEST_CASE("sockets close while what is large waits for them, and while they wait
 }
 
 TEST_CASE("a socket whose turn to receive is next is destroyed by who has just received") {
-    auto loop = Loop::open().value();
+    auto loop = open_loop();
     loop->run([](Loop& on) -> Task<> {
-        std::array<std::unique_ptr<Pair>, 3> pairs;
+        std::array<std::unique_ptr<StreamPair>, 3> pairs;
         for (auto& pair : pairs) {
-            pair = std::make_unique<Pair>(on);
+            pair = std::make_unique<StreamPair>(on);
             co_await make_direct(on, *pair);
         }
         coro::Scope others{co_await coro::current_context()};
@@ -323,10 +314,10 @@ TEST_CASE("a socket whose turn to receive is next is destroyed by who has just r
 
 TEST_CASE(
     "a receive that is cancelled in the turn in which its socket has something loses nothing") {
-    auto loop = Loop::open().value();
+    auto loop = open_loop();
     loop->run([](Loop& on) -> Task<> {
-        Pair signal{on};
-        Pair pair{on};
+        StreamPair signal{on};
+        StreamPair pair{on};
         co_await make_direct(on, pair);
         std::optional<Result<uring::Lease>> out;
         coro::Scope waiting{co_await coro::current_context()};
@@ -347,10 +338,10 @@ TEST_CASE(
 }
 
 TEST_CASE("what is large is received although tasks never let the others be") {
-    auto loop = Loop::open().value();
+    auto loop = open_loop();
     loop->run([](Loop& on) -> Task<> {
-        std::vector<std::unique_ptr<Pair>> pairs;
-        for (int i = 0; i < 4; ++i) pairs.push_back(std::make_unique<Pair>(on));
+        std::vector<std::unique_ptr<StreamPair>> pairs;
+        for (int i = 0; i < 4; ++i) pairs.push_back(std::make_unique<StreamPair>(on));
         for (const auto& pair : pairs) co_await make_direct(on, *pair);
         // Each of two goes on at once when it has let the other go on, for the whole of every turn.
         bool done = false;
@@ -376,18 +367,18 @@ TEST_CASE("what is large is received although tasks never let the others be") {
 }
 
 TEST_CASE("who has no turn to receive any more has the first one of the next") {
-    auto loop = Loop::open().value();
+    auto loop = open_loop();
     loop->run([](Loop& on) -> Task<> {
         constexpr std::size_t count = 3;
         constexpr int rounds = 3;
-        std::vector<std::unique_ptr<Pair>> pairs;
-        for (std::size_t i = 0; i < count; ++i) pairs.push_back(std::make_unique<Pair>(on));
+        std::vector<std::unique_ptr<StreamPair>> pairs;
+        for (std::size_t i = 0; i < count; ++i) pairs.push_back(std::make_unique<StreamPair>(on));
         for (const auto& pair : pairs) co_await make_direct(on, *pair);
         std::vector<std::size_t> order;
         coro::Scope readers{co_await coro::current_context()};
         const std::string text(large, 'l');
         for (std::size_t i = 0; i < count; ++i)
-            readers.spawn([](Pair& pair, std::size_t self, auto& all, auto& piece) -> Task<> {
+            readers.spawn([](StreamPair& pair, std::size_t self, auto& all, auto& piece) -> Task<> {
                 for (int round = 0; round < rounds; ++round) {
                     CHECK((co_await pair.near.receive()).value().size() == large);
                     all.push_back(self);
@@ -411,10 +402,10 @@ TEST_CASE("a pool that lends no buffer leaves what is large to the ring") {
     // All are the kernel's; or others hold those that are not.
     const std::uint32_t most = GENERATE(2U, 3U);
     CAPTURE(most);
-    auto loop = Loop::open({.receive_buffers = 2, .max_receive_buffers = most}).value();
+    auto loop = open_loop({.receive_buffers = 2, .max_receive_buffers = most});
     loop->run([](Loop& on, bool lends) -> Task<> {
-        Pair holder{on};
-        Pair pair{on};
+        StreamPair holder{on};
+        StreamPair pair{on};
         std::vector<uring::Lease> held;
         if (lends) {
             co_await make_direct(on, pair);
@@ -434,26 +425,40 @@ TEST_CASE("a pool that lends no buffer leaves what is large to the ring") {
     }(*loop, most > 2));
 }
 
-TEST_CASE("a large piece is sent at once") {
-    auto loop = Loop::open().value();
+TEST_CASE("a large piece is sent at once, where it was received by a call of its own") {
+    auto loop = open_loop();
     loop->run([](Loop& on) -> Task<> {
-        Pair from{on};
-        Pair to{on};
+        StreamPair from{on};
+        StreamPair to{on};
+        auto early = co_await piece_of(from, large);
+        CHECK((co_await to.near.post(std::move(early))).has_value());
+        CHECK(to.near.unsent() == large);
+        CHECK(read_now(to.far).empty());  // it goes with the turn's others
+        CHECK((co_await to.near.flush()).has_value());
+        CHECK(read_now(to.far).size() == large);
+        co_await make_direct(on, from);
         auto piece = co_await piece_of(from, large);
         CHECK((co_await to.near.post(std::move(piece))).has_value());
         CHECK(to.near.unsent() == 0);
         CHECK(read_now(to.far).size() == large);  // in the same turn
+        piece = co_await piece_of(from, large);
+        (void)co_await on.sleep(Milliseconds{1});  // and goes on with others, in another turn
+        CHECK((co_await to.near.post(std::move(piece))).has_value());
+        CHECK(to.near.unsent() == large);
+        CHECK((co_await to.near.flush()).has_value());
+        CHECK(read_now(to.far).size() == large);
     }(*loop));
 }
 
 TEST_CASE("a large piece goes behind what was posted before it") {
-    auto loop = Loop::open().value();
+    auto loop = open_loop();
     loop->run([](Loop& on) -> Task<> {
-        Pair from{on};
-        Pair to{on};
+        StreamPair from{on};
+        StreamPair to{on};
         auto first = co_await piece_of(from, 5);
-        auto second = co_await piece_of(from, large);
+        co_await make_direct(on, from);
         auto third = co_await piece_of(from, 3);
+        auto second = co_await piece_of(from, large);
         for (auto* piece : {&first, &second, &third})
             CHECK((co_await to.near.post(std::move(*piece))).has_value());
         CHECK(read_now(to.far).empty());
@@ -463,7 +468,7 @@ TEST_CASE("a large piece goes behind what was posted before it") {
 }
 
 /// Posts large pieces to `to` until its socket does not take all; returns how many bytes.
-Task<std::size_t> fill(Pair& from, Pair& to) {
+Task<std::size_t> fill(StreamPair& from, StreamPair& to) {
     std::size_t posted = 0;
     for (int i = 0; i < 64 && to.near.unsent() == 0; ++i) {
         CHECK((co_await to.near.post(co_await piece_of(from, large))).has_value());
@@ -474,7 +479,7 @@ Task<std::size_t> fill(Pair& from, Pair& to) {
 }
 
 /// Reads what comes from `to` until that is `size` bytes.
-Task<> drain(Loop& on, Pair& to, std::size_t size, std::string& got) {
+Task<> drain(Loop& on, StreamPair& to, std::size_t size, std::string& got) {
     for (int i = 0; i < 5'000 && got.size() < size; ++i) {
         got += read_now(to.far);
         (void)co_await on.sleep(Milliseconds{1});
@@ -482,13 +487,14 @@ Task<> drain(Loop& on, Pair& to, std::size_t size, std::string& got) {
 }
 
 TEST_CASE("of a large piece the rest goes when the socket takes it") {
-    auto loop = Loop::open().value();
+    auto loop = open_loop();
     enum class Next : std::uint8_t { post, flush, move };
     const auto next = GENERATE(Next::post, Next::flush, Next::move);
     CAPTURE(static_cast<int>(next));
     loop->run([](Loop& on, Next what) -> Task<> {
-        Pair from{on};
-        Pair to{on};
+        StreamPair from{on};
+        StreamPair to{on};
+        co_await make_direct(on, from);
         std::size_t posted = co_await fill(from, to);
         if (what == Next::post) {  // a second one behind it
             CHECK((co_await to.near.post(co_await piece_of(from, large))).has_value());
@@ -510,11 +516,12 @@ TEST_CASE("of a large piece the rest goes when the socket takes it") {
 }
 
 TEST_CASE("a socket that closes with the rest of a large piece waits for no room") {
-    auto loop = Loop::open().value();
-    Pair to{*loop};
+    auto loop = open_loop();
+    StreamPair to{*loop};
     std::size_t posted = 0;
-    loop->run([](Loop& on, Pair& sockets, std::size_t& bytes) -> Task<> {
-        Pair from{on};
+    loop->run([](Loop& on, StreamPair& sockets, std::size_t& bytes) -> Task<> {
+        StreamPair from{on};
+        co_await make_direct(on, from);
         bytes = co_await fill(from, sockets);
         sockets.near.close();
         (void)co_await on.sleep(Milliseconds{5});
@@ -534,10 +541,11 @@ TEST_CASE("a large piece that cannot be sent is told of by the next, and at once
               }} {}
         std::optional<Error> told;
     };
-    auto loop = Loop::open().value();
+    auto loop = open_loop();
     loop->run([](Loop& on) -> Task<> {
-        Pair from{on};
-        Pair to{on};
+        StreamPair from{on};
+        StreamPair to{on};
+        co_await make_direct(on, from);
         Hook hook;
         to.near.on_send_failure(&hook);
         to.far.close();

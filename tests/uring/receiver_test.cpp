@@ -20,10 +20,12 @@ import ringfort.coro;
 import ringfort.uring;
 
 #include "sockets.h"
+#include "stream_pair.h"
 
 using namespace ringfort;
 using coro::Task;
 using testing::put;
+using testing::StreamPair;
 using uring::Loop;
 using uring::Socket;
 using Received = std::optional<Result<uring::Lease>>;
@@ -44,20 +46,12 @@ Task<std::string> read_all(Socket& socket) {
 }
 
 /// A socket on a loop, and its peer, which the test writes to.
-struct Pair {
-    explicit Pair(Loop& loop) : Pair{loop, testing::socket_pair()} {}
-    Pair(Loop& loop, std::pair<Fd, Fd> ends)
-        : near{loop, std::move(ends.first)}, far{std::move(ends.second)} {}
-    Socket near;
-    Fd far;
-};
-
 }  // namespace
 
 TEST_CASE("a receive that is cancelled ends with ECANCELED, and later bytes are not lost") {
     auto loop = Loop::open().value();
-    Pair pair{*loop};
-    auto body = [](Loop& on, Pair& sockets, Received& first, Received& second) -> Task<> {
+    StreamPair pair{*loop};
+    auto body = [](Loop& on, StreamPair& sockets, Received& first, Received& second) -> Task<> {
         coro::Scope scope{co_await coro::current_context()};
         scope.spawn(receive_into(sockets.near, first));
         (void)co_await on.sleep(Milliseconds{1});
@@ -76,7 +70,7 @@ TEST_CASE("a receive that is cancelled ends with ECANCELED, and later bytes are 
 
 TEST_CASE("a receive past its time limit ends with ETIMEDOUT, and later bytes are not lost") {
     auto loop = Loop::open().value();
-    Pair pair{*loop};
+    StreamPair pair{*loop};
     Received out;
     const Instant begin = now();
     loop->run(receive_into(pair.near, out, Milliseconds{20}));
@@ -90,7 +84,7 @@ TEST_CASE("a receive past its time limit ends with ETIMEDOUT, and later bytes ar
 
 TEST_CASE("each receive has its own time limit, whether longer or shorter than the one before") {
     auto loop = Loop::open().value();
-    Pair pair{*loop};
+    StreamPair pair{*loop};
     auto body = [](Loop& on, Socket& socket, const Fd& peer) -> Task<> {
         // A limit that nothing is left of but its timer, which fires early for the next receive.
         put(peer, "one");
@@ -118,8 +112,8 @@ TEST_CASE("each receive has its own time limit, whether longer or shorter than t
 
 TEST_CASE("a receive is cancelled by the source it waits under, whichever the last one was") {
     auto loop = Loop::open().value();
-    Pair pair{*loop};
-    auto body = [](Loop& on, Pair& sockets) -> Task<> {
+    StreamPair pair{*loop};
+    auto body = [](Loop& on, StreamPair& sockets) -> Task<> {
         const coro::Context outer = co_await coro::current_context();
         Received cut;
         Received lasting;
@@ -146,7 +140,7 @@ TEST_CASE("a receive is cancelled by the source it waits under, whichever the la
 
 TEST_CASE("an empty lease is the end of the stream, however often it is asked for") {
     auto loop = Loop::open().value();
-    Pair pair{*loop};
+    StreamPair pair{*loop};
     put(pair.far, "last");
     pair.far.close();
     Received out;
@@ -163,8 +157,8 @@ TEST_CASE("an empty lease is the end of the stream, however often it is asked fo
 
 TEST_CASE("what arrives while nobody receives is kept, adjoining pieces as one") {
     auto loop = Loop::open().value();
-    Pair pair{*loop};
-    auto body = [](Loop& on, Pair& sockets) -> Task<std::vector<std::string>> {
+    StreamPair pair{*loop};
+    auto body = [](Loop& on, StreamPair& sockets) -> Task<std::vector<std::string>> {
         std::vector<std::string> texts;
         put(sockets.far, "a");
         for (int i = 0; i < 4; ++i) {
@@ -183,14 +177,14 @@ TEST_CASE("what arrives while nobody receives is kept, adjoining pieces as one")
 
 TEST_CASE("what nobody takes is bounded, and taking it makes the kernel go on") {
     auto loop = Loop::open().value();
-    Pair pair{*loop};
+    StreamPair pair{*loop};
     constexpr std::size_t total = 8U << 20;
     auto writer = [](Loop& on, Fd& far) -> Task<> {
         std::vector<std::byte> zeros(total);
         (void)co_await on.send_all(far.get(), zeros);
         far.close();
     };
-    auto body = [&writer](Loop& on, Pair& sockets) -> Task<std::size_t> {
+    auto body = [&writer](Loop& on, StreamPair& sockets) -> Task<std::size_t> {
         coro::Scope scope{co_await coro::current_context()};
         scope.spawn(writer(on, sockets.far));
         {
@@ -260,8 +254,8 @@ TEST_CASE("a thousand sockets opened and destroyed at every moment leak nothing"
 
 TEST_CASE("the other end's reset is an error of the receive") {
     auto loop = Loop::open().value();
-    Pair pair{*loop};
-    auto body = [](Loop& on, Pair& sockets, Received& out) -> Task<> {
+    StreamPair pair{*loop};
+    auto body = [](Loop& on, StreamPair& sockets, Received& out) -> Task<> {
         // A unix socket that is closed with bytes unread resets its peer.
         ensure((co_await sockets.near.send_all(std::as_bytes(std::span{"x", 1}))).has_value(),
                "send");

@@ -1,0 +1,130 @@
+/// Of how many sockets a turn brings large pieces, and what follows for each of them.
+#include <catch2/catch_test_macros.hpp>
+#include <coroutine>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+import ringfort.base;
+import ringfort.coro;
+import ringfort.uring;
+
+#include "sockets.h"
+#include "stream_pair.h"
+
+using namespace ringfort;
+using coro::Task;
+using testing::put;
+using testing::read_exactly;
+using testing::StreamPair;
+using uring::Crowd;
+using uring::Loop;
+using uring::Socket;
+
+namespace {
+
+/// So many turns make what was before count for less than a twentieth.
+constexpr int long_after = 3 * static_cast<int>(limits::direct_turns);
+
+void turns(Crowd& crowd, int count, std::uint32_t sockets) {
+    std::vector<std::uint8_t> notes(sockets, 0);
+    for (int i = 0; i < count; ++i) {
+        for (std::uint8_t& note : notes) crowd.join(note);
+        crowd.end_turn();
+    }
+}
+
+Task<> expect(Socket& socket, const std::string& piece) {
+    CHECK(co_await read_exactly(socket, piece.size()) == piece);
+}
+
+/// Has the first `count` of `members` receive a piece, `times` times, in a turn each; returns how
+/// many calls of their own that took.
+Task<std::uint64_t> receive(Loop& on, std::vector<StreamPair>& members, std::size_t count,
+                            int times) {
+    const std::uint64_t before = on.statistics().direct;
+    const std::string piece(limits::direct_transfer.count, 'p');
+    for (int i = 0; i < times; ++i) {
+        for (std::size_t j = 0; j < count; ++j) put(members[j].far, piece);
+        coro::Scope receivers{co_await coro::current_context()};
+        for (std::size_t j = 0; j < count; ++j) receivers.spawn(expect(members[j].near, piece));
+        co_await receivers.join();
+        (void)co_await on.sleep(Milliseconds{1});
+    }
+    co_return on.statistics().direct - before;
+}
+
+}  // namespace
+
+TEST_CASE("a crowd is as many in a turn as it was told, in the mean of many turns") {
+    Crowd crowd{3};
+    CHECK_FALSE(crowd.crowded());
+    turns(crowd, 1, 100);  // one turn of many says nothing yet
+    CHECK_FALSE(crowd.crowded());
+    turns(crowd, long_after, 2);
+    CHECK_FALSE(crowd.crowded());
+    turns(crowd, long_after, 3);
+    CHECK(crowd.crowded());
+    turns(crowd, long_after, 2);  // as many as fewer than three were no crowd before
+    CHECK(crowd.crowded());
+    turns(crowd, long_after, 1);
+    CHECK_FALSE(crowd.crowded());
+    turns(crowd, long_after, 2);
+    CHECK_FALSE(crowd.crowded());
+}
+
+TEST_CASE("a turn in which nobody joins says nothing about the crowd") {
+    Crowd crowd{3};
+    turns(crowd, long_after, 4);
+    CHECK(crowd.crowded());
+    turns(crowd, long_after, 0);
+    CHECK(crowd.crowded());
+}
+
+TEST_CASE("who joins several times in a turn counts once, and in the next one again") {
+    Crowd crowd{3};
+    std::uint8_t note = 0;
+    for (int i = 0; i < long_after; ++i) {
+        for (int j = 0; j < 10; ++j) crowd.join(note);
+        crowd.end_turn();
+    }
+    CHECK_FALSE(crowd.crowded());
+}
+
+TEST_CASE("with a size of nothing there always is a crowd") {
+    Crowd crowd{0};
+    CHECK(crowd.crowded());
+    turns(crowd, long_after, 1);
+    CHECK(crowd.crowded());
+}
+
+TEST_CASE("large pieces are received by calls of their own as long as many sockets bring them") {
+    auto loop = Loop::open().value();
+    loop->run([](Loop& on) -> Task<> {
+        std::vector<StreamPair> members;
+        for (int i = 0; i < 6; ++i) members.emplace_back(on);
+        CHECK(co_await receive(on, members, 1, long_after) == 0);
+        (void)co_await receive(on, members, 6, long_after);
+        CHECK(co_await receive(on, members, 6, 20) >= 6U * 20);
+        // One is left: after a while it is the ring's.
+        (void)co_await receive(on, members, 1, long_after);
+        CHECK(co_await receive(on, members, 1, 20) == 0);
+        // And so are the others, as soon as they have received once more.
+        CHECK(co_await receive(on, members, 6, 1) <= 2U * 6);
+        CHECK(co_await receive(on, members, 6, 1) == 0);
+    }(*loop));
+    CHECK(loop->buffers().leased() == 0);
+}
+
+TEST_CASE("how many sockets are a crowd can be chosen") {
+    auto loop = Loop::open({.direct_sockets = 1'000}).value();
+    loop->run([](Loop& on) -> Task<> {
+        std::vector<StreamPair> members;
+        for (int i = 0; i < 6; ++i) members.emplace_back(on);
+        CHECK(co_await receive(on, members, 6, long_after) == 0);
+    }(*loop));
+}

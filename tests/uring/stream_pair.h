@@ -1,0 +1,33 @@
+/// A socket of the loop and its peer, for tests. Include it behind sockets.h and the modules.
+#pragma once
+#include <coroutine>
+#include <cstddef>
+#include <exception>
+#include <string>
+#include <utility>
+
+#include "sockets.h"
+
+namespace testing {
+
+struct StreamPair {
+    explicit StreamPair(ringfort::uring::Loop& loop) : StreamPair{loop, socket_pair()} {}
+    StreamPair(ringfort::uring::Loop& loop, std::pair<ringfort::Fd, ringfort::Fd> ends)
+        : near{loop, std::move(ends.first)}, far{std::move(ends.second)} {}
+    ringfort::uring::Socket near;
+    ringfort::Fd far;
+};
+
+/// Receives so many bytes, or what there is before the end.
+inline ringfort::coro::Task<std::string> read_exactly(ringfort::uring::Socket& socket,
+                                                      std::size_t size) {
+    std::string text;
+    while (text.size() < size) {
+        const auto chunk = co_await socket.receive();
+        if (!chunk || chunk->empty()) break;
+        text += chunk->text();
+    }
+    co_return text;
+}
+
+}  // namespace testing
