@@ -89,13 +89,13 @@ inline constexpr Bytes receive_ahead{128ULL << 10};   ///< per connection, not y
 inline constexpr Bytes receive_burst{1024ULL << 10};  ///< per connection, before it is asked again
 inline constexpr Bytes starved_receive{16ULL << 10};  ///< of one receive while no buffer is free
 inline constexpr std::uint32_t quick_sends = 1'024;   ///< posted in a turn, each to another socket
-/// From which size on bytes are received and sent by a system call of their own, and the weight
-/// from which a socket is received from so: a receive of that size adds 2 to it, a smaller one
-/// takes 1.
+/// From which size on bytes are received and sent by a system call of their own, in a crowd, and
+/// the weight from which a socket is received from so: a receive of that size adds 2 to it, a
+/// smaller one takes 1.
 inline constexpr Bytes direct_transfer{16ULL << 10};
 inline constexpr std::uint8_t direct_after = 8;
-/// How many sockets have to bring such pieces in a turn for that, in the mean of so many turns in
-/// which one does.
+/// How many sockets are a crowd if they bring such pieces in a turn, in the mean of so many turns
+/// in which one does.
 inline constexpr std::uint32_t direct_sockets = 3;
 inline constexpr float direct_turns = 64;
 /// Deferred works, as receives are, that a kernel from 6.13 on does at a time unless more

@@ -10,31 +10,36 @@ export namespace ringfort::uring {
 /// receive and send for one after another, with calls of their own.
 class Crowd {
 public:
-    /// Makes one that is a crowd from `size` sockets in a turn on; with 0 it always is.
+    /// Makes one that is a crowd from about `size` sockets in a turn on. With 0 it always is; with
+    /// 1 it is from the first few turns in which one brings something.
     inline explicit Crowd(std::uint32_t size) noexcept
         : size_{static_cast<float>(size)}, crowded_{size == 0} {}
 
-    /// A socket has brought something; it counts once in a turn. `turn` is its note of that.
+    /// A socket has brought something; it counts once in a turn. `turn` is its note of that, 0 at
+    /// first: one that happens to be right after 256 turns costs no more than that count.
     inline void join(std::uint8_t& turn) noexcept {
         if (std::exchange(turn, turn_) != turn_) ++in_turn_;
     }
-    /// Ends a turn. One that has brought nothing does not count.
+    /// Ends a turn. One in which nobody has brought anything says nothing. Of one with many only
+    /// twice the size counts, so that the way back is not long.
     inline void end_turn() noexcept {
-        if (in_turn_ == 0) return;
-        average_ += (static_cast<float>(in_turn_) - average_) / limits::direct_turns;
-        crowded_ = average_ >= size_ - (crowded_ ? 1.0F : 0.5F);
-        in_turn_ = 0;
         ++turn_;
+        if (in_turn_ == 0) return;
+        const float count = std::min(static_cast<float>(std::exchange(in_turn_, 0)), 2 * size_);
+        average_ += (count - average_) / limits::direct_turns;
+        crowded_ = average_ >= size_ * (crowded_ ? leave : enter);
     }
-    /// Tells whether it is one: that many in a turn, in the rounded mean of about the last
-    /// `limits::direct_turns`, and since then not fewer than one less.
+    /// Tells whether it is one: in the mean of about the last `limits::direct_turns` eight tenths
+    /// of the size, and since then not less than seven.
     [[nodiscard]] inline bool crowded() const noexcept { return crowded_; }
 
 private:
+    static constexpr float enter = 0.8F;  // what three connections can bring is below 3
+    static constexpr float leave = 0.7F;  // more than two
     float size_;
     float average_ = 0;
     std::uint32_t in_turn_ = 0;
-    std::uint8_t turn_ = 1;  ///< of those that count, from anew after 256
+    std::uint8_t turn_ = 1;
     bool crowded_;
 };
 

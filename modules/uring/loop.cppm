@@ -28,7 +28,7 @@ struct LoopOptions {
     std::uint32_t message_buffers = limits::message_buffers;          ///< datagrams, at the start
     std::uint32_t max_message_buffers = limits::max_message_buffers;  ///< at most 32768
     Bytes message_buffer_size = limits::message_buffer_size;          ///< bounds a datagram
-    std::uint32_t direct_sockets = limits::direct_sockets;            ///< see Crowd
+    std::uint32_t direct_sockets = limits::direct_sockets;            ///< 0: always; see Crowd
     Features features = {};  ///< what is used of what the kernel has
     Backend backend = Backend::automatic;
     std::optional<Permits> permits = {};  ///< absent: the ring is not restricted
@@ -168,9 +168,9 @@ private:
     coro::List<Multishot> multishots_without_room_;
     coro::List<Multishot> starving_;             ///< receivers that found no buffer in this turn
     coro::List<Multishot> to_be_fed_;            ///< those of the turns before, in their order
-    coro::List<Multishot> to_receive_;           ///< receivers, directly, for tasks that wait
-    Crowd crowd_;                                ///< of those that bring large pieces
     Ration ration_;                              ///< of those, for a turn
+    Crowd crowd_;                                ///< of receivers of large pieces
+    coro::List<Multishot> to_receive_;           ///< receivers, directly, for tasks that wait
     coro::List<Operation> stopping_operations_;  ///< the kernel was asked to cancel them
     coro::List<Multishot> stopping_multishots_;
     std::vector<Fd> closing_;      ///< found the submission queue full

@@ -12,8 +12,8 @@ export namespace ringfort::uring {
 /// Awaits that a socket takes a piece to send, or that it has sent all it was given.
 ///
 /// Does not suspend where there is room, so that a task goes on to receive while the kernel sends;
-/// a large piece (`limits::direct_transfer`) is sent before it does, as a rule, if the task goes on
-/// after a receive by a call of its own (see Receiver).
+/// a large piece is sent before it does while the loop receives such by calls of their own (see
+/// Receiver).
 /// Cancelling and the time limit end the waiting alone: then the piece was not taken and is gone,
 /// and what was taken before is still sent. Errors: those of send(2), of this piece or of an
 /// earlier one; ECANCELED; ETIMEDOUT.

@@ -228,7 +228,7 @@ bool Receiver::receive_copy() noexcept {
 [[clang::preserve_most]] void Receiver::weigh(std::size_t bytes) noexcept {
     Crowd& crowd = loop().crowd_;
     if (bytes >= limits::direct_transfer.count) {
-        crowd.join(crowded_);
+        crowd.join(counted_in_);
         weight_ = std::min<std::uint8_t>(weight_ + 2, limits::direct_after);
     } else if (weight_ > 0) {
         --weight_;

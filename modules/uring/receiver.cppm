@@ -155,10 +155,11 @@ private:
     bool hungry_ : 1 = false;  ///< asked to wait for bytes before a buffer is looked for
     bool counts_ : 1 = false;  ///< the socket says how much is left in it
     Readable readable_ : 2 = Readable::no;
-    bool polled_ = false;       ///< asked to tell when there is something
-    std::uint8_t weight_ = 0;   ///< of late: at `limits::direct_after` to be polled, at 0 no more
-    std::uint8_t crowded_ = 0;  ///< the turn in which the loop's Crowd has last counted it
-    Piece* first_ = nullptr;    ///< and all above: what each completion looks at
+    bool polled_ = false;  ///< asked to tell when there is something
+    /// Of late: at `limits::direct_after` to be polled, in a crowd, and at 0 no more.
+    std::uint8_t weight_ = 0;
+    std::uint8_t counted_in_ = 0;  ///< the turn of the loop's Crowd that has last counted it
+    Piece* first_ = nullptr;       ///< and all above: what each completion looks at
     Piece* last_ = nullptr;
     std::size_t bytes_ = 0;
     RawFd socket_;

@@ -99,14 +99,13 @@ enum class PostUntil : std::uint8_t { room, sent };
 /// Received pieces on their way out of a socket, oldest first: sent while the task that posted them
 /// does something else. A socket has one while there are some, or a failure to be told.
 ///
-/// What is posted in one turn of the loop goes with one request at the end of the turn (after a
-/// direct receive a large piece with nothing before it at once, see Senders). It asks for what the
-/// socket takes at once, all of it (MSG_DONTWAIT, MSG_WAITALL), and for no answer if that is so
-/// (IOSQE_CQE_SKIP_SUCCESS):
-/// then it is carried out while it is submitted, and no answer after the turn means that all has
-/// gone. So it does not end the loop's wait and costs no completion. One that went in part is
-/// answered, and asks for the rest with a request that waits. Lent by the loop's Senders, where it
-/// is again, at the latest, when the kernel has answered to one that was abandoned.
+/// What is posted in one turn of the loop goes with one request at the end of the turn (see
+/// Senders::send_directly for what does not). It asks for what the socket takes at once, all of it
+/// (MSG_DONTWAIT, MSG_WAITALL), and for no answer if that is so (IOSQE_CQE_SKIP_SUCCESS): then it
+/// is carried out while it is submitted, and no answer after the turn means that all has gone. So
+/// it does not end the loop's wait and costs no completion. One that went in part is answered, and
+/// asks for the rest with a request that waits. Lent by the loop's Senders, where it is again, at
+/// the latest, when the kernel has answered to one that was abandoned.
 class Sender : private Multishot {
 public:
     /// Makes one that no socket has.
@@ -169,6 +168,9 @@ public:
 
     /// Submits what was posted in this turn.
     void submit() noexcept;
+    /// Has large pieces (`limits::direct_transfer`) be sent while they are posted, if nothing else
+    /// of the socket is on its way, or no more.
+    inline void send_directly(bool on) noexcept { directly_ = on; }
     /// Tells whether something was submitted of which it is not known whether it has gone.
     [[nodiscard]] inline bool submitted() const noexcept { return quiet_.count + quick_sent_ > 0; }
     /// Counts the answers to what was submitted last that come while it is handed over.
@@ -182,7 +184,6 @@ public:
     [[nodiscard]] Sender& answered(QuickSend& send) noexcept;
 
 private:
-    friend class Loop;
     friend class PostOperation;
     friend class Sender;
     friend class SenderSlot;
@@ -246,12 +247,12 @@ private:
     std::uint32_t quick_count_ = 0;  ///< posted in this turn, or submitted and not settled
     std::uint32_t quick_limit_ = limits::quick_sends;
     std::uint32_t quick_sent_ = 0;     ///< of which it is not known whether they have gone
-    bool directly_ = false;            ///< large pieces are sent while they are posted
     std::uint32_t quick_answers_ = 0;  ///< of those submitted last: are answered in any case
     std::vector<std::unique_ptr<Sender>> all_;
     List free_;    ///< the last one used is the next
     List posted_;  ///< have something to ask for at the end of the turn
     List quiet_;   ///< submitted, answered only if something is wrong
+    bool directly_ = false;
 };
 
 /// See the declaration.

@@ -52,8 +52,7 @@ TEST_CASE("after thousands of connections a worker has the descriptors it began 
         INFO(report.text());
         REQUIRE(report.completed == connections);
     };
-    std::vector<std::size_t> baseline;
-    for (const pid_t pid : workers) baseline.push_back(open_files(pid).size());
+    const std::vector<std::size_t> baseline = settled_files(workers);
     for (int i = 0; i < 4; ++i) serve(500);
     for (std::size_t i = 0; i < workers.size(); ++i) expect_at_most(baseline[i], workers[i]);
 }
@@ -63,13 +62,7 @@ TEST_CASE("after many reloads master and workers have the descriptors they began
     const TempDir dir;
     Server server{app, proxied_echo(dir), dir};
     static_cast<void>(server.reload());
-    const auto largest = [&] {
-        std::size_t result = 0;
-        for (const pid_t pid : server.wait_workers(2))
-            result = std::max(result, open_files(pid).size());
-        return result;
-    };
-    const std::size_t worker_baseline = largest();
+    const std::size_t worker_baseline = std::ranges::max(settled_files(server.wait_workers(2)));
     const std::size_t master_baseline = open_files(server.master()).size();
     {
         Load load{server.at("proxy"), 2};

@@ -14,6 +14,8 @@
 #include <sstream>
 #include <string>
 #include <system_error>
+#include <thread>
+#include <utility>
 #include <vector>
 
 #include "deadline.h"
@@ -118,6 +120,22 @@ std::vector<std::string> open_files(pid_t pid) {
         if (!closed_meanwhile) result.push_back(target.string());
     }
     return result;
+}
+
+std::vector<std::size_t> settled_files(const std::vector<pid_t>& pids) {
+    const auto count = [&] {
+        std::vector<std::size_t> counts;
+        for (const pid_t pid : pids) counts.push_back(open_files(pid).size());
+        return counts;
+    };
+    std::vector<std::size_t> counts = count();
+    const bool settled = eventually(soon(), [&] {
+        std::this_thread::sleep_for(milliseconds{50});
+        const std::vector<std::size_t> last = std::exchange(counts, count());
+        return last == counts;
+    });
+    CHECK(settled);
+    return counts;
 }
 
 std::set<std::uint64_t> socket_inodes(pid_t pid) {

@@ -25,6 +25,9 @@ void stop(pid_t pid);
 [[nodiscard]] std::string status_of(pid_t pid, const std::string& name);
 /// Returns what each open descriptor leads to, as readlink(2) of /proc/PID/fd says.
 [[nodiscard]] std::vector<std::string> open_files(pid_t pid);
+/// Counts the descriptors of each, when that does not change any more: who has just said that it is
+/// ready may still open something. Fails the test if they go on opening.
+[[nodiscard]] std::vector<std::size_t> settled_files(const std::vector<pid_t>& pids);
 /// Returns the inodes of the process's sockets.
 [[nodiscard]] std::set<std::uint64_t> socket_inodes(pid_t pid);
 

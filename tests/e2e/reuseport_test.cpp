@@ -175,26 +175,12 @@ TEST_CASE("with reuseport connections are shared out evenly, on both drivers") {
     const TempDir dir;
     Server server{app, with_reuseport(4), dir};
     const std::vector<pid_t> workers = server.wait_workers(4);
-    const auto files = [&] {
-        std::vector<int> counts;
-        for (const pid_t worker : workers)
-            counts.push_back(static_cast<int>(open_files(worker).size()));
-        return counts;
-    };
-    // A worker that has just said that it is ready may still open something.
-    std::vector<int> before = files();
-    const bool settled = eventually(soon(), [&] {
-        std::this_thread::sleep_for(milliseconds{50});
-        const std::vector<int> last = std::exchange(before, files());
-        return last == before;
-    });
-    CHECK(settled);
+    const std::vector<std::size_t> before = settled_files(workers);
     std::vector<Connection> held = connect(server.at("echo"), connections);
     all_are_served(held, milliseconds{4'000});
-    const std::vector<int> after = files();
     int sum = 0;
     for (std::size_t i = 0; i < 4; ++i) {
-        const int count = after[i] - before[i];
+        const int count = static_cast<int>(open_files(workers[i]).size() - before[i]);
         CHECK(count * 4 >= connections / 2);
         CHECK(count * 4 <= connections * 3 / 2);
         sum += count;

@@ -45,7 +45,6 @@ Task<std::string> read_all(Socket& socket) {
     }
 }
 
-/// A socket on a loop, and its peer, which the test writes to.
 }  // namespace
 
 TEST_CASE("a receive that is cancelled ends with ECANCELED, and later bytes are not lost") {

@@ -1,4 +1,4 @@
-/// A socket of the loop and its peer, for tests. Include it behind sockets.h and the modules.
+/// A socket of the loop and its peer, which the test writes to. Include it behind the modules.
 #pragma once
 #include <coroutine>
 #include <cstddef>
