@@ -96,7 +96,7 @@ inline constexpr Bytes direct_transfer{16ULL << 10};
 inline constexpr std::uint8_t direct_after = 8;
 /// How many sockets are a crowd if they bring such pieces in a turn, in the mean of so many turns
 /// in which one does.
-inline constexpr std::uint32_t direct_sockets = 3;
+inline constexpr std::uint32_t direct_sockets = 2;
 inline constexpr float direct_turns = 64;
 /// Deferred works, as receives are, that a kernel from 6.13 on does at a time unless more
 /// completions are waited for: its IO_LOCAL_TW_DEFAULT_MAX (io_uring/io_uring.c).

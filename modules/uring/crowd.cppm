@@ -5,9 +5,9 @@ import ringfort.std;
 
 export namespace ringfort::uring {
 
-/// How many sockets have brought large pieces in a turn, of late. Of one or two, what is received
-/// is still in the cache when the turn's end sends it; of more it is not, and then it pays to
-/// receive and send for one after another, with calls of their own.
+/// How many sockets have brought large pieces in a turn, of late. Of a single one, what is received
+/// is still in the cache when the turn's end sends it; of more it is less and less so, and then it
+/// pays to receive and send for one after another, with calls of their own.
 class Crowd {
 public:
     /// Makes one that is a crowd from about `size` sockets in a turn on. With 0 it always is; with
@@ -34,8 +34,10 @@ public:
     [[nodiscard]] inline bool crowded() const noexcept { return crowded_; }
 
 private:
-    static constexpr float enter = 0.8F;  // what three connections can bring is below 3
-    static constexpr float leave = 0.7F;  // more than two
+    // Not all that bring something do so in each turn. The mean itself depends on how they are
+    // received from: there are some fewer in a turn when each is received from by itself.
+    static constexpr float enter = 0.8F;
+    static constexpr float leave = 0.7F;
     float size_;
     float average_ = 0;
     std::uint32_t in_turn_ = 0;
