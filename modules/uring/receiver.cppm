@@ -60,7 +60,7 @@ private:
 /// `limits::receive_ahead` of them wait to be taken. Owned by the loop once `close` was called, and
 /// destroyed when the kernel has let go of it.
 ///
-/// While many sockets bring large pieces (see Crowd), of one that mostly brings such
+/// While several sockets bring large pieces (see Crowd), of one that mostly brings such
 /// (`limits::direct_transfer`) the kernel is asked to tell when there is something instead (a
 /// multishot poll), and each piece is received by a call of its own, when a task waits for it and
 /// right before that goes on: what it passes on is in the processor's cache then, and the buffer
