@@ -250,7 +250,7 @@ void Loop::receive_directly() {
     coro::List<Multishot> left;
     std::size_t rounds =
         std::max<std::size_t>(1, limits::receive_burst.count / buffers_.buffer_size());
-    senders_.send_directly(true);
+    senders_.post_directly(true);
     Instant time = scheduler_.clock();
     const Instant end = time + limits::run_time_per_turn_ms;
     while (time < end) {
@@ -265,7 +265,7 @@ void Loop::receive_directly() {
         if (at_once) (void)scheduler_.run({.time = std::chrono::ceil<Milliseconds>(end - time)});
         time = at_once && scheduler_.clock() > time ? scheduler_.clock() : now();
     }
-    senders_.send_directly(false);
+    senders_.post_directly(false);
     // First in the next turn, before those who were told of in this one.
     while (Multishot* const request = to_receive_.pop_front()) left.push_back(*request);
     while (Multishot* const request = left.pop_front()) to_receive_.push_back(*request);

@@ -100,7 +100,7 @@ enum class PostUntil : std::uint8_t { room, sent };
 /// does something else. A socket has one while there are some, or a failure to be told.
 ///
 /// What is posted in one turn of the loop goes with one request at the end of the turn (see
-/// Senders::send_directly for what does not). It asks for what the socket takes at once, all of it
+/// Senders::post_directly for what does not). It asks for what the socket takes at once, all of it
 /// (MSG_DONTWAIT, MSG_WAITALL), and for no answer if that is so (IOSQE_CQE_SKIP_SUCCESS): then it
 /// is carried out while it is submitted, and no answer after the turn means that all has gone. So
 /// it does not end the loop's wait and costs no completion. One that went in part is answered, and
@@ -170,7 +170,7 @@ public:
     void submit() noexcept;
     /// Has large pieces (`limits::direct_transfer`) be sent while they are posted, if nothing else
     /// of the socket is on its way, or no more.
-    inline void send_directly(bool on) noexcept { directly_ = on; }
+    inline void post_directly(bool on) noexcept { directly_ = on; }
     /// Tells whether something was submitted of which it is not known whether it has gone.
     [[nodiscard]] inline bool submitted() const noexcept { return quiet_.count + quick_sent_ > 0; }
     /// Counts the answers to what was submitted last that come while it is handed over.

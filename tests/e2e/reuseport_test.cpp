@@ -6,7 +6,6 @@
 #include <catch2/catch_test_macros.hpp>
 #include <cstddef>
 #include <string>
-#include <thread>
 #include <utility>
 #include <vector>
 

@@ -1,6 +1,5 @@
 #include <poll.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include <catch2/catch_test_macros.hpp>
 #include <chrono>
@@ -12,7 +11,6 @@
 #include <optional>
 #include <span>
 #include <string>
-#include <string_view>
 #include <system_error>
 #include <utility>
 #include <vector>
@@ -27,6 +25,7 @@ import ringfort.uring;
 
 using namespace ringfort;
 using coro::Task;
+using testing::put;
 using uring::Loop;
 
 namespace {
@@ -34,11 +33,6 @@ namespace {
 /// A loop whose completion queue has room for eight.
 std::unique_ptr<Loop> open_loop() {
     return Loop::open({.submissions = 8, .completions = 8}).value();
-}
-
-void put(const Fd& fd, std::string_view text) {
-    ensure(::write(fd.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size()),
-           "write");
 }
 
 struct Pair : testing::StreamPair {
