@@ -98,11 +98,12 @@ inline constexpr std::uint8_t direct_after = 8;
 /// in which one does.
 inline constexpr std::uint32_t direct_sockets = 2;
 inline constexpr float direct_turns = 64;
+inline constexpr std::uint32_t direct_per_reading = 4;  ///< of the clock, with what tasks do
 /// Deferred works, as receives are, that a kernel from 6.13 on does at a time unless more
 /// completions are waited for: its IO_LOCAL_TW_DEFAULT_MAX (io_uring/io_uring.c).
 inline constexpr std::uint32_t deferred_works = 20;
 inline constexpr std::uint32_t answered_sends = 256;    ///< of a turn, of those that go well
-inline constexpr Bytes send_behind{128ULL << 10};       ///< per connection, posted and not sent
+inline constexpr Bytes send_behind{256ULL << 10};       ///< per connection, posted and not sent
 inline constexpr Bytes max_request{1ULL << 30};         ///< moved by one request of the ring
 inline constexpr std::size_t gather_pieces = 16;        ///< sent by one request
 inline constexpr std::uint32_t accept_ahead = 64;       ///< connections, not yet taken

@@ -47,6 +47,23 @@ std::size_t Scheduler::run(Budget budget) {
     return budget.resumptions - left;
 }
 
+void Scheduler::run_on(Instant end, std::uint32_t per_reading) {
+    while (!ready_.empty() && clock_ < end) {
+        const Label* label = ready_.front().label;
+        const std::uint32_t most = stalls_.exact(clock_) ? 1 : per_reading;
+        if (label != label_ || unmeasured_ >= most) measure();
+        label_ = label;
+        unmeasured_ += run_stretch(label, most - unmeasured_);
+    }
+}
+
+void Scheduler::measure() noexcept {
+    const std::uint32_t count = std::exchange(unmeasured_, 0);
+    if (count == 0) return;
+    const Instant begin = std::exchange(clock_, now());
+    stalls_.measured(label_, count, begin, clock_);
+}
+
 /// Resumes at most so many tasks of one label; returns how many.
 std::uint32_t Scheduler::run_stretch(const Label* label, std::uint32_t most) {
     std::uint32_t count = 0;

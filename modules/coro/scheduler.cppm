@@ -47,6 +47,13 @@ public:
     /// left or the budget is spent; returns how many. Reads the clock when the label changes and
     /// every few resumptions, for the budget and for the stall detector.
     std::size_t run(Budget budget = {});
+    /// Goes on after `run` until nothing is left or the clock, as it was read last, has come to
+    /// `end`. For many calls with work of the caller's for the same tasks between them: the clock
+    /// is read when the label changes and every `per_reading` resumptions (at least 1) of all the
+    /// calls, and by `measure`, which follows the last.
+    void run_on(Instant end, std::uint32_t per_reading);
+    /// Reads the clock for what has been resumed since it was read last, if anything was.
+    void measure() noexcept;
 
     /// Spends one of the units that a resumed task has. An awaitable that would complete without
     /// suspending calls it; false: the task has had its share, and the awaitable suspends it by
@@ -67,6 +74,8 @@ private:
     Instant clock_ = time_;
     TimerQueue timers_{time_};
     StallDetector stalls_;
+    const Label* label_ = nullptr;  ///< of what `run_on` has resumed since `clock_`
+    std::uint32_t unmeasured_ = 0;  ///< how many
 };
 
 }  // namespace ringfort::coro

@@ -262,9 +262,10 @@ void Loop::receive_directly() {
         const bool at_once = scheduler_.empty();
         if (const Multishot* const next = left.front()) (void)Multishot::prefetch(next->tag());
         static_cast<Receiver*>(request)->receive_directly();
-        if (at_once) (void)scheduler_.run({.time = std::chrono::ceil<Milliseconds>(end - time)});
-        time = at_once && scheduler_.clock() > time ? scheduler_.clock() : now();
+        if (at_once) scheduler_.run_on(end, limits::direct_per_reading);
+        time = at_once ? scheduler_.clock() : now();
     }
+    scheduler_.measure();
     senders_.post_directly(false);
     // First in the next turn, before those who were told of in this one.
     while (Multishot* const request = to_receive_.pop_front()) left.push_back(*request);

@@ -72,6 +72,23 @@ TEST_CASE("a run ends when its time is used up, a few resumptions late at most")
     scheduler.run(testing::plenty);
 }
 
+TEST_CASE("what is run on ends when its time is used up, with tasks left that may go on") {
+    coro::Scheduler scheduler;
+    bool stop = false;
+    std::size_t count = 0;
+    testing::Running running{scheduler, yield_for_ever(stop, count)};
+    (void)scheduler.run({.resumptions = 1});
+    const Instant end = scheduler.clock() + Milliseconds{5};
+    scheduler.run_on(end, 16);
+    CHECK(scheduler.clock() >= end);
+    CHECK_FALSE(scheduler.empty());
+    count = 0;
+    scheduler.run_on(end, 16);
+    CHECK(count == 0);
+    stop = true;
+    scheduler.run(testing::plenty);
+}
+
 TEST_CASE("a task that loops over what is ready lets others run") {
     coro::Scheduler scheduler;
     bool stop = false;

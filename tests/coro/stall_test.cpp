@@ -1,7 +1,3 @@
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <unistd.h>
-
 #include <catch2/catch_test_macros.hpp>
 #include <chrono>
 #include <compare>
@@ -15,34 +11,14 @@
 import ringfort.base;
 import ringfort.coro;
 
+#include "../captured_log.h"
 #include "drive.h"
 
 using namespace ringfort;
 using coro::Task;
+using testing::CapturedLog;
 
 namespace {
-
-/// Where the log goes as long as this lives.
-class Captured {
-public:
-    Captured() : file_{::memfd_create("log", MFD_CLOEXEC)} {
-        log::write_to(Fd{::fcntl(file_.get(), F_DUPFD_CLOEXEC, 0)});
-    }
-    ~Captured() { log::write_to(Fd{}); }
-    [[nodiscard]] std::string text() const {
-        char buffer[8'192];
-        const ssize_t size = ::pread(file_.get(), buffer, sizeof buffer, 0);
-        return {buffer, size > 0 ? static_cast<std::size_t>(size) : 0};
-    }
-    [[nodiscard]] std::size_t lines() const {
-        std::size_t count = 0;
-        for (const char c : text()) count += c == '\n' ? 1 : 0;
-        return count;
-    }
-
-private:
-    Fd file_;
-};
 
 Task<> hold(Milliseconds time) {
     const Instant end = now() + time;
@@ -61,7 +37,7 @@ const Instant start{std::chrono::hours{1}};
 }  // namespace
 
 TEST_CASE("a service that keeps the others waiting is named in the log, with the time") {
-    const Captured log;
+    const CapturedLog log;
     coro::Scheduler scheduler;
     const coro::Context context{.scheduler = &scheduler};
     coro::Scope slow_scope{context, &slow};
@@ -78,7 +54,7 @@ TEST_CASE("a service that keeps the others waiting is named in the log, with the
 }
 
 TEST_CASE("a task has the label it was spawned with, and not its scope's, from the very first on") {
-    const Captured log;
+    const CapturedLog log;
     coro::Scheduler scheduler;
     const coro::Context context{.scheduler = &scheduler};
     coro::Scope scope{context, {.limit = 2, .label = &quick}};
@@ -101,8 +77,58 @@ TEST_CASE("a task has the label it was spawned with, and not its scope's, from t
     CHECK(log.text().find("service quick") == std::string::npos);
 }
 
+TEST_CASE(
+    "of what is run on the clock is read after as many resumptions as are told, or by measure") {
+    coro::Scheduler scheduler;
+    coro::Scope scope{coro::Context{.scheduler = &scheduler}, &quick};
+    const auto step = [&] {
+        scope.spawn(hold(Milliseconds{0}));
+        scheduler.run_on(Instant::max(), 5);
+    };
+    const Instant first = scheduler.clock();
+    for (int i = 0; i < 5; ++i) step();
+    CHECK(scheduler.clock() == first);
+    step();
+    const Instant second = scheduler.clock();
+    CHECK(second > first);
+    scheduler.measure();
+    const Instant third = scheduler.clock();
+    CHECK(third > second);
+    scheduler.measure();  // nothing since
+    CHECK(scheduler.clock() == third);
+}
+
+TEST_CASE("a service that stalls in what is run on is named, and not the one after it") {
+    const CapturedLog log;
+    coro::Scheduler scheduler;
+    const coro::Context context{.scheduler = &scheduler};
+    coro::Scope slow_scope{context, &slow};
+    coro::Scope quick_scope{context, &quick};
+    const auto step = [&](coro::Scope& scope, Milliseconds time) {
+        scope.spawn(hold(time));
+        scheduler.run_on(Instant::max(), 5);
+    };
+    step(quick_scope, Milliseconds{0});
+    step(slow_scope, limits::stall_ms + Milliseconds{20});
+    CHECK(log.lines() == 0);
+    SECTION("by the next of another label") {
+        step(quick_scope, Milliseconds{0});
+    }
+    SECTION("by the end") {
+        scheduler.measure();
+    }
+    CHECK(log.lines() == 1);
+    CHECK(log.text().find("service slow") != std::string::npos);
+    CHECK(log.text().find("1 resumption;") != std::string::npos);
+    step(slow_scope, Milliseconds{0});  // and each is measured now
+    const Instant read = scheduler.clock();
+    step(slow_scope, Milliseconds{0});
+    CHECK(scheduler.clock() > read);
+    scheduler.measure();
+}
+
 TEST_CASE("a quick service is not named") {
-    const Captured log;
+    const CapturedLog log;
     coro::Scheduler scheduler;
     coro::Scope scope{coro::Context{.scheduler = &scheduler}, &quick};
     for (int i = 0; i < 1'000; ++i) scope.spawn(hold(Milliseconds{0}));
@@ -111,7 +137,7 @@ TEST_CASE("a quick service is not named") {
 }
 
 TEST_CASE("the first report may count several resumptions, the next is exact, then there is rest") {
-    const Captured log;
+    const CapturedLog log;
     coro::StallDetector detector;
     const Milliseconds stall = limits::stall_ms;
     CHECK_FALSE(detector.exact(start));
@@ -132,7 +158,7 @@ TEST_CASE("the first report may count several resumptions, the next is exact, th
 }
 
 TEST_CASE("a stretch that is just short of a stall is none") {
-    const Captured log;
+    const CapturedLog log;
     coro::StallDetector detector;
     detector.measured(&slow, 16, start, start + limits::stall_ms - std::chrono::nanoseconds{1});
     CHECK(log.lines() == 0);

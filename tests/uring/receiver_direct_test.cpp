@@ -26,6 +26,7 @@ import ringfort.base;
 import ringfort.coro;
 import ringfort.uring;
 
+#include "../captured_log.h"
 #include "sockets.h"
 #include "soft_ring_sockets.h"
 #include "stream_pair.h"
@@ -369,7 +370,7 @@ TEST_CASE("what is large is received although tasks never let the others be") {
 TEST_CASE("who has no turn to receive any more has the first one of the next") {
     auto loop = open_loop();
     loop->run([](Loop& on) -> Task<> {
-        constexpr std::size_t count = 3;
+        constexpr std::size_t count = limits::direct_per_reading + 1;
         constexpr int rounds = 3;
         std::vector<std::unique_ptr<StreamPair>> pairs;
         for (std::size_t i = 0; i < count; ++i) pairs.push_back(std::make_unique<StreamPair>(on));
@@ -394,8 +395,31 @@ TEST_CASE("who has no turn to receive any more has the first one of the next") {
         co_await readers.join();
         CHECK(order.size() == count * rounds);
         for (std::size_t i = count; i < order.size(); ++i) CHECK(order[i] == order[i - count]);
-        CHECK(on.statistics().turns - turns >= count * rounds);
+        CHECK(on.statistics().turns - turns >= count * rounds / limits::direct_per_reading);
     }(*loop));
+}
+
+TEST_CASE("a service that stalls when it has received what is large is named in the log") {
+    const testing::CapturedLog log;
+    auto loop = open_loop();
+    loop->run([](Loop& on) -> Task<> {
+        const coro::Label slow{"service slow"};
+        StreamPair pair{on};
+        co_await make_direct(on, pair);
+        coro::Scope readers{co_await coro::current_context(), &slow};
+        readers.spawn([](Socket& socket) -> Task<> {
+            CHECK((co_await socket.receive()).value().size() == large);
+            const Instant end = now() + limits::stall_ms;
+            while (now() < end) continue;
+        }(pair.near));
+        (void)co_await on.sleep(Milliseconds{1});  // it waits
+        const std::uint64_t before = on.statistics().direct;
+        put(pair.far, std::string(large, 'l'));
+        co_await readers.join();
+        CHECK(on.statistics().direct == before + 1);
+    }(*loop));
+    CHECK(log.lines() == 1);
+    CHECK(log.text().find("service slow") != std::string::npos);
 }
 
 TEST_CASE("a pool that lends no buffer leaves what is large to the ring") {
