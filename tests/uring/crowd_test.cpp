@@ -207,3 +207,50 @@ TEST_CASE("no byte is lost or changes its place while crowds come and go") {
     }(*loop, tcp));
     CHECK(loop->buffers().leased() == 0);
 }
+
+namespace {
+
+/// Has `pair` alone receive a piece in each of so many turns, and pauses it behind each if told to;
+/// returns how many it received by calls of its own.
+Task<int> receive_alone(Loop& on, StreamPair& pair, int turns, bool pauses) {
+    const std::uint64_t before = on.statistics().direct;
+    for (int i = 0; i < turns; ++i) {
+        std::string piece(limits::direct_transfer.count, 'p');
+        piece.front() = static_cast<char>('A' + i % 26);
+        put(pair.far, piece);
+        CHECK(co_await read_exactly(pair.near, piece.size()) == piece);
+        if (pauses) pair.near.receiver().pause();
+        (void)co_await on.sleep(Milliseconds{0});  // to the next turn
+    }
+    co_return static_cast<int>(on.statistics().direct - before);
+}
+
+}  // namespace
+
+TEST_CASE("a socket pauses or closes in the very turn in which its crowd ends") {
+    auto loop = Loop::open().value();
+    loop->run([](Loop& on) -> Task<> {
+        std::vector<StreamPair> members;
+        for (int i = 0; i < 4; ++i) members.emplace_back(on);
+        const auto crowd = [&]() -> Task<> {  // and always the same one
+            (void)co_await receive_alone(on, members[0], long_after, false);
+            (void)co_await receive(on, members, 4, 64);
+        };
+        co_await crowd();
+        const int last = co_await receive_alone(on, members[0], long_after, false);
+        CHECK(last > 0);
+        CHECK(last < long_after);
+        co_await crowd();
+        const int paused = co_await receive_alone(on, members[0], long_after, true);
+        CHECK(paused > 0);
+        CHECK(paused < long_after);
+        for (int turn = last; turn <= last + 2; ++turn) {  // it is none from the second on
+            co_await crowd();
+            StreamPair leaver{on};
+            CHECK(co_await receive_alone(on, leaver, turn, false) > 0);
+            put(leaver.far, "not received");
+        }
+        CHECK(co_await receive(on, members, 4, 64) > 0);
+    }(*loop));
+    CHECK(loop->buffers().leased() == 0);
+}
