@@ -12,9 +12,9 @@ constexpr std::uint32_t buffers = 16;  ///< that the kernel has at the beginning
 
 /// Those who wait, and a kernel that serves `fit` of them with one buffer, goes on with the rest of
 /// that in the next turn, and has `buffers` again by then.
-class Crowd {
+class Starving {
 public:
-    explicit Crowd(std::uint64_t waiting) : waiting_{waiting} {}
+    explicit Starving(std::uint64_t waiting) : waiting_{waiting} {}
 
     /// Has those ask who may; returns how many that were.
     std::uint64_t turn(std::uint32_t fit) {
@@ -44,27 +44,27 @@ private:
 }  // namespace
 
 TEST_CASE("as many ask as there are buffers, when each fills one") {
-    Crowd crowd{1'000};
-    for (int turn = 0; turn < 20; ++turn) CHECK(crowd.turn(1) == buffers);
-    CHECK(crowd.starved() == 0);
+    Starving starving{1'000};
+    for (int turn = 0; turn < 20; ++turn) CHECK(starving.turn(1) == buffers);
+    CHECK(starving.starved() == 0);
 }
 
 TEST_CASE("of small messages as many are soon asked for as fit into the buffers") {
-    Crowd crowd{100'000};
-    for (int turn = 0; turn < 10; ++turn) (void)crowd.turn(600);
-    CHECK(crowd.waiting() < 70'000);
+    Starving starving{100'000};
+    for (int turn = 0; turn < 10; ++turn) (void)starving.turn(600);
+    CHECK(starving.waiting() < 70'000);
     int more = 0;
-    for (; crowd.waiting() > 0; ++more) (void)crowd.turn(600);
+    for (; starving.waiting() > 0; ++more) (void)starving.turn(600);
     CHECK(more <= 8);
-    CHECK(crowd.starved() < 10'000);
+    CHECK(starving.starved() < 10'000);
 }
 
 TEST_CASE("large messages after small ones are rationed anew") {
-    Crowd crowd{1'000'000};
-    for (int turn = 0; turn < 20; ++turn) (void)crowd.turn(600);
-    REQUIRE(crowd.turn(600) > 4'000);
-    for (int turn = 0; turn < 3; ++turn) (void)crowd.turn(1);
-    for (int turn = 0; turn < 20; ++turn) CHECK(crowd.turn(1) == buffers);
+    Starving starving{1'000'000};
+    for (int turn = 0; turn < 20; ++turn) (void)starving.turn(600);
+    REQUIRE(starving.turn(600) > 4'000);
+    for (int turn = 0; turn < 3; ++turn) (void)starving.turn(1);
+    for (int turn = 0; turn < 20; ++turn) CHECK(starving.turn(1) == buffers);
 }
 
 TEST_CASE("a ration has a bound, and begins anew when nobody was fed") {
