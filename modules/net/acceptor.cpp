@@ -46,6 +46,10 @@ bool is_exhaustion(const Error& error) {
 Sweep::Sweep(uring::Loop& loop) noexcept
     : Timer{[](Timer& timer) noexcept { static_cast<Sweep&>(timer).look(); }}, loop_{loop} {}
 
+Sweep::~Sweep() {
+    ensure(acceptors_.empty(), "a sweep was destroyed before an acceptor of its");
+}
+
 void Sweep::add(Acceptor& acceptor) {
     listeners_.push_back({.fd = acceptor.listener_, .events = POLLIN, .revents = 0});
     acceptors_.push_back(&acceptor);
@@ -75,8 +79,22 @@ Acceptor::Acceptor(uring::Loop& loop, RawFd listener, const AcceptorOptions& opt
 }
 
 Acceptor::~Acceptor() {
+    ensure(!used_, "an acceptor was destroyed while a task accepts from it");
     if (sweep_ != nullptr) sweep_->remove(*this);
 }
+
+/// A task's use of an acceptor, for as long as that accepts.
+class Acceptor::Use {
+public:
+    explicit Use(Acceptor& acceptor) noexcept : used_{acceptor.used_} {
+        ensure(!std::exchange(used_, true), "two tasks accept from one acceptor");
+    }
+    Use(Use&&) = delete;
+    ~Use() { used_ = false; }
+
+private:
+    bool& used_;
+};
 
 coro::Task<Result<Fd>> Acceptor::ask() {
     uring::FdOperation operation = loop_.accept(listener_);
@@ -87,6 +105,7 @@ coro::Task<Result<Fd>> Acceptor::ask() {
 }
 
 coro::Task<Result<Stream>> Acceptor::accept() {
+    const Use use{*this};
     for (;;) {
         auto socket = stream_ ? co_await stream_->next() : co_await ask();
         if (socket) {
@@ -137,6 +156,7 @@ coro::Task<Result<std::optional<Fd>>> Acceptor::take_waiting() {
 }
 
 coro::Task<Result<std::optional<Stream>>> Acceptor::accept_waiting() {
+    const Use use{*this};
     for (;;) {
         auto socket = co_await take_waiting();
         if (socket && *socket) co_return Stream{loop_, **std::move(socket)};

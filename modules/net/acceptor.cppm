@@ -21,6 +21,7 @@ class Acceptor;
 class Sweep : private coro::Timer {
 public:
     explicit Sweep(uring::Loop& loop) noexcept;
+    ~Sweep();
 
 private:
     friend class Acceptor;
@@ -44,6 +45,7 @@ struct AcceptorOptions {
 
 /// Accepts connections of one listener, which may be shared with other processes: one accept at a
 /// time, so that the kernel hands connections round, and not accepting is the way to say "full".
+/// Not destroyed while a task accepts from it.
 class Acceptor {
 public:
     /// `listener` is borrowed, in blocking mode.
@@ -70,6 +72,7 @@ public:
 
 private:
     friend class Sweep;
+    class Use;
     [[nodiscard]] coro::Task<Result<Fd>> ask();
     void warn_of_refusal(const Error& error);
     [[nodiscard]] coro::Task<Result<std::optional<Fd>>> take_waiting();
@@ -79,6 +82,7 @@ private:
     Milliseconds backoff_;
     Sweep* sweep_;
     uring::FdOperation* asking_ = nullptr;  ///< the accept in flight
+    bool used_ = false;                     ///< by a task that accepts
     bool exhausted_ = false;
     Instant silent_until_{};                     ///< about refusals
     std::optional<uring::AcceptStream> stream_;  ///< of an exclusive listener

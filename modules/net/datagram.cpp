@@ -193,7 +193,7 @@ Result<Datagram> Datagram::connect(uring::Loop& loop, const Address& address,
 
 Datagram::~Datagram() {
     messages_.reset();  // before the descriptor's number can be another's
-    if (fd_) loop_->close(std::move(fd_));
+    if (Fd fd = take_fd()) loop_->close(std::move(fd));
 }
 
 ReceivePacket Datagram::receive(std::optional<Milliseconds> limit) noexcept {

@@ -80,7 +80,8 @@ public:
                                                   DatagramOptions options = {});
     /// Takes over a datagram socket in blocking mode. Errors: ENOMEM for the buffers.
     [[nodiscard]] static Result<Datagram> adopt(uring::Loop& loop, Fd socket);
-    Datagram(Datagram&& other) noexcept = default;
+    Datagram(Datagram&& other) noexcept
+        : loop_{other.loop_}, fd_{other.take_fd()}, messages_{std::move(other.messages_)} {}
     Datagram& operator=(Datagram&&) = delete;
     ~Datagram();
 
@@ -98,38 +99,38 @@ public:
     /// until then. Suspends while the socket's buffer is full; cancellable: then nothing was sent.
     /// Errors: EMSGSIZE above 65,507 bytes of IPv4 or 65,527 of IPv6; those of sendmsg(2);
     /// ETIMEDOUT after `limit`.
-    [[nodiscard]] inline SendPacket send_to(const Address& receiver,
-                                            std::span<const std::byte> bytes,
-                                            std::optional<Milliseconds> limit = {}) noexcept {
-        return {loop(), fd_.get(), bytes, &receiver, 0, limit};
+    [[nodiscard]] inline uring::Counted<SendPacket> send_to(
+        const Address& receiver, std::span<const std::byte> bytes,
+        std::optional<Milliseconds> limit = {}) noexcept {
+        return counted(bytes, &receiver, 0, limit);
     }
     /// The same, to the connected peer.
-    [[nodiscard]] inline SendPacket send(std::span<const std::byte> bytes,
-                                         std::optional<Milliseconds> limit = {}) noexcept {
-        return {loop(), fd_.get(), bytes, nullptr, 0, limit};
+    [[nodiscard]] inline uring::Counted<SendPacket> send(
+        std::span<const std::byte> bytes, std::optional<Milliseconds> limit = {}) noexcept {
+        return counted(bytes, nullptr, 0, limit);
     }
     /// The same as `send_to`, from one of the machine's addresses: a `Packet::local`. Of a socket
     /// that is bound to a wildcard; of family AF_UNSPEC the kernel chooses. Errors besides: EINVAL
     /// for an address that the machine does not have. Source: ip(7), IP_PKTINFO; RFC 3542, 6.
-    [[nodiscard]] inline SendPacket send_from(const Address& sender, const Address& receiver,
-                                              std::span<const std::byte> bytes,
-                                              std::optional<Milliseconds> limit = {}) noexcept {
-        return {loop(), fd_.get(), bytes, &receiver, 0, limit, &sender};
+    [[nodiscard]] inline uring::Counted<SendPacket> send_from(
+        const Address& sender, const Address& receiver, std::span<const std::byte> bytes,
+        std::optional<Milliseconds> limit = {}) noexcept {
+        return counted(bytes, &receiver, 0, limit, &sender);
     }
     /// Sends `bytes` as datagrams of `segment_size` bytes each, the last perhaps shorter, in one
     /// pass through the kernel (UDP_SEGMENT). Errors besides those of `send_to`: EINVAL for more
     /// than 64 segments (newer kernels, 6.18 for one: 128) or one longer than the path takes. All
     /// together may be as long as one datagram; EMSGSIZE beyond. Source: udp(7).
-    [[nodiscard]] inline SendPacket send_segments_to(
+    [[nodiscard]] inline uring::Counted<SendPacket> send_segments_to(
         const Address& receiver, std::span<const std::byte> bytes, std::uint16_t segment_size,
         std::optional<Milliseconds> limit = {}) noexcept {
-        return {loop(), fd_.get(), bytes, &receiver, segment_size, limit};
+        return counted(bytes, &receiver, segment_size, limit);
     }
     /// The same, to the connected peer.
-    [[nodiscard]] inline SendPacket send_segments(std::span<const std::byte> bytes,
-                                                  std::uint16_t segment_size,
-                                                  std::optional<Milliseconds> limit = {}) noexcept {
-        return {loop(), fd_.get(), bytes, nullptr, segment_size, limit};
+    [[nodiscard]] inline uring::Counted<SendPacket> send_segments(
+        std::span<const std::byte> bytes, std::uint16_t segment_size,
+        std::optional<Milliseconds> limit = {}) noexcept {
+        return counted(bytes, nullptr, segment_size, limit);
     }
 
     /// Returns the socket; it stays owned by this.
@@ -140,10 +141,22 @@ public:
 private:
     Datagram(uring::Loop& loop, Fd socket, uring::MessageStream messages) noexcept
         : loop_{&loop}, fd_{std::move(socket)}, messages_{std::move(messages)} {}
-    [[nodiscard]] inline uring::Loop& loop() const noexcept { return *loop_; }
+    [[nodiscard]] inline uring::Counted<SendPacket> counted(
+        std::span<const std::byte> bytes, const Address* receiver, std::uint16_t segment_size,
+        std::optional<Milliseconds> limit, const Address* sender = nullptr) noexcept {
+        return {sends_, [&] {
+                    return SendPacket{*loop_,       fd_.get(), bytes, receiver,
+                                      segment_size, limit,     sender};
+                }};
+    }
+    [[nodiscard]] inline Fd take_fd() noexcept {
+        ensure(sends_ == 0, "a datagram socket was moved or destroyed while a task sends by it");
+        return std::move(fd_);
+    }
 
     uring::Loop* loop_;
     Fd fd_;
+    std::uint32_t sends_ = 0;  ///< that tasks await
     std::optional<uring::MessageStream> messages_;
 };
 
@@ -165,13 +178,14 @@ public:
     /// be those received, and this must live until then. Suspends while the socket's buffer is
     /// full; cancellable. Errors: those of `Datagram::send_from`; EDESTADDRREQ when the sender has
     /// no address.
-    [[nodiscard]] SendPacket reply(std::span<const std::byte> bytes,
-                                   std::optional<Milliseconds> limit = {}) noexcept {
+    [[nodiscard]] uring::Counted<SendPacket> reply(
+        std::span<const std::byte> bytes, std::optional<Milliseconds> limit = {}) noexcept {
         return socket_->send_from(packet_.local, packet_.sender, bytes, limit);
     }
     /// Sends a datagram to somebody else, from the listener's port. As `Datagram::send_to`.
-    [[nodiscard]] SendPacket send_to(const Address& receiver, std::span<const std::byte> bytes,
-                                     std::optional<Milliseconds> limit = {}) noexcept {
+    [[nodiscard]] uring::Counted<SendPacket> send_to(
+        const Address& receiver, std::span<const std::byte> bytes,
+        std::optional<Milliseconds> limit = {}) noexcept {
         return socket_->send_to(receiver, bytes, limit);
     }
 

@@ -28,23 +28,31 @@ public:
     }
     /// Sends every byte; `bytes` must live until then. Suspends; cancellable: then some bytes may
     /// have gone. Errors: EPIPE, ECONNRESET, ETIMEDOUT after `limit`.
-    [[nodiscard]] uring::SocketSend<uring::SendOperation> send_all(
+    [[nodiscard]] uring::Counted<uring::SendOperation> send_all(
         std::span<const std::byte> bytes, std::optional<Milliseconds> limit = {}) noexcept {
         return socket_.send_all(bytes, limit);
     }
-    [[nodiscard]] uring::SocketSend<uring::SendOperation> send_all(
+    [[nodiscard]] uring::Counted<uring::SendOperation> send_all(
         const Chunk& chunk, std::optional<Milliseconds> limit = {}) noexcept {
         return send_all(chunk.bytes(), limit);
     }
-    [[nodiscard]] uring::SocketSend<uring::SendOperation> send_all(
+    [[nodiscard]] uring::Counted<uring::SendOperation> send_all(
         std::string_view text, std::optional<Milliseconds> limit = {}) noexcept {
         return send_all(std::as_bytes(std::span{text}), limit);
     }
     /// Sends every byte of several pieces, in their order; they and their list must live until
     /// then.
-    [[nodiscard]] uring::SocketSend<uring::GatheredSend> send_all(
+    [[nodiscard]] uring::Counted<uring::GatheredSend> send_all(
         uring::Pieces pieces, std::optional<Milliseconds> limit = {}) noexcept {
         return socket_.send_all(pieces, limit);
+    }
+
+    /// Sends every byte from where it is, without a copy, and waits until the kernel has let go of
+    /// them; `bytes` must live until then. Where that pays, what else it waits for, and what it
+    /// falls back to: see uring::ZeroCopySend. Otherwise as `send_all`.
+    [[nodiscard]] uring::Counted<uring::ZeroCopySend> send_zero_copy(
+        std::span<const std::byte> bytes, std::optional<Milliseconds> limit = {}) noexcept {
+        return socket_.send_zero_copy(bytes, limit);
     }
 
     /// Hands `chunk` over to be sent, in order, while the task does something else, such as to

@@ -86,9 +86,12 @@ Result<FileStatus> StatusOperation::await_resume() const noexcept {
                           std::chrono::duration_cast<system_clock::duration>(since)}};
 }
 
-VoidOperation File::sync(SyncScope scope) noexcept {
+Counted<VoidOperation> File::sync(SyncScope scope) noexcept {
     const std::uint32_t flags = scope == SyncScope::data ? IORING_FSYNC_DATASYNC : 0;
-    return {*loop_, {.opcode = Opcode::sync, .fd = fd_.get(), .flags = flags}, {}};
+    return {operations_, [&] {
+                return VoidOperation{
+                    *loop_, {.opcode = Opcode::sync, .fd = fd_.get(), .flags = flags}, {}};
+            }};
 }
 
 }  // namespace ringfort::uring

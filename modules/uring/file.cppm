@@ -6,6 +6,7 @@ export module ringfort.uring:file;
 import ringfort.base;
 import ringfort.coro;
 import ringfort.std;
+import :counted;
 import :loop;
 import :operation;
 import :request;
@@ -100,8 +101,8 @@ private:
     Fd fd_;
 };
 
-/// An open file on a loop: owns its descriptor. Moves, but not while an operation is in flight.
-/// Closes at the end of the turn in which it is destroyed; `close` tells how that went.
+/// An open file on a loop: owns its descriptor. Moves, but not while a task awaits one of its
+/// operations. Closes at the end of the turn in which it is destroyed; `close` tells how that went.
 ///
 /// Every operation suspends and is cancellable, but the kernel does not give up what it does on a
 /// disk: then cancelling waits for it, and what succeeded is delivered. `bytes` must live until
@@ -114,12 +115,12 @@ public:
 
     /// Takes over an open descriptor in blocking mode.
     File(Loop& loop, Fd fd) noexcept : loop_{&loop}, fd_{std::move(fd)} {}
-    File(File&&) noexcept = default;
+    File(File&& other) noexcept : loop_{other.loop_}, fd_{other.take_fd()} {}
     File& operator=(File&& other) noexcept {
         if (this != &other) {
             leave();
             loop_ = other.loop_;
-            fd_ = std::move(other.fd_);
+            fd_ = other.take_fd();
         }
         return *this;
     }
@@ -135,32 +136,40 @@ public:
     }
 
     /// Reads what is there, at most `bytes.size()`; yields how many, 0 at the end of the file.
-    [[nodiscard]] NumberOperation read(std::span<std::byte> bytes,
-                                       std::uint64_t offset = at_position) noexcept {
-        return {*loop_, request(Opcode::read, bytes, offset), {}};
+    [[nodiscard]] Counted<NumberOperation> read(std::span<std::byte> bytes,
+                                                std::uint64_t offset = at_position) noexcept {
+        return {operations_,
+                [&] { return NumberOperation{*loop_, request(Opcode::read, bytes, offset), {}}; }};
     }
     /// Fills `bytes`.
-    [[nodiscard]] TransferOperation read_all(std::span<std::byte> bytes,
-                                             std::uint64_t offset = at_position) noexcept {
-        return {*loop_, request(Opcode::read_all, bytes, offset)};
+    [[nodiscard]] Counted<TransferOperation> read_all(std::span<std::byte> bytes,
+                                                      std::uint64_t offset = at_position) noexcept {
+        return {operations_, [&] {
+                    return TransferOperation{*loop_, request(Opcode::read_all, bytes, offset)};
+                }};
     }
     /// Writes a part of `bytes` or all; yields how many.
-    [[nodiscard]] NumberOperation write(std::span<const std::byte> bytes,
-                                        std::uint64_t offset = at_position) noexcept {
-        return {*loop_, request(Opcode::write, bytes, offset), {}};
+    [[nodiscard]] Counted<NumberOperation> write(std::span<const std::byte> bytes,
+                                                 std::uint64_t offset = at_position) noexcept {
+        return {operations_,
+                [&] { return NumberOperation{*loop_, request(Opcode::write, bytes, offset), {}}; }};
     }
     /// Writes all of `bytes`. After an error some may have been written.
-    [[nodiscard]] TransferOperation write_all(std::span<const std::byte> bytes,
-                                              std::uint64_t offset = at_position) noexcept {
-        return {*loop_, request(Opcode::write_all, bytes, offset)};
+    [[nodiscard]] Counted<TransferOperation> write_all(
+        std::span<const std::byte> bytes, std::uint64_t offset = at_position) noexcept {
+        return {operations_, [&] {
+                    return TransferOperation{*loop_, request(Opcode::write_all, bytes, offset)};
+                }};
     }
     /// Asks what is known of the file.
-    [[nodiscard]] StatusOperation status() noexcept { return {*loop_, fd_.get(), ""}; }
+    [[nodiscard]] Counted<StatusOperation> status() noexcept {
+        return {operations_, [&] { return StatusOperation{*loop_, fd_.get(), ""}; }};
+    }
     /// Waits until what was written is on the disk.
-    [[nodiscard]] VoidOperation sync(SyncScope scope = SyncScope::all) noexcept;
+    [[nodiscard]] Counted<VoidOperation> sync(SyncScope scope = SyncScope::all) noexcept;
     /// Closes; the file is empty afterwards. Errors: EIO, ENOSPC, EDQUOT of a file system that
     /// writes late; the descriptor is gone in any case.
-    [[nodiscard]] CloseOperation close() noexcept { return {*loop_, std::move(fd_)}; }
+    [[nodiscard]] CloseOperation close() noexcept { return {*loop_, take_fd()}; }
 
     /// Returns the descriptor; it stays owned by the file.
     [[nodiscard]] RawFd fd() const noexcept { return fd_.get(); }
@@ -174,12 +183,17 @@ private:
                 .length = bytes.size(),
                 .offset = offset};
     }
+    [[nodiscard]] Fd take_fd() noexcept {
+        ensure(operations_ == 0, "a file was moved or closed while a task works with it");
+        return std::move(fd_);
+    }
     void leave() noexcept {
-        if (fd_) loop_->close(std::move(fd_));
+        if (Fd fd = take_fd()) loop_->close(std::move(fd));
     }
 
     Loop* loop_;
     Fd fd_;
+    std::uint32_t operations_ = 0;  ///< that tasks await
 };
 
 }  // namespace ringfort::uring

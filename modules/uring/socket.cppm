@@ -3,6 +3,7 @@ export module ringfort.uring:socket;
 import ringfort.base;
 import ringfort.coro;
 import ringfort.std;
+import :counted;
 import :gather;
 import :loop;
 import :operation;
@@ -10,36 +11,9 @@ import :buffers;
 import :post;
 import :receiver;
 import :sender;
+import :zero_copy;
 
 export namespace ringfort::uring {
-
-/// A send of a Socket, which counts it: the socket is neither moved nor destroyed before the task
-/// that awaits this has gone on.
-template <class Send>
-class SocketSend {
-public:
-    /// Counts what `make` returns in `count`.
-    template <class Make>
-    inline SocketSend(std::uint32_t& count, Make&& make)
-        : send_(std::forward<Make>(make)()), count_{count} {
-        ++count_;
-    }
-    SocketSend(SocketSend&&) = delete;
-    inline ~SocketSend() { --count_; }
-
-    [[nodiscard]] inline bool await_ready() const noexcept { return false; }
-    template <coro::TaskPromise P>
-    inline bool await_suspend(std::coroutine_handle<P> task) {
-        return send_.await_suspend(task);
-    }
-    [[nodiscard]] inline auto await_resume() noexcept { return send_.await_resume(); }
-    /// Ends it as its time limit would; see Operation.
-    inline void expire() noexcept { send_.expire(); }
-
-private:
-    Send send_;
-    std::uint32_t& count_;
-};
 
 /// A connected socket on a loop: owns the descriptor and what it receives. Moves, but not while a
 /// task sends or receives. Closes at the end of the turn in which it is destroyed, when the kernel
@@ -75,17 +49,22 @@ public:
         return {receiver(), {}, ReceiveWhat::rest};
     }
     /// Awaits that some of `bytes` is sent; see Loop::send.
-    [[nodiscard]] SocketSend<NumberOperation> send(std::span<const std::byte> bytes) noexcept {
+    [[nodiscard]] Counted<NumberOperation> send(std::span<const std::byte> bytes) noexcept {
         return {sends_, [&] { return loop_->send(free_to_send(), bytes); }};
     }
     /// Awaits that all of `bytes` is sent; see Loop::send_all.
-    [[nodiscard]] SocketSend<SendOperation> send_all(
-        std::span<const std::byte> bytes, std::optional<Milliseconds> limit = {}) noexcept {
+    [[nodiscard]] Counted<SendOperation> send_all(std::span<const std::byte> bytes,
+                                                  std::optional<Milliseconds> limit = {}) noexcept {
         return {sends_, [&] { return loop_->send_all(free_to_send(), bytes, limit); }};
     }
-    [[nodiscard]] SocketSend<GatheredSend> send_all(
-        Pieces pieces, std::optional<Milliseconds> limit = {}) noexcept {
+    [[nodiscard]] Counted<GatheredSend> send_all(Pieces pieces,
+                                                 std::optional<Milliseconds> limit = {}) noexcept {
         return {sends_, [&] { return loop_->send_all(free_to_send(), pieces, limit); }};
+    }
+    /// Awaits that all of `bytes` is sent, without a copy; see ZeroCopySend.
+    [[nodiscard]] Counted<ZeroCopySend> send_zero_copy(
+        std::span<const std::byte> bytes, std::optional<Milliseconds> limit = {}) noexcept {
+        return {sends_, [&] { return ZeroCopySend{*loop_, free_to_send(), bytes, limit}; }};
     }
     /// Hands `piece` over to be sent, in order, while the task does something else; awaits only
     /// that less than `limits::send_behind` bytes, in a few pieces, are on their way. A later call

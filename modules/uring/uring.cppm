@@ -12,6 +12,7 @@ export module ringfort.uring;
 export import :accepts;
 export import :answers;
 export import :buffers;
+export import :counted;
 export import :crowd;
 export import :diagnosis;
 export import :driver;

@@ -22,6 +22,9 @@ import ringfort.coro;
 import ringfort.net;
 import ringfort.uring;
 
+#include "../coro/death.h"
+#include "../uring/run_beside.h"
+
 using namespace ringfort;
 using coro::Task;
 using net::Datagram;
@@ -233,4 +236,28 @@ TEST_CASE("unix datagrams carry the name of their sender, if it has one") {
         ensure(two->bytes.text() == "two" && two->sender.size() == 0, "nameless");
     };
     loop->run(body(*loop, base));
+}
+
+TEST_CASE("a datagram socket cannot be destroyed or moved while a task sends by it") {
+    const auto death = [](void (*deed)(std::optional<Datagram>&)) {
+        return testing::death_of([deed] {
+            auto loop = uring::Loop::open().value();
+            int ends[2];
+            ensure(::socketpair(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0, ends) == 0, "socketpair");
+            const Fd reader{ends[1]};
+            while (::send(ends[0], "x", 1, MSG_DONTWAIT) == 1) continue;  // no more room
+            std::optional<Datagram> socket{Datagram::adopt(*loop, Fd{ends[0]}).value()};
+            testing::run_beside(
+                *loop,
+                [](Datagram& by) -> Task<> { (void)co_await by.send(bytes_of("y")); }(*socket),
+                [&] { deed(socket); });
+        });
+    };
+    const std::string_view message =
+        "a datagram socket was moved or destroyed while a task sends by it";
+    CHECK(death([](std::optional<Datagram>& socket) { socket.reset(); }).find(message) !=
+          std::string::npos);
+    CHECK(death([](std::optional<Datagram>& socket) {
+              const Datagram other{*std::move(socket)};
+          }).find(message) != std::string::npos);
 }

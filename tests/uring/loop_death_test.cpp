@@ -4,6 +4,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <array>
 #include <catch2/catch_test_macros.hpp>
 #include <chrono>
 #include <coroutine>
@@ -23,11 +24,13 @@ import ringfort.uring;
 
 #include "../coro/death.h"
 #include "../net/listener.h"
+#include "run_beside.h"
 #include "sockets.h"
 
 using namespace ringfort;
 using coro::Task;
 using testing::death_of;
+using testing::run_beside;
 using uring::Loop;
 using uring::Socket;
 
@@ -37,19 +40,6 @@ static_assert(!std::is_move_constructible_v<uring::ReceiveOperation>);
 static_assert(!std::is_copy_constructible_v<Socket>);
 
 namespace {
-
-/// Runs `victim`, which waits, and when it does, `deed`.
-template <class Deed>
-void run_beside(Loop& loop, Task<> victim, Deed deed) {
-    auto body = [](Loop& on, Task<> first, Deed second) -> Task<> {
-        coro::Scope scope{co_await coro::current_context()};
-        scope.spawn(std::move(first));
-        (void)co_await on.sleep(Milliseconds{5});
-        second();
-        co_await scope.join();
-    };
-    loop.run(body(loop, std::move(victim), std::move(deed)));
-}
 
 Task<> receive(Socket& socket) {
     (void)co_await socket.receive();
@@ -192,6 +182,60 @@ TEST_CASE("a socket cannot be destroyed, closed or moved while a task sends to i
     CHECK(says(death([](std::optional<Socket>& socket) { socket->close(); }), destroyed));
     CHECK(says(death([](std::optional<Socket>& socket) { Socket other{*std::move(socket)}; }),
                "a stream was moved while a task sends to it"));
+}
+
+TEST_CASE("what a socket sends without a copy is a send of its as any other") {
+    const std::string destroyed = death_of([] {
+        auto loop = Loop::open().value();
+        auto [near, far] = testing::socket_pair();
+        std::optional<Socket> socket{std::in_place, *loop, std::move(near)};
+        run_beside(
+            *loop,
+            [](Socket& on) -> Task<> {
+                const std::vector<std::byte> bytes(std::size_t{16} << 20);
+                (void)co_await on.send_zero_copy(bytes);
+            }(*socket),
+            [&] { socket.reset(); });
+    });
+    CHECK(says(destroyed, "a stream was destroyed while a task sends to it"));
+    const std::string overtaken = death_of([] {
+        auto loop = Loop::open().value();
+        auto [near, far] = testing::socket_pair();
+        loop->run([](Loop& on, Fd end, const Fd& peer) -> Task<> {
+            Socket socket{on, std::move(end)};
+            testing::put(peer, "x");
+            auto chunk = co_await socket.receive();
+            (void)co_await socket.post(*std::move(chunk));
+            const std::array<std::byte, 1> bytes{};
+            (void)co_await socket.send_zero_copy(bytes);
+        }(*loop, std::move(near), far));
+    });
+    CHECK(says(overtaken, "a send would overtake what was posted: flush first"));
+}
+
+TEST_CASE("a file cannot be destroyed, closed or moved while a task works with it") {
+    const auto death = [](void (*deed)(std::optional<uring::File>&)) {
+        return death_of([deed] {
+            auto loop = Loop::open().value();
+            int ends[2];
+            ensure(::pipe(ends) == 0, "pipe");
+            const Fd writer{ends[1]};
+            std::optional<uring::File> file{std::in_place, *loop, Fd{ends[0]}};
+            run_beside(
+                *loop,
+                [](uring::File& from) -> Task<> {
+                    std::array<std::byte, 8> bytes{};
+                    (void)co_await from.read(bytes);
+                }(*file),
+                [&] { deed(file); });
+        });
+    };
+    const std::string_view message = "a file was moved or closed while a task works with it";
+    CHECK(says(death([](std::optional<uring::File>& file) { file.reset(); }), message));
+    CHECK(says(death([](std::optional<uring::File>& file) { (void)file->close(); }), message));
+    CHECK(says(
+        death([](std::optional<uring::File>& file) { const uring::File other{*std::move(file)}; }),
+        message));
 }
 
 TEST_CASE("a socket can be destroyed when its sends and receives have ended or been cancelled") {

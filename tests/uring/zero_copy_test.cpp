@@ -55,12 +55,13 @@ Task<std::string> send_twice(Loop& on, Fd from, Fd to, std::string text) {
     coro::Scope scope{co_await coro::current_context()};
     std::string received;
     scope.spawn(read_all(on, to.get(), received));
+    uring::Socket sender{on, std::move(from)};
     for (int round = 0; round < 4; ++round) {
-        const auto sent = co_await ZeroCopySend{on, from.get(), std::as_bytes(std::span{text})};
+        const auto sent = co_await sender.send_zero_copy(std::as_bytes(std::span{text}));
         ensure(sent.has_value(), "send");
         for (char& c : text) ++c;
     }
-    ::shutdown(from.get(), SHUT_WR);
+    ::shutdown(sender.fd(), SHUT_WR);
     co_await scope.join();
     co_return received;
 }
