@@ -37,6 +37,8 @@ struct Application {
     /// Says in lines which values differ.
     std::function<std::vector<std::string>(const config::Settings&, const config::Settings&)>
         changes = {};
+    /// Warns of what there may be too little of, of each configuration that a reload is to bring.
+    std::function<void(const config::Settings&)> warn = {};
     /// Says which zones are needed, beside the configured ones or as them.
     std::function<std::vector<cycle::ZoneRequest>(const config::Settings&)> zones;
     std::function<int(WorkerStart)> worker;  ///< a worker's life; returns its exit code

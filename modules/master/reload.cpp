@@ -222,6 +222,7 @@ std::vector<std::string> Master::draft(Draft& draft, pid_t master, cycle::BuildO
     draft.source = std::get<config::Source>(std::move(text));
     auto parsed = application_.parse(draft.source);
     if (!parsed) return lines_of(parsed.problems());
+    if (!options.dry && application_.warn) application_.warn(*parsed);
     Generation& generation = draft.generation;
     std::vector<std::string> obstacles =
         prepare(generation, *parsed, master, options.dry ? Purpose::to_tell : Purpose::to_serve);

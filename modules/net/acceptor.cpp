@@ -145,9 +145,10 @@ coro::Task<Result<std::optional<Fd>>> Acceptor::take_waiting() {
         auto socket = co_await stream_->last();
         if (!socket || *socket) co_return socket;
     }
-    auto socket = co_await loop_.accept_waiting(listener_);
-    if (!socket && socket.error().is(invalid_argument))
-        socket = co_await loop_.accept(listener_, Milliseconds{1});
+    // Two awaits, so that either is an operation of its own.
+    auto socket = loop_.features().instant_accepts
+                      ? co_await loop_.accept_waiting(listener_)
+                      : co_await loop_.accept(listener_, Milliseconds{1});
     if (socket) co_return *std::move(socket);
     const Error& error = socket.error();
     if (error.is(resource_unavailable_try_again) || error.is(timed_out))

@@ -113,12 +113,17 @@ uring::LoopOptions loop_options(const config::Worker& worker,
             .permits = permits};
 }
 
-/// Warns before any ring is made when locked memory will not suffice for all of them.
+/// Warns before any ring is made, at the start and at each reload, when locked memory will not
+/// suffice for all of them.
 void check_locked_memory(const config::Settings& settings) {
     if (settings.worker.driver == config::Driver::epoll || !rings_are_charged()) return;
     const uring::LoopOptions loop = loop_options(settings.worker);
+    const bool datagrams = std::ranges::any_of(settings.listeners, [](const auto& listener) {
+        return listener.protocol == config::Protocol::udp;
+    });
     const auto facts =
-        uring::gather_facts(loop.submissions, loop.completions, loop.max_receive_buffers);
+        uring::gather_facts(loop.submissions, loop.completions, loop.max_receive_buffers,
+                            datagrams ? loop.max_message_buffers : 0);
     const auto shortage =
         shortage_of({.workers = settings.master.workers.number.value_or(process::available_cpus()),
                      .ring_bytes = facts.memlock_needed,
@@ -369,6 +374,7 @@ master::Application App::application(const CommandLine& line, const config::Mast
                 [this](const config::Settings& before, const config::Settings& after) {
                     return config::changes(before, after, registry_);
                 },
+            .warn = check_locked_memory,
             .zones = zones(),
             .worker = [this](master::WorkerStart start) { return run_worker(std::move(start)); },
             .observe = observe,

@@ -77,7 +77,7 @@ Diagnosis diagnose_permission(const Facts& facts) {
 }  // namespace
 
 Facts gather_facts(std::uint32_t submissions, std::uint32_t completions,
-                   std::uint32_t max_receive_buffers) {
+                   std::uint32_t max_receive_buffers, std::uint32_t max_message_buffers) {
     Facts facts;
     facts.disabled_sysctl = read_disabled_sysctl();
     facts.seccomp_mode = read_seccomp_mode();
@@ -86,6 +86,8 @@ Facts gather_facts(std::uint32_t submissions, std::uint32_t completions,
     facts.memlock_needed = header_bytes + std::bit_ceil(submissions) * sqe_bytes +
                            std::bit_ceil(completions) * cqe_bytes +
                            std::bit_ceil(max_receive_buffers) * sizeof(io_uring_buf);
+    if (max_message_buffers > 0)
+        facts.memlock_needed += std::bit_ceil(max_message_buffers) * sizeof(io_uring_buf);
     utsname name{};
     if (::uname(&name) == 0) facts.kernel = static_cast<const char*>(name.release);
     return facts;
@@ -140,9 +142,13 @@ std::vector<std::string> Loop::shortcomings() const {
             "no io_uring, so epoll is used: more system calls and CPU per request, and "
             "files block the worker. " +
             diagnose(*driver_.refusal(), gather_facts(1, 1, 1)).text);
-    else if (backend() == Backend::io_uring)
-        for (const std::string_view lack : consequences(features()))
-            texts.push_back("this kernel's io_uring is older: " + std::string{lack});
+    if (backend() != Backend::io_uring) return texts;
+    for (const std::string_view lack : consequences(features()))
+        texts.push_back("this kernel's io_uring is older: " + std::string{lack});
+    if (!driver_.has_alarm())
+        texts.emplace_back(
+            "the clock of this time namespace is not the machine's: waits are limited one by one, "
+            "for more CPU per request where there are few connections");
     return texts;
 }
 

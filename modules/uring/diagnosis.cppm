@@ -32,9 +32,11 @@ struct Diagnosis {
 };
 
 /// Reads the facts. Never fails: what cannot be read is left at its default.
-/// The arguments are the sizes of the ring wanted and the most receive buffers it may have.
+/// The arguments are the sizes of the ring wanted, the most receive buffers it may have, and the
+/// most of datagrams, 0 if nobody receives any.
 [[nodiscard]] Facts gather_facts(std::uint32_t submissions, std::uint32_t completions,
-                                 std::uint32_t max_receive_buffers);
+                                 std::uint32_t max_receive_buffers,
+                                 std::uint32_t max_message_buffers = 0);
 
 /// Tells the cause of a failed io_uring_setup(2). Pure.
 [[nodiscard]] Diagnosis diagnose(const Error& error, const Facts& facts);

@@ -60,20 +60,36 @@ Result<void> try_buffers(io_uring& ring) noexcept {
     return {};
 }
 
-/// Asks the kernel whether a multishot receive takes a bound of its bytes (IORING_RECV_MSHOT_LIM):
-/// one that does looks at the descriptor next, which is none.
-bool bounds_receives(io_uring& ring) noexcept {
+/// Asks the kernel whether it takes a request as `prepare` has it, of the descriptor -1: one that
+/// does looks at that next, which is none.
+template <class Prepare>
+bool takes(io_uring& ring, Prepare prepare) noexcept {
     io_uring_sqe* const sqe = ::io_uring_get_sqe(&ring);
     if (sqe == nullptr) return false;
-    ::io_uring_prep_recv_multishot(sqe, -1, nullptr, 0, 0);
-    sqe->flags |= IOSQE_BUFFER_SELECT;
-    sqe->file_index = 1;  // the place of optlen
+    prepare(sqe);
     io_uring_cqe* cqe = nullptr;
     if (::io_uring_submit_and_wait(&ring, 1) < 0 || ::io_uring_peek_cqe(&ring, &cqe) != 0)
         return false;
-    const bool bounds = cqe->res == -EBADF;
+    const bool taken = cqe->res == -EBADF;
     ::io_uring_cqe_seen(&ring, cqe);
-    return bounds;
+    return taken;
+}
+
+/// A multishot receive with a bound of its bytes (IORING_RECV_MSHOT_LIM).
+bool bounds_receives(io_uring& ring) noexcept {
+    return takes(ring, [](io_uring_sqe* sqe) {
+        ::io_uring_prep_recv_multishot(sqe, -1, nullptr, 0, 0);
+        sqe->flags |= IOSQE_BUFFER_SELECT;
+        sqe->file_index = 1;  // the place of optlen
+    });
+}
+
+/// An accept that does not wait (IORING_ACCEPT_DONTWAIT).
+bool accepts_instantly(io_uring& ring) noexcept {
+    return takes(ring, [](io_uring_sqe* sqe) {
+        ::io_uring_prep_accept(sqe, -1, nullptr, nullptr, 0);
+        sqe->ioprio |= IORING_ACCEPT_DONTWAIT;
+    });
 }
 
 __kernel_timespec timespec_of(Instant::duration duration) noexcept {
@@ -109,28 +125,6 @@ bool is_refusal(const Error& error) noexcept {
 
 }  // namespace
 
-std::vector<std::string_view> consequences(const Features& features) {
-    std::vector<std::string_view> lacks;
-    if (features.mode == RingMode::deferred)
-        lacks.emplace_back("one more memory access per submission than on Linux 6.6 or newer");
-    if (features.mode == RingMode::cooperative)
-        lacks.emplace_back(
-            "completions interrupt system calls: more CPU per request than on Linux 6.1 or newer");
-    if (!features.bounded_receives)
-        lacks.emplace_back(
-            "a burst on one connection takes up to 32 buffers, not 1 MiB: more memory under "
-            "load than on Linux 6.17 or newer");
-    if (!features.incremental_buffers)
-        lacks.emplace_back(
-            "every receive takes a whole buffer: more memory under load than on Linux 6.12 or "
-            "newer");
-    if (!features.futex)
-        lacks.emplace_back(
-            "waiting for another process looks at shared memory from time to time: later, and for "
-            "more CPU, than on Linux 6.7 or newer");
-    return lacks;
-}
-
 Driver::Driver() noexcept = default;
 Driver::~Driver() = default;
 
@@ -153,8 +147,8 @@ Result<void> Driver::open_ring(std::uint32_t submissions, std::uint32_t completi
     ring_.reset(ring.release());
     features_.mode = mode;
     RF_TRY(try_buffers(*ring_));
-    // Saves the look-up of the ring's descriptor at each enter; nothing is lost without it.
-    (void)::io_uring_register_ring_fd(ring_.get());
+    if (features_.registered_ring)
+        features_.registered_ring = ::io_uring_register_ring_fd(ring_.get()) == 1;
     return learn_features();
 }
 
@@ -164,8 +158,10 @@ Result<void> Driver::learn_features() {
     if (!knows(*ring_, IORING_OP_FUTEX_WAIT)) features_.futex = false;
     if (!knows(*ring_, IORING_OP_SEND_ZC)) features_.zero_copy = false;
     if (permits_) RF_TRY(restrict_and_enable(*ring_, *permits_));
-    if (!bounds_receives(*ring_)) features_.bounded_receives = false;
-    if (!has_the_machines_clock()) alarm_due_ = Instant::min();  // as if it had passed: never used
+    features_.bounded_receives = features_.bounded_receives && bounds_receives(*ring_);
+    features_.instant_accepts = features_.instant_accepts && accepts_instantly(*ring_);
+    has_alarm_ = has_the_machines_clock();
+    if (!has_alarm_) alarm_due_ = Instant::min();  // as if it had passed: never used
     return {};
 }
 
@@ -190,14 +186,15 @@ Result<void> Driver::open_soft(std::uint32_t submissions, std::uint32_t completi
 Result<void> Driver::open(std::uint32_t submissions, std::uint32_t completions,
                           const Features& wanted, Backend backend, std::optional<Permits> permits) {
     ensure(!ring_, "a driver was opened twice");
-    features_ = wanted;
+    const Features features = common(wanted, features_of_environment());
+    features_ = features;
     permits_ = permits;
     if (backend == Backend::automatic) backend = backend_of_environment();
     if (backend == Backend::epoll) return open_soft(submissions, completions);
-    const auto opened = open_ring(submissions, completions, wanted);
+    const auto opened = open_ring(submissions, completions, features);
     if (opened || backend == Backend::io_uring || !is_refusal(opened.error())) return opened;
     refusal_ = opened.error();
-    features_ = wanted;
+    features_ = features;
     return open_soft(submissions, completions);
 }
 

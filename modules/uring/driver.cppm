@@ -4,6 +4,7 @@ export module ringfort.uring:driver;
 
 import ringfort.base;
 import ringfort.std;
+import :features;
 import :request;
 import :restriction;
 import :soft_ring;
@@ -20,26 +21,6 @@ void prepare(io_uring_sqe& sqe, const Request& request) noexcept;
 }  // namespace ringfort::uring
 
 export namespace ringfort::uring {
-
-/// How the kernel delivers completions, best first.
-enum class RingMode : std::uint8_t {
-    deferred_no_array,  ///< 6.6: as below, and no indirection array of submissions
-    deferred,           ///< 6.1: work is done when the loop asks for it, never in between
-    cooperative,        ///< 5.19: work waits for the next system call
-};
-
-/// What a ring can do beyond what every supported kernel does, of what is used. A new kernel has
-/// all of it.
-struct Features {
-    RingMode mode = RingMode::deferred_no_array;
-    bool bounded_receives = true;     ///< 6.17: a multishot receive ends after so many bytes
-    bool incremental_buffers = true;  ///< 6.12: several receives share a buffer
-    bool futex = true;                ///< 6.7: waits for a word of shared memory
-    bool zero_copy = true;            ///< 6.0: sends bytes from where they are
-};
-
-/// Says of each feature that is missing what follows from it, for the log; empty when none is.
-[[nodiscard]] std::vector<std::string_view> consequences(const Features& features);
 
 /// What carries the requests out.
 enum class Backend : std::uint8_t {
@@ -76,6 +57,9 @@ public:
     [[nodiscard]] inline Backend backend() const noexcept {
         return soft_ ? Backend::epoll : Backend::io_uring;
     }
+    /// Tells whether waits can be ended by a request that is in the ring. Not in a time namespace
+    /// whose clock is not the machine's: each passes its limit to the call.
+    [[nodiscard]] inline bool has_alarm() const noexcept { return has_alarm_; }
     /// Returns why io_uring was not used although it was wanted.
     [[nodiscard]] inline const std::optional<Error>& refusal() const noexcept { return refusal_; }
 
@@ -150,7 +134,8 @@ private:
     std::unique_ptr<SoftRing> soft_;  ///< what ring_ points into, if there is no io_uring
     Features features_;
     std::optional<Error> refusal_;
-    std::optional<Permits> permits_;       ///< absent: the ring is not restricted
+    std::optional<Permits> permits_;  ///< absent: the ring is not restricted
+    bool has_alarm_ = true;
     Instant alarm_due_ = Instant::max();   ///< when a request of the ring ends the wait; max: none
     Instant last_until_ = Instant::max();  ///< of the last wait that it did not cover
     __kernel_timespec alarm_time_{};       ///< what the kernel reads when the request goes in

@@ -119,7 +119,8 @@ void Receiver::pause() noexcept {
 /// there is something to put into one.
 void Receiver::rearm() noexcept {
     if (armed() || readable_ != Readable::no) return;
-    const bool large = weight_ >= limits::direct_after || (polled_ && weight_ > 0);
+    // Some small ones may have come since the ring was told to stop.
+    const bool large = weight_ >= limits::direct_after / 2 || (polled_ && weight_ > 0);
     const bool directly = large && loop().crowd_.crowded();
     polled_ = directly && loop().buffers_.lends();
     if (polled_) counts_ = counts_what_is_left(socket_);

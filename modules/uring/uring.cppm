@@ -16,6 +16,7 @@ export import :counted;
 export import :crowd;
 export import :diagnosis;
 export import :driver;
+export import :features;
 export import :file;
 export import :futex;
 export import :gather;

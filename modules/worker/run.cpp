@@ -191,11 +191,12 @@ int run(channel::Channel to_master, Options options) {
         return give_up(to_master, loop.error(),
                        "no io_uring: " + uring::diagnose(loop.error(), facts).text);
     }
-    for (const std::string& text : (*loop)->shortcomings()) log::warning("{}", text);
+    // While there is no sandbox yet to keep their reasons from it.
+    std::vector<std::string> shortcomings = (*loop)->shortcomings();
     if (options.ring_made)
         if (const auto made = options.ring_made((*loop)->backend()); !made)
             return give_up(to_master, made.error(), "drop privileges: " + made.error().text());
-    Worker worker{**loop, std::move(to_master), options};
+    Worker worker{**loop, std::move(to_master), options, std::move(shortcomings)};
     return (*loop)->run(worker.run());
 }
 

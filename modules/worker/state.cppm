@@ -21,8 +21,14 @@ namespace ringfort::worker {
 /// One worker: its state, and the tasks that change it.
 class Worker {
 public:
-    Worker(uring::Loop& loop, channel::Channel to_master, Options& options)
-        : loop_{loop}, master_{std::move(to_master)}, options_{options}, context_{loop} {
+    /// `shortcomings` are the loop's, for the log.
+    Worker(uring::Loop& loop, channel::Channel to_master, Options& options,
+           std::vector<std::string> shortcomings)
+        : loop_{loop},
+          master_{std::move(to_master)},
+          options_{options},
+          shortcomings_{std::move(shortcomings)},
+          context_{loop} {
         context_.peers_ = &peers_;
     }
 
@@ -111,6 +117,7 @@ private:
     uring::Loop& loop_;
     channel::Channel master_;
     Options& options_;
+    std::vector<std::string> shortcomings_;
     Context context_;
     net::Sweep sweep_{loop_};
     Peers peers_;

@@ -63,8 +63,23 @@ TEST_CASE("where seccomp forbids io_uring a server warns and serves by epoll") {
     Server server{echo_app(), Config{}, dir, forbid_io_uring};
     Connection::to(server.at("echo")).echo("hello");
     const std::string said = read_file(server.error_path());
-    CHECK(said.find("no io_uring, so epoll is used") != std::string::npos);
+    const std::string warning = "no io_uring, so epoll is used";
+    CHECK(said.find(warning) != std::string::npos);
+    CHECK(said.find(warning) == said.rfind(warning));  // once, and not by each of two workers
     CHECK(said.find("--security-opt") != std::string::npos);
+}
+
+TEST_CASE("what an older kernel lacks is told once, with what follows") {
+    if (::syscall(SYS_io_uring_setup, 0, nullptr) < 0 && errno != EFAULT) SKIP("no io_uring here");
+    const TempDir dir;
+    Server server{echo_app(), Config{}, dir, [] {
+                      ::unsetenv("RINGFORT_DRIVER");
+                      return ::setenv("RINGFORT_KERNEL", "6.1", 1) == 0;
+                  }};
+    Connection::to(server.at("echo")).echo("hello");
+    const auto lines = server.log().find("this kernel's io_uring is older: ");
+    CHECK(lines.size() == 5);
+    CHECK(server.log().find("every receive takes a whole buffer").size() == 1);
 }
 
 TEST_CASE("a filter that refuses io_uring does so: the test above cannot pass by chance") {

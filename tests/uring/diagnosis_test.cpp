@@ -54,4 +54,6 @@ TEST_CASE("the facts of this machine are read") {
     CHECK_FALSE(facts.kernel.empty());
     CHECK(facts.memlock_limit > 0);
     CHECK(facts.memlock_needed == 16'384 + 1'024 * 64 + 8'192 * 16 + 32'768 * 16);
+    const auto with_datagrams = uring::gather_facts(1'000, 8'192, 20'000, 4'000);
+    CHECK(with_datagrams.memlock_needed == facts.memlock_needed + 4'096 * 16);
 }

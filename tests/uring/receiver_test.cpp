@@ -171,7 +171,14 @@ TEST_CASE("what arrives while nobody receives is kept, adjoining pieces as one")
         }
         co_return texts;
     };
-    CHECK(loop->run(body(*loop, pair)) == std::vector<std::string>{"a", "bc", "bc", "bc"});
+    const std::vector<std::string> texts = loop->run(body(*loop, pair));
+    std::string all;
+    for (const std::string& text : texts) all += text;
+    CHECK(std::string{"abcbcbc"}.starts_with(all));
+    CHECK(texts.size() == 4);
+    // Where a receive takes a whole buffer, nothing adjoins.
+    if (loop->features().incremental_buffers)
+        CHECK(texts == std::vector<std::string>{"a", "bc", "bc", "bc"});
 }
 
 TEST_CASE("what nobody takes is bounded, and taking it makes the kernel go on") {

@@ -171,7 +171,8 @@ TEST_CASE("whatever is done with sockets while their posts are on the way, all g
 TEST_CASE("what many receive at a time and post is not done by a few a turn") {
     constexpr std::size_t count = 20 * limits::deferred_works;
     constexpr std::uint64_t rounds = 4;
-    auto loop = Loop::open().value();
+    // As many buffers as pieces, for a kernel on which each piece takes one.
+    auto loop = Loop::open({.receive_buffers = 512, .max_receive_buffers = 512}).value();
     Echoes all = make_echoes(*loop, count);
     std::uint64_t turns = 0;
     loop->run([](Loop& on, Echoes& echoes, std::uint64_t& used) -> Task<> {
