@@ -102,6 +102,11 @@ inline constexpr std::uint32_t direct_per_reading = 4;  ///< of the clock, with 
 /// Deferred works, as receives are, that a kernel from 6.13 on does at a time unless more
 /// completions are waited for: its IO_LOCAL_TW_DEFAULT_MAX (io_uring/io_uring.c).
 inline constexpr std::uint32_t deferred_works = 20;
+/// From how many completions in a turn on, in the mean of so many turns, the next one waits for
+/// more than the first: for half of the mean, or so long.
+inline constexpr float batch_from = 8;
+inline constexpr float batch_turns = 16;
+inline constexpr std::chrono::microseconds batch_wait_us{20};
 inline constexpr std::uint32_t answered_sends = 256;    ///< of a turn, of those that go well
 inline constexpr Bytes send_behind{256ULL << 10};       ///< per connection, posted and not sent
 inline constexpr Bytes max_request{1ULL << 30};         ///< moved by one request of the ring

@@ -29,6 +29,8 @@ namespace ringfort::uring {
 namespace {
 
 constexpr std::int64_t ns_per_s = 1'000'000'000;
+/// In the place of no limit, where the call needs one; a turn for nothing follows.
+constexpr std::chrono::hours endless{1};
 
 unsigned mode_flags(RingMode mode) noexcept {
     switch (mode) {
@@ -158,6 +160,7 @@ Result<void> Driver::learn_features() {
     if (!knows(*ring_, IORING_OP_FUTEX_WAIT)) features_.futex = false;
     if (!knows(*ring_, IORING_OP_SEND_ZC)) features_.zero_copy = false;
     if (permits_) RF_TRY(restrict_and_enable(*ring_, *permits_));
+    if ((ring_->features & IORING_FEAT_MIN_TIMEOUT) == 0) features_.minimum_waits = false;
     features_.bounded_receives = features_.bounded_receives && bounds_receives(*ring_);
     features_.instant_accepts = features_.instant_accepts && accepts_instantly(*ring_);
     has_alarm_ = has_the_machines_clock();
@@ -352,6 +355,12 @@ Result<void> Driver::enter(const Wait& wait, std::uint32_t answers) noexcept {
         // With as many at hand as are waited for, liburing would submit and not ask for more: the
         // kernel would do none of the work it has deferred until it is asked.
         outcome = ::io_uring_submit_and_get_events(ring_.get());
+    } else if (!no_wait && wait.least > 1 && features_.minimum_waits) {
+        __kernel_timespec limit = for_ever ? timespec_of(endless) : left();
+        io_uring_cqe* first = nullptr;
+        outcome = ::io_uring_submit_and_wait_min_timeout(
+            ring_.get(), &first, answers + wait.least, &limit,
+            static_cast<unsigned>(limits::batch_wait_us.count()), nullptr);
     } else if (no_wait || for_ever || (alarm_due_ > wait.clock && ensure_alarm(wait.until))) {
         // An alarm that has passed and was not answered is not relied on.
         outcome = ::io_uring_submit_and_wait(ring_.get(), wanted);

@@ -35,6 +35,7 @@ enum class Backend : std::uint8_t {
 struct Wait {
     Instant until = Instant::min();  ///< a moment that has passed: not at all; max: for ever
     Instant clock = {};              ///< when it was read last
+    std::uint32_t least = 1;         ///< completions; fewer after `limits::batch_wait_us`
 };
 
 /// The io_uring of one thread, or the SoftRing in its place: owns it, translates requests, makes
@@ -103,8 +104,9 @@ public:
     [[nodiscard]] bool close(RawFd fd) noexcept;
     /// Hands the queue to the kernel without waiting.
     void flush() noexcept;
-    /// Hands the queue to the kernel and waits for one completion more than `answers`, which are
-    /// those that come while the queue is handed over; if it is not to wait, for those alone.
+    /// Hands the queue to the kernel and waits for `wait.least` completions more than `answers`,
+    /// which are those that come while the queue is handed over; if it is not to wait, for those
+    /// alone. A kernel that has no minimum wait, and a SoftRing, wait for one.
     /// Errors: those of io_uring_enter(2) but ETIME, EINTR, EAGAIN and EBUSY, which mean: go on.
     [[nodiscard]] Result<void> enter(const Wait& wait, std::uint32_t answers) noexcept;
 

@@ -18,6 +18,7 @@ Features features_of(int major, int minor) noexcept {
                                                  : RingMode::cooperative;
     features.bounded_receives = version >= std::pair{6, 17};
     features.incremental_buffers = version >= std::pair{6, 12};
+    features.minimum_waits = version >= std::pair{6, 12};
     features.instant_accepts = version >= std::pair{6, 10};
     features.futex = version >= std::pair{6, 7};
     features.zero_copy = version >= std::pair{6, 0};
@@ -28,6 +29,7 @@ Features features_of(int major, int minor) noexcept {
 Features common(const Features& one, const Features& other) noexcept {
     return {.mode = std::max(one.mode, other.mode),  // the best is the first
             .bounded_receives = one.bounded_receives && other.bounded_receives,
+            .minimum_waits = one.minimum_waits && other.minimum_waits,
             .instant_accepts = one.instant_accepts && other.instant_accepts,
             .incremental_buffers = one.incremental_buffers && other.incremental_buffers,
             .futex = one.futex && other.futex,
@@ -59,6 +61,8 @@ std::vector<std::string_view> consequences(const Features& features) {
         lacks.emplace_back(
             "a burst on one connection takes up to 32 buffers, not 1 MiB: more memory under "
             "load than on Linux 6.17 or newer");
+    if (!features.minimum_waits)
+        lacks.emplace_back("a busy worker makes more system calls than on Linux 6.12 or newer");
     if (!features.instant_accepts)
         lacks.emplace_back(
             "who looks whether a connection waits has to wait a millisecond if there is none: "

@@ -15,8 +15,9 @@ enum class RingMode : std::uint8_t {
 /// all of it.
 struct Features {
     RingMode mode = RingMode::deferred_no_array;
-    bool bounded_receives = true;     ///< 6.17: a multishot receive ends after so many bytes
-    bool instant_accepts = true;      ///< 6.10: an accept need not wait for a connection
+    bool bounded_receives = true;  ///< 6.17: a multishot receive ends after so many bytes
+    bool minimum_waits = true;     ///< 6.12: a wait can be for several, for some time, then for one
+    bool instant_accepts = true;   ///< 6.10: an accept need not wait for a connection
     bool incremental_buffers = true;  ///< 6.12: several receives share a buffer
     bool futex = true;                ///< 6.7: waits for a word of shared memory
     bool zero_copy = true;            ///< 6.0: sends bytes from where they are

@@ -140,6 +140,7 @@ void Loop::reap() noexcept {
         ++statistics_.overflows;
     ::io_uring_cq_advance(&driver_.ring(), count);
     statistics_.completions += count;
+    batching_.end_turn(count - std::min(count, senders_.answers()));
 }
 
 void Loop::answer(Operation& operation, int result, std::uint32_t flags) noexcept {
@@ -160,7 +161,8 @@ Wait Loop::wait() const noexcept {
         !to_receive_.empty())
         return {};
     return {.until = scheduler_.timers().next().value_or(Instant::max()),
-            .clock = scheduler_.clock()};
+            .clock = scheduler_.clock(),
+            .least = batching_.least()};
 }
 
 void Loop::submit(Operation& operation) noexcept {

@@ -3,6 +3,7 @@ export module ringfort.uring:loop;
 import ringfort.base;
 import ringfort.coro;
 import ringfort.std;
+import :batching;
 import :buffers;
 import :crowd;
 import :driver;
@@ -169,6 +170,7 @@ private:
     coro::List<Multishot> starving_;             ///< receivers that found no buffer in this turn
     coro::List<Multishot> to_be_fed_;            ///< those of the turns before, in their order
     Ration ration_;                              ///< of those, for a turn
+    Batching batching_;                          ///< of what a turn waits for
     Crowd crowd_;                                ///< of receivers of large pieces
     coro::List<Multishot> to_receive_;           ///< receivers, directly, for tasks that wait
     coro::List<Operation> stopping_operations_;  ///< the kernel was asked to cancel them

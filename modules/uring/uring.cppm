@@ -11,6 +11,7 @@ export module ringfort.uring;
 
 export import :accepts;
 export import :answers;
+export import :batching;
 export import :buffers;
 export import :counted;
 export import :crowd;

@@ -43,6 +43,9 @@ int __real_io_uring_submit(io_uring* ring);
 int __real_io_uring_submit_and_wait(io_uring* ring, unsigned wanted);
 int __real_io_uring_submit_and_wait_timeout(io_uring* ring, io_uring_cqe** first, unsigned wanted,
                                             __kernel_timespec* limit, sigset_t* mask);
+int __real_io_uring_submit_and_wait_min_timeout(io_uring* ring, io_uring_cqe** first,
+                                                unsigned wanted, __kernel_timespec* limit,
+                                                unsigned least, sigset_t* mask);
 int __real_io_uring_submit_and_get_events(io_uring* ring);
 int __real_io_uring_get_events(io_uring* ring);
 
@@ -58,6 +61,12 @@ int __wrap_io_uring_submit_and_wait_timeout(io_uring* ring, io_uring_cqe** first
                                             __kernel_timespec* limit, sigset_t* mask) {
     ++calls;
     return __real_io_uring_submit_and_wait_timeout(ring, first, wanted, limit, mask);
+}
+int __wrap_io_uring_submit_and_wait_min_timeout(io_uring* ring, io_uring_cqe** first,
+                                                unsigned wanted, __kernel_timespec* limit,
+                                                unsigned least, sigset_t* mask) {
+    ++calls;
+    return __real_io_uring_submit_and_wait_min_timeout(ring, first, wanted, limit, least, mask);
 }
 int __wrap_io_uring_submit_and_get_events(io_uring* ring) {
     ++calls;

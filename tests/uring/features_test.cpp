@@ -62,6 +62,8 @@ TEST_CASE("of each feature that is missing it is told what follows and which ker
                ContainsSubstring("CPU per request") && ContainsSubstring("Linux 6.1"));
     CHECK_THAT(told_without([](Features& of) { of.bounded_receives = false; }),
                ContainsSubstring("32 buffers") && ContainsSubstring("Linux 6.17"));
+    CHECK_THAT(told_without([](Features& of) { of.minimum_waits = false; }),
+               ContainsSubstring("system calls") && ContainsSubstring("Linux 6.12"));
     CHECK_THAT(told_without([](Features& of) { of.instant_accepts = false; }),
                ContainsSubstring("drain later") && ContainsSubstring("Linux 6.10"));
     CHECK_THAT(told_without([](Features& of) { of.incremental_buffers = false; }),
@@ -77,9 +79,9 @@ TEST_CASE("a kernel has what came with it or before") {
     CHECK(consequences(features_of(7, 0)).empty());
     CHECK(consequences(features_of(6, 16)).size() == 1);
     CHECK(consequences(features_of(6, 12)).size() == 1);
-    CHECK(consequences(features_of(6, 11)).size() == 2);
-    CHECK(consequences(features_of(6, 9)).size() == 3);
-    CHECK(consequences(features_of(6, 6)).size() == 4);
+    CHECK(consequences(features_of(6, 11)).size() == 3);
+    CHECK(consequences(features_of(6, 9)).size() == 4);
+    CHECK(consequences(features_of(6, 6)).size() == 5);
     CHECK(features_of(6, 5).mode == RingMode::deferred);
     CHECK(features_of(5, 19).mode == RingMode::cooperative);
     CHECK(features_of(6, 0).zero_copy);
@@ -102,9 +104,10 @@ TEST_CASE("a loop does without what the kernel of RINGFORT_KERNEL has not") {
     CHECK_FALSE(loop->features().bounded_receives);
     CHECK_FALSE(loop->features().instant_accepts);
     CHECK_FALSE(loop->features().incremental_buffers);
+    CHECK_FALSE(loop->features().minimum_waits);
     CHECK_FALSE(loop->features().futex);
     if (loop->backend() != uring::Backend::io_uring) return;
-    CHECK(loop->shortcomings().size() >= 5);
+    CHECK(loop->shortcomings().size() >= 6);
     CHECK_THAT(loop->shortcomings().front(), ContainsSubstring("io_uring is older"));
 }
 

@@ -1,0 +1,27 @@
+export module ringfort.uring:batching;
+
+import ringfort.base;
+import ringfort.std;
+
+export namespace ringfort::uring {
+
+/// How many completions a loop waits for, within `limits::batch_wait_us`: of many connections the
+/// more have sent something by then, the fewer calls each takes. Half of what the last turns have
+/// brought cuts off the small batches among them and leaves a loop its pace; as many as they have
+/// brought has it wait for everybody, and everybody for it.
+class Batching {
+public:
+    /// Takes note of a turn that has brought `completions`.
+    inline void end_turn(std::uint32_t completions) noexcept {
+        mean_ += (static_cast<float>(completions) - mean_) / limits::batch_turns;
+    }
+    /// Returns how many the next turn is to wait for: one where there are few.
+    [[nodiscard]] inline std::uint32_t least() const noexcept {
+        return mean_ < limits::batch_from ? 1 : static_cast<std::uint32_t>(mean_ / 2);
+    }
+
+private:
+    float mean_ = 0;
+};
+
+}  // namespace ringfort::uring
