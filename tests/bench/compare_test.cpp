@@ -1,5 +1,6 @@
 // The whole runner, for as short as it goes.
 #include <fmt/format.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -31,6 +32,15 @@ int compare(const testing::TempDir& directory, const std::string& arguments) {
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
+/// Tells whether compare can have a network of its own.
+bool may_make_namespaces() {
+    const pid_t child = fork();
+    if (child == 0) _exit(unshare(CLONE_NEWNET) == 0 ? 0 : 1);
+    int status = -1;
+    waitpid(child, &status, 0);
+    return status == 0;
+}
+
 /// Tells whether it runs; one that has ended and waits to be reaped does not.
 bool runs(pid_t pid) {
     const std::string stat = read(fmt::format("/proc/{}/stat", pid));
@@ -50,6 +60,9 @@ TEST_CASE("compare runs a cell and writes table, JSON and chart") {
     CHECK(status == 0);
     CHECK(output.find("| ringfort ") != output.npos);
     CHECK(output.find("driver:   ") != output.npos);
+    if (may_make_namespaces())
+        CHECK(output.find("network:  a namespace of its own, congestion control reno") !=
+              output.npos);
     CHECK(output.find("| epoll ") != output.npos);
     CHECK(output.find("Relay: 1 connection") != output.npos);
     CHECK(read(directory.file("all.json")).find("\"cell\":\"echo-c1-p64-d1\"") !=

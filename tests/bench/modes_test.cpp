@@ -252,3 +252,17 @@ TEST_CASE("a plot is a whole SVG document with both curves") {
     CHECK(svg.find("<polyline", svg.find("<polyline") + 1) != svg.npos);
     CHECK(svg.find("nan") == svg.npos);
 }
+
+TEST_CASE("a load tells how far it is while it runs") {
+    const FaultyServer server(Fault::none);
+    Options options = small_load(server, Mode::echo);
+    std::vector<load::Progress> told;
+    options.progress = [&](const load::Progress& progress) { told.push_back(progress); };
+    const Report report = outcome_of(options);
+    REQUIRE(!told.empty());
+    CHECK(told.back().answered > 0);
+    CHECK(told.back().answered >= told.front().answered);
+    CHECK(told.back().seconds > 0);
+    CHECK(told.back().failures == 0);
+    CHECK(report.clean());
+}

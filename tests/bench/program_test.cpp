@@ -5,8 +5,11 @@
 #include <catch2/catch_test_macros.hpp>
 #include <cstdint>
 #include <cstdio>
+#include <fstream>
+#include <iterator>
 #include <string>
 
+#include "../temp_dir.h"
 #include "faulty_server.hpp"
 
 using bench::Fault;
@@ -81,4 +84,15 @@ TEST_CASE("the load program reports the CPU time of the processes it is told of"
     CHECK(says(load_on(Fault::none, "--measure $$"), "server CPU"));
     CHECK(says(load_on(Fault::none, "--mode idle --measure $$"), "B resident"));
     CHECK(load_on(Fault::none, "--measure 4194305").status == 2);
+}
+
+TEST_CASE("the load program writes a plot, or says that it cannot") {
+    const testing::TempDir directory;
+    const std::string file = directory.file("plot.svg");
+    CHECK(load_on(Fault::none, "--plot " + file).status == 0);
+    std::ifstream plot{file};
+    CHECK(std::string{std::istreambuf_iterator<char>(plot), {}}.starts_with("<svg "));
+    const Outcome refused = load_on(Fault::none, "--plot " + directory.file("no/plot.svg"));
+    CHECK(refused.status == 2);
+    CHECK(says(refused, "no/plot.svg"));
 }

@@ -1,8 +1,13 @@
 // Workers as another user than the master.
+#include <linux/capability.h>
 #include <signal.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <catch2/catch_test_macros.hpp>
+#include <cerrno>
 #include <filesystem>
 #include <sstream>
 #include <string>
@@ -49,6 +54,23 @@ TEST_CASE("workers run as master.user without any privilege, and still serve and
     const int generation = server.reload();
     CHECK(generation == 2);
     log.wait_for("draining");
+    Connection::to(server.at("echo")).echo("hello");
+}
+
+TEST_CASE("a worker makes its ring while it has the privilege to lock memory, and then drops it") {
+    if (::geteuid() != 0) SKIP("only root can become another user");
+    if (::syscall(SYS_io_uring_setup, 0, nullptr) < 0 && errno != EFAULT) SKIP("no io_uring here");
+    if (::prctl(PR_CAPBSET_READ, CAP_IPC_LOCK, 0, 0, 0) != 1) SKIP("its rings are charged here");
+    const TempDir dir;
+    Config config;
+    config.user = "nobody";  // who may lock nothing
+    config.more = "\n[sandbox]\nmode = \"off\"\n\n[worker]\ndriver = \"io_uring\"\n";
+    Server server{echo_app(), config, dir, [] {
+                      const rlimit none{};
+                      return ::setrlimit(RLIMIT_MEMLOCK, &none) == 0;
+                  }};
+    for (const pid_t worker : server.wait_workers(2))
+        CHECK(status_of(worker, "CapEff") == "0000000000000000");
     Connection::to(server.at("echo")).echo("hello");
 }
 

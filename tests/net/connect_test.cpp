@@ -1,4 +1,6 @@
+#include <fcntl.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <catch2/catch_test_macros.hpp>
 #include <chrono>
@@ -18,6 +20,7 @@ import ringfort.coro;
 import ringfort.net;
 import ringfort.uring;
 
+#include "../temp_dir.h"
 #include "descriptor_limit.h"
 #include "listener.h"
 
@@ -91,4 +94,29 @@ TEST_CASE("a connect that waited for a descriptor has only what is left of its l
         co_return now() - begun;
     };
     CHECK(loop->run(body(*loop)) < limit * 3 / 2);
+}
+
+TEST_CASE("a unix socket is connected at once, or not while the queue of the listener is full") {
+    auto loop = uring::Loop::open().value();
+    const testing::TempDir directory;
+    const Address address = Address::parse("unix:" + directory.file("socket")).value();
+    const Fd listener{::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0)};
+    REQUIRE(::bind(listener.get(), address.data(), address.size()) == 0);
+    REQUIRE(::listen(listener.get(), 0) == 0);
+    loop->run([](uring::Loop& on, const Address& at, RawFd from) -> Task<> {
+        auto first = co_await net::connect(on, at, limit);
+        CHECK(first.has_value());
+        // A queue of 0 has room for one; who comes then is told at once, and does not wait.
+        const Instant begun = now();
+        const auto second = co_await net::connect(on, at, limit);
+        CHECK(now() - begun < limit);
+        CHECK_FALSE(second.has_value());
+        if (!second) CHECK(second.error().is(std::errc::resource_unavailable_try_again));
+        if (!first) co_return;
+        CHECK((::fcntl(first->fd(), F_GETFL) & O_NONBLOCK) == 0);  // as a stream has to be
+        const Fd peer{::accept(from, nullptr, nullptr)};
+        CHECK(::send(peer.get(), "hi", 2, 0) == 2);
+        const auto chunk = co_await first->receive(limit);
+        CHECK((chunk && chunk->text() == "hi"));
+    }(*loop, address, listener.get()));
 }
