@@ -50,10 +50,14 @@ std::size_t Scheduler::run(Budget budget) {
 void Scheduler::run_on(Instant end, std::uint32_t per_reading) {
     while (!ready_.empty() && clock_ < end) {
         const Label* label = ready_.front().label;
-        const std::uint32_t most = stalls_.exact(clock_) ? 1 : per_reading;
-        if (label != label_ || unmeasured_ >= most) measure();
+        if (unmeasured_ > 0 && label != label_) {
+            measure();
+            continue;  // which may have been the end
+        }
         label_ = label;
-        unmeasured_ += run_stretch(label, most - unmeasured_);
+        const std::uint32_t most = stalls_.exact(clock_) ? 1 : per_reading;
+        unmeasured_ += run_stretch(label, most > unmeasured_ ? most - unmeasured_ : 1);
+        if (unmeasured_ >= most) measure();
     }
 }
 

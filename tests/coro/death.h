@@ -1,11 +1,13 @@
 /// Runs something that is to end its process, in a process of its own.
 #pragma once
 #include <sys/resource.h>
+#include <sys/types.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <csignal>
 #include <string>
+#include <string_view>
 
 namespace testing {
 
@@ -33,6 +35,11 @@ std::string death_of(Body body) {
     int status = 0;
     ::waitpid(child, &status, 0);
     return WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT ? text : "(lived) " + text;
+}
+
+/// Tells whether it died, and with these words.
+inline bool says(const std::string& death, std::string_view words) {
+    return death.find(words) != std::string::npos && !death.starts_with("(lived)");
 }
 
 }  // namespace testing

@@ -89,6 +89,34 @@ TEST_CASE("what is run on ends when its time is used up, with tasks left that ma
     scheduler.run(testing::plenty);
 }
 
+TEST_CASE("what is run on ends where a reading of the clock finds that its time is used up") {
+    const coro::Label one{"one"};
+    const coro::Label other{"other"};
+    coro::Scheduler scheduler;
+    const coro::Context context{.scheduler = &scheduler};
+    coro::Scope first{context, &one};
+    coro::Scope second{context, &other};
+    std::size_t resumed = 0;
+    const auto spend = [](Milliseconds time, std::size_t& count) -> coro::Task<> {
+        ++count;
+        const Instant end = now() + time;
+        while (now() < end) continue;
+        co_return;
+    };
+    first.spawn(spend(Milliseconds{5}, resumed));
+    SECTION("because the next is of another label") {
+        second.spawn(spend(Milliseconds{0}, resumed));
+        scheduler.run_on(scheduler.clock() + Milliseconds{5}, 16);
+    }
+    SECTION("because so many were resumed") {
+        first.spawn(spend(Milliseconds{0}, resumed));
+        scheduler.run_on(scheduler.clock() + Milliseconds{5}, 1);
+    }
+    CHECK(resumed == 1);
+    CHECK_FALSE(scheduler.empty());
+    scheduler.run(testing::plenty);
+}
+
 TEST_CASE("a task that loops over what is ready lets others run") {
     coro::Scheduler scheduler;
     bool stop = false;
