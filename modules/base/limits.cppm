@@ -103,9 +103,10 @@ inline constexpr std::uint32_t direct_per_reading = 4;  ///< of the clock, with 
 /// completions are waited for: its IO_LOCAL_TW_DEFAULT_MAX (io_uring/io_uring.c).
 inline constexpr std::uint32_t deferred_works = 20;
 /// From how many completions in a turn on, in the mean of so many turns, the next one waits for
-/// more than the first: for half of the mean, or so long.
+/// more than the first: for half of the mean, for `batch_most` of them at most, or so long.
 inline constexpr float batch_from = 8;
 inline constexpr float batch_turns = 16;
+inline constexpr std::uint32_t batch_most = 32;
 inline constexpr std::chrono::microseconds batch_wait_us{20};
 inline constexpr std::uint32_t answered_sends = 256;    ///< of a turn, of those that go well
 inline constexpr Bytes send_behind{256ULL << 10};       ///< per connection, posted and not sent
@@ -159,6 +160,7 @@ inline constexpr std::uint32_t messages_per_turn = 64;  ///< the master reads of
 inline constexpr Milliseconds channel_retry_ms{10};     ///< after ENOBUFS, ENOMEM, ETOOMANYREFS
 inline constexpr std::size_t max_service_name_bytes = 63;
 inline constexpr std::size_t max_failure_text_bytes = 1'024;
+inline constexpr std::size_t max_shortcomings = 32;      ///< told in a generation
 inline constexpr std::size_t max_text_bytes = 3'072;     ///< of a part of a text, or a path
 inline constexpr std::size_t max_user_name_bytes = 255;  ///< LOGIN_NAME_MAX, less the NUL
 inline constexpr std::size_t max_user_groups = 512;      ///< in one message

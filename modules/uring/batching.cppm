@@ -13,9 +13,12 @@ class Batching {
 public:
     /// Takes note of a turn that has brought `completions`.
     inline void end_turn(std::uint32_t completions) noexcept {
-        mean_ += (static_cast<float>(completions) - mean_) / limits::batch_turns;
+        // Bounded, so that many at once do not count for longer than what is waited for.
+        const std::uint32_t bounded = std::min(completions, 2 * limits::batch_most);
+        mean_ += (static_cast<float>(bounded) - mean_) / limits::batch_turns;
     }
-    /// Returns how many the next turn is to wait for: one where there are few.
+    /// Returns how many the next turn is to wait for: one where there are few, and
+    /// `limits::batch_most` at most.
     [[nodiscard]] inline std::uint32_t least() const noexcept {
         return mean_ < limits::batch_from ? 1 : static_cast<std::uint32_t>(mean_ / 2);
     }

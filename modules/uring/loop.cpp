@@ -80,15 +80,18 @@ void Loop::turn() {
         panic(entered.error().text());
     const bool taken = driver_.taken();  // what is reaped may have more asked for
     const Instant time = now();
-    reap();
+    const std::uint32_t completions = reap();
     senders_.settle(taken && driver_.told());
     scheduler_.begin_turn(time);
     retry_waiting();
     // What runs tasks is last, so that a turn that ends the loop's task waits for nothing more.
     scheduler_.run();
-    if (!to_receive_.empty()) [[unlikely]]
+    const bool directly = !to_receive_.empty();
+    if (directly) [[unlikely]]
         receive_directly();
     crowd_.end_turn();
+    // Calls of their own are not made fewer by waiting.
+    batching_.end_turn(directly ? 0 : completions);
 }
 
 /// Hands a Multishot's answer to whom it is for.
@@ -105,7 +108,8 @@ void Loop::answer(QuickSend& send, int result, std::uint32_t flags) noexcept {
         answer(senders_.answered(send), result, flags);
 }
 
-void Loop::reap() noexcept {
+/// Hands out what has come; returns how much of it was waited for, answers to posts aside.
+std::uint32_t Loop::reap() noexcept {
     unsigned head = 0;
     unsigned count = 0;
     io_uring_cqe* cqe = nullptr;
@@ -140,7 +144,7 @@ void Loop::reap() noexcept {
         ++statistics_.overflows;
     ::io_uring_cq_advance(&driver_.ring(), count);
     statistics_.completions += count;
-    batching_.end_turn(count - std::min(count, senders_.answers()));
+    return count - std::min(count, senders_.answers());
 }
 
 void Loop::answer(Operation& operation, int result, std::uint32_t flags) noexcept {
@@ -264,8 +268,12 @@ void Loop::receive_directly() {
         const bool at_once = scheduler_.empty();
         if (const Multishot* const next = left.front()) (void)Multishot::prefetch(next->tag());
         static_cast<Receiver*>(request)->receive_directly();
-        if (at_once) scheduler_.run_on(end, limits::direct_per_reading);
-        time = at_once ? scheduler_.clock() : now();
+        if (at_once && !scheduler_.empty()) {
+            scheduler_.run_on(end, limits::direct_per_reading);
+            time = scheduler_.clock();
+        } else {
+            time = now();
+        }
     }
     scheduler_.measure();
     senders_.post_directly(false);

@@ -69,16 +69,17 @@ public:
     [[nodiscard]] inline Senders& senders() noexcept { return senders_; }
     /// Returns what carries the requests out: io_uring or epoll.
     [[nodiscard]] inline Backend backend() const noexcept { return driver_.backend(); }
-    /// Says in a sentence or two each what this machine's kernel does not do and what follows from
-    /// it, for the log: io_uring refused, or a feature missing.
+    /// Says in a sentence or two each what is done without on this machine and what follows from
+    /// it, for the log: io_uring refused, a feature missing, or a clock that is not the machine's.
+    /// Reads files of /proc for the reason of a refusal.
     [[nodiscard]] std::vector<std::string> shortcomings() const;
     [[nodiscard]] inline const LoopStatistics& statistics() const noexcept { return statistics_; }
 
     /// Accepts one connection: an Fd, closed on exec. The listener must be in blocking mode.
     [[nodiscard]] FdOperation accept(RawFd listener,
                                      std::optional<Milliseconds> limit = {}) noexcept;
-    /// Accepts a connection that has arrived already. Errors: EAGAIN when there is none; EINVAL on
-    /// a kernel before 6.10, which has no IORING_ACCEPT_DONTWAIT.
+    /// Accepts a connection that has arrived already; only with `Features::instant_accepts`.
+    /// Errors: EAGAIN when there is none; EINVAL from a kernel without it.
     [[nodiscard]] FdOperation accept_waiting(RawFd listener) noexcept;
     /// Connects `socket`, in blocking mode. `address` must live until completion.
     [[nodiscard]] VoidOperation connect(RawFd socket, const Address& address,
@@ -128,7 +129,7 @@ private:
         : crowd_{direct_sockets}, cancel_timer_{*this} {}
 
     void turn();
-    void reap() noexcept;
+    std::uint32_t reap() noexcept;
     [[nodiscard]] bool submit(QuickSend& send, Driver::Answered answered) noexcept;
     void adopt(Sender& sender) noexcept;
     void settle(Sender& sender) noexcept;

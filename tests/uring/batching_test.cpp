@@ -20,6 +20,7 @@ import ringfort.uring;
 
 using namespace ringfort;
 using coro::Task;
+using testing::expect;
 using testing::put;
 using testing::read_exactly;
 using testing::StreamPair;
@@ -32,10 +33,6 @@ constexpr int long_after = 8 * static_cast<int>(limits::batch_turns);
 
 void turns(Batching& batching, int count, std::uint32_t completions) {
     for (int i = 0; i < count; ++i) batching.end_turn(completions);
-}
-
-Task<> expect(StreamPair& pair, std::string piece) {
-    CHECK(co_await read_exactly(pair.near, piece.size()) == piece);
 }
 
 }  // namespace
@@ -54,7 +51,16 @@ TEST_CASE("a loop waits for half of what its turns bring, and for one where that
 
 TEST_CASE("one turn of many does not have the next one wait for as many") {
     Batching batching;
-    turns(batching, 1, 100);
+    turns(batching, 1, 100'000);
+    CHECK(batching.least() == 1);
+}
+
+TEST_CASE("no turn waits for more than it may, nor does it take long to be one again") {
+    Batching batching;
+    turns(batching, long_after, 100'000);
+    CHECK(batching.least() <= limits::batch_most);
+    CHECK(batching.least() >= limits::batch_most - 1);
+    turns(batching, 3 * static_cast<int>(limits::batch_turns), 1);
     CHECK(batching.least() == 1);
 }
 
@@ -66,7 +72,7 @@ TEST_CASE("a loop that many kept busy does not keep a single one waiting, nor a 
         for (int round = 0; round < 100; ++round) {
             coro::Scope tasks{co_await coro::current_context()};
             for (StreamPair& pair : pairs) {
-                tasks.spawn(expect(pair, "hello"));
+                tasks.spawn(expect(pair.near, "hello"));
                 put(pair.far, "hello");
             }
             co_await tasks.join();

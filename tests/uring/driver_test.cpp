@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <catch2/catch_test_macros.hpp>
 #include <cerrno>
 #include <chrono>
@@ -19,12 +20,14 @@
 #include <optional>
 #include <string>
 #include <utility>
+#include <vector>
 
 import ringfort.base;
 import ringfort.coro;
 import ringfort.uring;
 
 #include "sockets.h"
+#include "soft_ring_sockets.h"
 #include "stream_pair.h"
 
 using namespace ringfort;
@@ -37,7 +40,15 @@ using uring::Loop;
 // The linker has the executable call these (CMakeLists.txt).
 namespace {
 std::uint64_t calls = 0;
-}
+/// Of waits for several.
+struct {
+    std::uint64_t calls = 0;
+    unsigned most_wanted = 0;
+    unsigned us = 0;
+} minimum_waits;
+/// So many turns make what was before count for little.
+constexpr int long_after = 5 * static_cast<int>(limits::batch_turns);
+}  // namespace
 extern "C" {
 int __real_io_uring_submit(io_uring* ring);
 int __real_io_uring_submit_and_wait(io_uring* ring, unsigned wanted);
@@ -66,6 +77,9 @@ int __wrap_io_uring_submit_and_wait_min_timeout(io_uring* ring, io_uring_cqe** f
                                                 unsigned wanted, __kernel_timespec* limit,
                                                 unsigned least, sigset_t* mask) {
     ++calls;
+    ++minimum_waits.calls;
+    minimum_waits.most_wanted = std::max(minimum_waits.most_wanted, wanted);
+    minimum_waits.us = least;
     return __real_io_uring_submit_and_wait_min_timeout(ring, first, wanted, limit, least, mask);
 }
 int __wrap_io_uring_submit_and_get_events(io_uring* ring) {
@@ -79,6 +93,18 @@ int __wrap_io_uring_get_events(io_uring* ring) {
 }
 
 namespace {
+
+/// Has each of `pairs` receive `piece`, all at a time, `rounds` times.
+Task<> exchange(std::vector<StreamPair>& pairs, const std::string& piece, int rounds) {
+    for (int round = 0; round < rounds; ++round) {
+        coro::Scope tasks{co_await coro::current_context()};
+        for (StreamPair& pair : pairs) {
+            tasks.spawn(testing::expect(pair.near, piece));
+            put(pair.far, piece);
+        }
+        co_await tasks.join();
+    }
+}
 
 /// Has each of two sockets send the other small pieces, and posts what comes back.
 Task<> chat(Loop& on, StreamPair& pair, int times) {
@@ -117,8 +143,45 @@ TEST_CASE("a turn of the loop is one call of the kernel, whatever there is to do
     const std::uint64_t turns = loop->statistics().turns;
     loop->run(chat(*loop, pair, 200));
     CHECK(loop->statistics().turns - turns >= 200);
+    CHECK(calls - called >= loop->statistics().turns - turns);  // all of them are counted
     // And one more when the loop has come to its end, for what it closed.
     CHECK(calls - called <= loop->statistics().turns - turns + 1);
+}
+
+TEST_CASE("a loop that many keep busy waits for half of them, and no longer than it may") {
+    auto loop = Loop::open().value();
+    if (loop->backend() != uring::Backend::io_uring) SKIP("no io_uring here");
+    minimum_waits = {};
+    loop->run([](Loop& on) -> Task<> {
+        std::vector<StreamPair> pairs;
+        for (std::uint32_t i = 0; i < 4 * limits::batch_most; ++i) pairs.emplace_back(on);
+        co_await exchange(pairs, "hello", long_after);
+    }(*loop));
+    if (!loop->features().minimum_waits) {
+        CHECK(minimum_waits.calls == 0);
+        return;
+    }
+    CHECK(minimum_waits.calls > 0);
+    CHECK(minimum_waits.most_wanted > 1);
+    CHECK(minimum_waits.most_wanted <= limits::batch_most);  // nothing was posted
+    CHECK(minimum_waits.us == limits::batch_wait_us.count());
+}
+
+TEST_CASE("a loop that receives by calls of their own for many does not wait for more of them") {
+    auto loop = Loop::open().value();
+    if (loop->backend() != uring::Backend::io_uring) SKIP("no io_uring here");
+    loop->run([](Loop& on) -> Task<> {
+        std::vector<StreamPair> pairs;
+        for (std::uint32_t i = 0; i < limits::batch_most; ++i)
+            pairs.emplace_back(on, testing::tcp_pair());  // which say when nothing is left
+        const std::string piece(limits::direct_transfer.count, 'p');
+        co_await exchange(pairs, piece, long_after);
+        minimum_waits = {};
+        const std::uint64_t direct = on.statistics().direct;
+        co_await exchange(pairs, piece, long_after);
+        CHECK(on.statistics().direct - direct >= pairs.size() * long_after);
+    }(*loop));
+    CHECK(minimum_waits.calls == 0);
 }
 
 TEST_CASE("the loop's ring is registered, so that no call looks its descriptor up") {
