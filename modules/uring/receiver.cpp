@@ -119,9 +119,11 @@ void Receiver::pause() noexcept {
 /// there is something to put into one.
 void Receiver::rearm() noexcept {
     if (armed() || readable_ != Readable::no) return;
-    // Some small ones may have come since the ring was told to stop.
-    const bool large = weight_ >= limits::direct_after / 2 || (polled_ && weight_ > 0);
-    const bool directly = large && loop().crowd_.crowded();
+    const std::uint8_t enough = polled_  ? 1
+                                : turns_ ? limits::direct_after / 2  // some small ones came on
+                                         : limits::direct_after;
+    turns_ = false;
+    const bool directly = weight_ >= enough && loop().crowd_.crowded();
     polled_ = directly && loop().buffers_.lends();
     if (polled_) counts_ = counts_what_is_left(socket_);
     hungry_ = !polled_ && !loop().buffers_.replenish();
@@ -237,7 +239,9 @@ bool Receiver::receive_copy() noexcept {
     const bool crowded = crowd.crowded();
     const bool heavy = weight_ == limits::direct_after && crowded && loop().buffers_.lends();
     const bool other = polled_ ? weight_ == 0 || !crowded : heavy;
-    if (other && delivering()) (void)stop();  // and asked anew, for the other
+    if (!other || !delivering()) return;
+    turns_ = !polled_;
+    (void)stop();  // and asked anew, for the other
 }
 
 /// The kernel says that there is something, or no more whether there is. Where it says both, it is

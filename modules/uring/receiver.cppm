@@ -154,9 +154,11 @@ private:
     bool closed_ : 1 = false;
     bool hungry_ : 1 = false;  ///< asked to wait for bytes before a buffer is looked for
     bool counts_ : 1 = false;  ///< the socket says how much is left in it
+    bool turns_ : 1 = false;   ///< was asked to stop, to be polled
     Readable readable_ : 2 = Readable::no;
     bool polled_ = false;  ///< asked to tell when there is something
-    /// Of late: at `limits::direct_after` to be polled, in a crowd, and at 0 no more.
+    /// Of late: at `limits::direct_after` it is to be polled, in a crowd, at 0 no more, and what
+    /// comes in between changes nothing; down to half of it may go while it turns.
     std::uint8_t weight_ = 0;
     std::uint8_t counted_in_ = 0;  ///< the turn of the loop's Crowd that has last counted it
     Piece* first_ = nullptr;       ///< and all above: what each completion looks at

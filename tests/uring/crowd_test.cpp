@@ -21,6 +21,7 @@ import ringfort.uring;
 
 using namespace ringfort;
 using coro::Task;
+using testing::expect;
 using testing::put;
 using testing::read_exactly;
 using testing::StreamPair;
@@ -39,10 +40,6 @@ void turns(Crowd& crowd, int count, std::uint32_t sockets) {
         for (std::uint8_t& note : notes) crowd.join(note);
         crowd.end_turn();
     }
-}
-
-Task<> expect(Socket& socket, const std::string& piece) {
-    CHECK(co_await read_exactly(socket, piece.size()) == piece);
 }
 
 /// Has the first `count` of `members` receive a piece, `times` times, in a turn each; returns how

@@ -20,6 +20,7 @@ import ringfort.uring;
 
 using namespace ringfort;
 using coro::Task;
+using testing::expect;
 using testing::put;
 using testing::read_exactly;
 using testing::StreamPair;
@@ -49,17 +50,13 @@ std::string piece_of(std::size_t socket, int round, std::size_t size) {
     return piece;
 }
 
-Task<> expect(StreamPair& pair, std::string piece) {
-    CHECK(co_await read_exactly(pair.near, piece.size()) == piece);
-}
-
 /// Sends each of `pairs` a piece of `size` bytes while all of them wait for one, `rounds` times:
 /// what is asked of the kernel, and what it tells, comes for all of them at a time.
 Task<> exchange(Loop& on, std::vector<StreamPair>& pairs, std::size_t size, int rounds) {
     for (int round = 0; round < rounds; ++round) {
         coro::Scope tasks{co_await coro::current_context()};
         for (std::size_t i = 0; i < pairs.size(); ++i)
-            tasks.spawn(expect(pairs[i], piece_of(i, round, size)));
+            tasks.spawn(expect(pairs[i].near, piece_of(i, round, size)));
         (void)co_await on.sleep(Milliseconds{1});
         for (std::size_t i = 0; i < pairs.size(); ++i) put(pairs[i].far, piece_of(i, round, size));
         co_await tasks.join();

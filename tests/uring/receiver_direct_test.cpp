@@ -15,6 +15,7 @@
 #include <exception>
 #include <filesystem>
 #include <iterator>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -96,6 +97,37 @@ TEST_CASE("what is large is received by calls of its own, and what is small by t
         }
         CHECK(on.statistics().direct == before);
         co_await make_direct(on, sockets);
+    }(*loop, pair));
+}
+
+TEST_CASE("small pieces that come while a socket is to be polled do not keep it from that") {
+    // As on a kernel before 6.12, which gives each piece a buffer: so many are a turn's.
+    auto loop = open_loop({.receive_buffer_size = limits::direct_transfer,
+                           .features = {.incremental_buffers = false}});
+    StreamPair pair{*loop};
+    loop->run([](Loop& on, StreamPair& sockets) -> Task<> {
+        const std::string text = std::string(4 * large, 'w') + "small";
+        for (int i = 0; i < 4; ++i) {
+            put(sockets.far, text);
+            CHECK(co_await read_exactly(sockets.near, text.size()) == text);
+        }
+        CHECK(on.statistics().direct > 0);
+    }(*loop, pair));
+}
+
+TEST_CASE("a socket that is asked anew for another reason is not polled sooner") {
+    auto loop = open_loop();
+    StreamPair pair{*loop};
+    loop->run([](Loop& on, StreamPair& sockets) -> Task<> {
+        for (int i = 0; i < limits::direct_after / 2 - 1; ++i) {
+            put(sockets.far, std::string(large, 'w'));
+            CHECK((co_await read_exactly(sockets.near, large)).size() == large);
+            sockets.near.receiver().pause();
+            (void)co_await on.sleep(Milliseconds{1});
+        }
+        put(sockets.far, "small");
+        CHECK(co_await read_exactly(sockets.near, 5) == "small");
+        CHECK(on.statistics().direct == 0);
     }(*loop, pair));
 }
 
@@ -397,7 +429,7 @@ TEST_CASE("who is received for behind tasks that have had their turn posts with 
 TEST_CASE("who has no turn to receive any more has the first one of the next") {
     auto loop = open_loop();
     loop->run([](Loop& on) -> Task<> {
-        constexpr std::size_t count = limits::direct_per_reading + 1;
+        constexpr std::size_t count = 2 * limits::direct_per_reading + 1;
         constexpr int rounds = 3;
         std::vector<std::unique_ptr<StreamPair>> pairs;
         for (std::size_t i = 0; i < count; ++i) pairs.push_back(std::make_unique<StreamPair>(on));
@@ -423,6 +455,30 @@ TEST_CASE("who has no turn to receive any more has the first one of the next") {
         CHECK(order.size() == count * rounds);
         for (std::size_t i = count; i < order.size(); ++i) CHECK(order[i] == order[i - count]);
         CHECK(on.statistics().turns - turns >= count * rounds / limits::direct_per_reading);
+    }(*loop));
+}
+
+TEST_CASE("a turn's receives end with the first reading of the clock that finds no time left") {
+    auto loop = open_loop();
+    loop->run([](Loop& on) -> Task<> {
+        constexpr std::size_t count = 3 * limits::direct_per_reading;
+        std::vector<std::unique_ptr<StreamPair>> pairs;
+        for (std::size_t i = 0; i < count; ++i) pairs.push_back(std::make_unique<StreamPair>(on));
+        for (const auto& pair : pairs) co_await make_direct(on, *pair);
+        std::map<std::uint64_t, std::size_t> served;  // by turn
+        coro::Scope readers{co_await coro::current_context()};
+        for (const auto& pair : pairs)
+            readers.spawn([](Loop& in, Socket& socket, auto& counts) -> Task<> {
+                CHECK((co_await socket.receive()).value().size() == large);
+                ++counts[in.statistics().turns];
+                // All the time that there is for a turn's receives.
+                const Instant end = now() + limits::run_time_per_turn_ms;
+                while (now() < end) continue;
+            }(on, pair->near, served));
+        (void)co_await on.sleep(Milliseconds{1});  // all of them wait
+        for (const auto& pair : pairs) put(pair->far, std::string(large, 'l'));
+        co_await readers.join();
+        for (const auto& [turn, receives] : served) CHECK(receives <= limits::direct_per_reading);
     }(*loop));
 }
 

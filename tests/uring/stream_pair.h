@@ -1,5 +1,6 @@
 /// A socket of the loop and its peer, which the test writes to. Include it behind the modules.
 #pragma once
+#include <catch2/catch_test_macros.hpp>
 #include <coroutine>
 #include <cstddef>
 #include <exception>
@@ -28,6 +29,11 @@ inline ringfort::coro::Task<std::string> read_exactly(ringfort::uring::Socket& s
         text += chunk->text();
     }
     co_return text;
+}
+
+/// Receives `piece`, or fails.
+inline ringfort::coro::Task<> expect(ringfort::uring::Socket& socket, std::string piece) {
+    CHECK(co_await read_exactly(socket, piece.size()) == piece);
 }
 
 }  // namespace testing
