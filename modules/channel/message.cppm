@@ -127,6 +127,16 @@ struct Draining {
     friend bool operator==(const Draining&, const Draining&) = default;
 };
 
+/// Names something that the worker does without on this machine, and what follows from it: between
+/// `Start` and `Ready`. No fds.
+struct Shortcoming {
+    static constexpr Kind kind{"shortcoming"};
+    std::uint32_t slot = 0;
+    std::uint32_t generation = 0;
+    std::string text;  ///< as that of `Failed`
+    friend bool operator==(const Shortcoming&, const Shortcoming&) = default;
+};
+
 // Worker to worker.
 
 /// Carries what a service tells the service of the same name in another worker. Carries 0 or 1 fd,
@@ -233,10 +243,10 @@ struct FileOwner {
 
 /// Everything one process may tell another. The position of a type is its number on the wire:
 /// append only; any other change to types or fields raises `protocol_version`.
-using Message =
-    std::variant<AddListener, AddZone, Start, Drain, Terminate, ReopenLogs, OpenPeer, ClosePeer,
-                 Ready, Failed, Draining, Hello, OfferListener, OfferFile, Text, User, Succession,
-                 TakenRow, Done, SetLogLevel, RemoveListener, ServiceMessage, FileOwner>;
+using Message = std::variant<AddListener, AddZone, Start, Drain, Terminate, ReopenLogs, OpenPeer,
+                             ClosePeer, Ready, Failed, Draining, Hello, OfferListener, OfferFile,
+                             Text, User, Succession, TakenRow, Done, SetLogLevel, RemoveListener,
+                             ServiceMessage, FileOwner, Shortcoming>;
 
 /// Describes the type of `message`.
 [[nodiscard]] Kind kind(const Message& message) noexcept;

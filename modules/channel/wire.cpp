@@ -119,6 +119,12 @@ void fields(A& archive, typename A::template Of<Failed> message) {
 }
 
 template <class A>
+void fields(A& archive, typename A::template Of<Shortcoming> message) {
+    worker(archive, message);
+    archive.cut_string(message.text, limits::max_failure_text_bytes);
+}
+
+template <class A>
 void fields(A& archive, typename A::template Of<Draining> message) {
     worker(archive, message);
     archive.number(message.connections);

@@ -229,6 +229,12 @@ void Master::on_message(WorkerProcess& worker, const channel::Message& message) 
                    draining->connections);
         return;
     }
+    if (const auto* lack = std::get_if<channel::Shortcoming>(&message);
+        lack != nullptr && WorkerId{lack->generation, lack->slot} == id) {
+        if (generations_.at(id.generation).warnings.is_new(lack->text))
+            log::warning("{}", lack->text);
+        return;
+    }
     kill_for_garbage(worker, std::string{channel::kind(message).name} + " is not for the master");
 }
 

@@ -17,3 +17,4 @@ export import :policy;
 export import :pools;
 export import :roster;
 export import :state;
+export import :warnings;

@@ -17,6 +17,7 @@ import :loop;
 import :policy;
 import :pools;
 import :roster;
+import :warnings;
 
 // Not exported: the master's own state, shared by the files that implement it.
 namespace ringfort::master {
@@ -40,6 +41,7 @@ struct Generation {
     std::optional<process::PidFile> new_pid_file;  ///< takes effect when the generation serves
     bool pid_file_is_held = false;                 ///< by another master, or one that starts
     std::shared_ptr<cycle::Listener> new_control;  ///< so does this
+    Warnings warnings;
     bool abandoned = false;
 };
 

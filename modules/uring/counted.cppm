@@ -6,8 +6,8 @@ import ringfort.std;
 
 export namespace ringfort::uring {
 
-/// An operation that what it works on counts: a socket or a file, which is neither moved nor
-/// destroyed before the task that awaits this has gone on.
+/// An operation on a socket, a file or the like that counts those on it, and so knows that it must
+/// be neither moved nor destroyed before the task that awaits this has gone on.
 template <class Work>
 class Counted {
 public:

@@ -144,7 +144,7 @@ std::vector<std::string> Loop::shortcomings() const {
             diagnose(*driver_.refusal(), gather_facts(1, 1, 1)).text);
     if (backend() != Backend::io_uring) return texts;
     for (const std::string_view lack : consequences(features()))
-        texts.push_back("this kernel's io_uring is older: " + std::string{lack});
+        texts.push_back("io_uring does less here than it can: " + std::string{lack});
     if (!driver_.has_alarm())
         texts.emplace_back(
             "the clock of this time namespace is not the machine's: waits are limited one by one, "

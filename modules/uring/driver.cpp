@@ -20,7 +20,6 @@ module;
 #include <string_view>
 #include <system_error>
 #include <utility>
-#include <vector>
 module ringfort.uring;
 
 import ringfort.base;
@@ -29,7 +28,8 @@ namespace ringfort::uring {
 namespace {
 
 constexpr std::int64_t ns_per_s = 1'000'000'000;
-/// In the place of no limit, where the call needs one; a turn for nothing follows.
+/// In the place of no limit, where the call needs one: the kernel adds it to its clock. A turn for
+/// nothing follows.
 constexpr std::chrono::hours endless{1};
 
 unsigned mode_flags(RingMode mode) noexcept {

@@ -35,7 +35,7 @@ enum class Backend : std::uint8_t {
 struct Wait {
     Instant until = Instant::min();  ///< a moment that has passed: not at all; max: for ever
     Instant clock = {};              ///< when it was read last
-    std::uint32_t least = 1;         ///< completions; fewer after `limits::batch_wait_us`
+    std::uint32_t least = 1;         ///< completions; after `limits::batch_wait_us` one is enough
 };
 
 /// The io_uring of one thread, or the SoftRing in its place: owns it, translates requests, makes
@@ -58,8 +58,8 @@ public:
     [[nodiscard]] inline Backend backend() const noexcept {
         return soft_ ? Backend::epoll : Backend::io_uring;
     }
-    /// Tells whether waits can be ended by a request that is in the ring. Not in a time namespace
-    /// whose clock is not the machine's: each passes its limit to the call.
+    /// Tells whether a request that is in the ring can end a wait. Not in a time namespace whose
+    /// clock is not the machine's: there each wait passes its limit to the call.
     [[nodiscard]] inline bool has_alarm() const noexcept { return has_alarm_; }
     /// Returns why io_uring was not used although it was wanted.
     [[nodiscard]] inline const std::optional<Error>& refusal() const noexcept { return refusal_; }

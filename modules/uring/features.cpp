@@ -75,10 +75,14 @@ std::vector<std::string_view> consequences(const Features& features) {
         lacks.emplace_back(
             "waiting for another process looks at shared memory from time to time: later, and for "
             "more CPU, than on Linux 6.7 or newer");
+    if (!features.zero_copy)
+        lacks.emplace_back(
+            "what is to be sent without a copy is copied: more CPU for large pieces than on Linux "
+            "6.0 or newer");
     if (!features.registered_ring)
         lacks.emplace_back(
-            "each system call looks up the ring's descriptor: a little more CPU than on Linux 5.18 "
-            "or newer");
+            "the ring is not registered, so that each system call looks its descriptor up, for a "
+            "little more CPU");
     return lacks;
 }
 

@@ -167,8 +167,8 @@ Result<void> Worker::start(const channel::Start& message) {
     context_.generation_ = message.generation;
     drain_timeout_ = message.drain_timeout;
     row_ = message.row;
-    if (message.slot == 0)  // it is the same for all
-        for (const std::string& text : shortcomings_) log::warning("{}", text);
+    for (std::string& text : shortcomings_)
+        send(channel::Shortcoming{context_.slot(), context_.generation(), std::move(text)});
     const auto zone = context_.zones_.find(counters_zone);
     if (zone == context_.zones_.end())
         return Error{"find the counters", std::errc::no_such_file_or_directory};

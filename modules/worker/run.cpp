@@ -191,7 +191,7 @@ int run(channel::Channel to_master, Options options) {
         return give_up(to_master, loop.error(),
                        "no io_uring: " + uring::diagnose(loop.error(), facts).text);
     }
-    // While there is no sandbox yet to keep their reasons from it.
+    // Asked now: the sandbox will hide the files that tell why.
     std::vector<std::string> shortcomings = (*loop)->shortcomings();
     if (options.ring_made)
         if (const auto made = options.ring_made((*loop)->backend()); !made)

@@ -21,7 +21,7 @@ namespace ringfort::worker {
 /// One worker: its state, and the tasks that change it.
 class Worker {
 public:
-    /// `shortcomings` are the loop's, for the log.
+    /// `shortcomings` are the loop's; the master is told of them.
     Worker(uring::Loop& loop, channel::Channel to_master, Options& options,
            std::vector<std::string> shortcomings)
         : loop_{loop},

@@ -45,6 +45,7 @@ inline std::vector<ringfort::channel::Message> messages() {
         RemoveListener{1'000'000},
         ServiceMessage{"echo", 77, std::string{"a\0b", 3}},
         FileOwner{1'999, 33, {}},
+        Shortcoming{2, 9, "no io_uring, so epoll is used"},
     };
 }
 

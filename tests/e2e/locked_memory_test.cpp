@@ -2,11 +2,9 @@
 #include <linux/capability.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <catch2/catch_test_macros.hpp>
-#include <cerrno>
 #include <csignal>
 #include <string>
 
@@ -14,6 +12,7 @@
 #include "config.h"
 #include "connection.h"
 #include "files.h"
+#include "io_uring.h"
 #include "server.h"
 
 namespace e2e {
@@ -27,10 +26,6 @@ constexpr rlim_t ring_bytes = 4 * 4'096 + 1'024 * 64 + 8'192 * 16 + 256 * 16;
 constexpr rlim_t enough = 2 * workers * ring_bytes;
 // A listener of datagrams has 4096 entries for their buffers beside that.
 constexpr rlim_t enough_for_udp = 2 * workers * (ring_bytes + 4'096 * 16);
-
-bool io_uring_is_refused() {
-    return ::syscall(SYS_io_uring_setup, 0, nullptr) < 0 && errno != EFAULT;
-}
 
 /// Has rings charged, as those of most users are: root without the capability is charged too.
 bool limit_locked_memory(rlim_t bytes) {

@@ -3,9 +3,13 @@
 #include <linux/seccomp.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/types.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <catch2/catch_test_macros.hpp>
 #include <cerrno>
+#include <csignal>
 #include <cstddef>
 #include <cstdlib>
 #include <string>
@@ -17,6 +21,7 @@
 #include "connection.h"
 #include "deadline.h"
 #include "files.h"
+#include "io_uring.h"
 #include "server.h"
 
 namespace e2e {
@@ -69,15 +74,37 @@ TEST_CASE("where seccomp forbids io_uring a server warns and serves by epoll") {
     CHECK(said.find("--security-opt") != std::string::npos);
 }
 
+TEST_CASE("the warning comes once in a generation, whoever dies, and in a single process, too") {
+    const std::string warning = "no io_uring, so epoll is used";
+    {
+        const TempDir dir;
+        Server server{echo_app(), Config{}, dir, forbid_io_uring};
+        for (const pid_t victim : server.wait_workers(2)) {
+            const std::size_t mark = server.log().mark();
+            REQUIRE(::kill(victim, SIGKILL) == 0);
+            (void)server.log().wait_for("(pid " + std::to_string(victim) + ")", mark);
+            const auto living = server.wait_workers(2);
+            CHECK(std::find(living.begin(), living.end(), victim) == living.end());
+        }
+        Connection::to(server.at("echo")).echo("hello");
+        CHECK(server.log().find(warning).size() == 1);
+        server.reload();
+        CHECK(server.log().find(warning).size() == 2);
+    }
+    const TempDir dir;
+    Server server{echo_app(), Config{}, dir, forbid_io_uring, {"--single"}};
+    CHECK(server.log().find(warning).size() == 1);
+}
+
 TEST_CASE("what an older kernel lacks is told once, with what follows") {
-    if (::syscall(SYS_io_uring_setup, 0, nullptr) < 0 && errno != EFAULT) SKIP("no io_uring here");
+    if (io_uring_is_refused()) SKIP("no io_uring here");
     const TempDir dir;
     Server server{echo_app(), Config{}, dir, [] {
                       ::unsetenv("RINGFORT_DRIVER");
                       return ::setenv("RINGFORT_KERNEL", "6.1", 1) == 0;
                   }};
     Connection::to(server.at("echo")).echo("hello");
-    const auto lines = server.log().find("this kernel's io_uring is older: ");
+    const auto lines = server.log().find("io_uring does less here than it can: ");
     CHECK(lines.size() == 6);
     CHECK(server.log().find("every receive takes a whole buffer").size() == 1);
 }
