@@ -21,8 +21,6 @@ namespace {
 constexpr std::chrono::milliseconds warmup{200};
 constexpr double gib = 1U << 30;
 
-using Servers = std::vector<std::unique_ptr<Contestant>>;
-
 /// The clocks, read together when a window begins and when it ends.
 struct Reading {
     CpuTime server;
@@ -205,28 +203,18 @@ std::uint32_t pairs_of(const CellSpec& spec, const CellOptions& options) {
     return spec.work == Work::idle ? std::min(options.pairs, memory_slices) : options.pairs;
 }
 
-/// Starts a server; when it does not serve, that is its failure.
-void try_start(const Launch& launch, std::unique_ptr<Contestant>& server, Series& series) {
-    try {
-        server = std::make_unique<Contestant>(launch);
-        series.processes = server->processes();
-    } catch (const std::runtime_error& error) {
-        series.failure = error.what();
-    }
-}
-
-/// Runs a slice of one server; whatever goes wrong with it is its failure.
+/// Starts a server, runs a slice of it and ends it; whatever goes wrong with it is its failure.
 void try_slice(const CellSpec& spec, const CellOptions& options, const Launch& launch,
-               std::unique_ptr<Contestant>& server, Series& series) {
-    if (!server && series.failure.empty()) try_start(launch, server, series);
+               Series& series) {
     if (!series.failure.empty()) return;
     try {
-        run_slice(spec, options, *server, series);
+        const Contestant server(launch);
+        series.processes = server.processes();
+        run_slice(spec, options, server, series);
     } catch (const std::runtime_error& error) {
         if (options.interrupted()) throw;
         series.failure = error.what();
     }
-    if (spec.work == Work::idle || !series.failure.empty()) server.reset();
 }
 
 }  // namespace
@@ -310,30 +298,21 @@ std::vector<std::size_t> order_of(std::size_t round, std::size_t count) {
 }
 
 double seconds_of(const CellSpec& spec, const CellOptions& options) {
+    constexpr double starting_and_ending = 0.1;      // a server
     constexpr double connecting_and_ending = 50e-6;  // a connection, both ends
     const double slice = std::chrono::duration<double>(warmup + options.slice).count() +
-                         connecting_and_ending * spec.connections;
-    return slice * (pairs_of(spec, options) + (spec.work == Work::idle ? 0 : 1));
+                         starting_and_ending + connecting_and_ending * spec.connections;
+    return slice * pairs_of(spec, options);
 }
 
 CellResult run_cell(const CellSpec& spec, const CellOptions& options,
                     const std::vector<Launch>& servers) {
     const std::uint32_t pairs = pairs_of(spec, options);
     CellResult result{spec, {}};
-    Servers running(servers.size());
     for (const Launch& launch : servers) result.series.push_back({launch.name, 0});
-    for (std::size_t i = 0; i < servers.size() && spec.work != Work::idle; ++i)
-        try_start(servers[i], running[i], result.series[i]);
-    for (std::uint32_t round = 0; round <= pairs; ++round) {
-        if (round == 0 && spec.work == Work::idle) continue;
+    for (std::uint32_t round = 0; round < pairs; ++round)
         for (const std::size_t i : order_of(round, servers.size()))
-            try_slice(spec, options, servers[i], running[i], result.series[i]);
-        if (round > 0) continue;
-        for (Series& series : result.series) {  // the first of each is thrown away
-            series.slices.clear();
-            series.latency = {};
-        }
-    }
+            try_slice(spec, options, servers[i], result.series[i]);
     return result;
 }
 

@@ -93,11 +93,10 @@ struct Ratio {
 /// Estimates how long a cell takes for each of its servers.
 [[nodiscard]] double seconds_of(const CellSpec& spec, const CellOptions& options);
 
-/// Puts the load on all servers in turn: a slice each that is thrown away, then the counted ones.
-/// All are started before and ended after; only one is loaded at a time, the others wait in the
-/// kernel. Memory is measured on servers started anew for each slice, because a process seldom
-/// gives memory back. A server that fails is left out from then on. Throws std::runtime_error when
-/// it was interrupted.
+/// Puts the load on all servers in turn, slice by slice. Each is started for its slice and ended
+/// after it: where a process lies in memory makes a server up to a tenth dearer or cheaper for as
+/// long as it lives, and in many starts that is even. A server that fails is left out from then on.
+/// Throws std::runtime_error when it was interrupted.
 [[nodiscard]] CellResult run_cell(const CellSpec& spec, const CellOptions& options,
                                   const std::vector<Launch>& servers);
 

@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <map>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -91,6 +92,16 @@ TEST_CASE("every work of a cell gives each server its slices") {
         CHECK(bench::to_json({cell}).find("\"server\":\"one\"") != std::string::npos);
         CHECK(bench::to_chart(cell).starts_with("<svg "));
     }
+}
+
+TEST_CASE("each slice has a server that was started for it") {
+    const std::string starts = log_of("starts");
+    const std::string command = "echo x >>" + starts + "; exec " BENCH_EPOLL_ECHO " 0";
+    const CellResult cell = run({Kind::echo, Work::round_trips, 1, 64, 1},
+                                {launch("noted", {"/bin/sh", "-c", command})});
+    CHECK(cell.series.front().slices.size() == 2);
+    CHECK(std::filesystem::file_size(starts) == 2 * std::string_view{"x\n"}.size());
+    std::filesystem::remove(starts);
 }
 
 TEST_CASE("a server that refuses or cannot start is left out and named as failed") {

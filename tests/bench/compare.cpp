@@ -256,6 +256,7 @@ Plan make_plan(const Arguments& arguments) {
 /// Decides what carries the requests of ours and of the load, whatever the environment says.
 std::string settle_driver() {
     ::unsetenv("RINGFORT_DRIVER");
+    ::unsetenv("RINGFORT_KERNEL");
     const auto loop = ringfort::uring::Loop::open({});
     if (!loop) throw std::runtime_error("the load cannot run: " + loop.error().text());
     return (*loop)->backend() == ringfort::uring::Backend::epoll ? "epoll" : "io_uring";

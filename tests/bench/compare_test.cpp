@@ -100,11 +100,11 @@ TEST_CASE("compare killed with SIGKILL leaves no server behind") {
         _exit(127);
     }
     REQUIRE(runner > 0);
-    // Each server of the cell prints its port when it serves; the yardstick is the last of them.
+    // Ours is the first to be loaded, and says where when it serves.
     const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
     std::string children;
     while (std::chrono::steady_clock::now() < deadline &&
-           read(directory.file("epoll-echo.log")).find("listening") == std::string::npos)
+           read(directory.file("ringfort-echo.log")).find("listening") == std::string::npos)
         std::this_thread::sleep_for(std::chrono::milliseconds(10));
     children = read(fmt::format("/proc/{0}/task/{0}/children", runner));
     kill(runner, SIGKILL);

@@ -4,6 +4,7 @@
 #include <fnmatch.h>
 
 #include <algorithm>
+#include <iterator>
 
 namespace bench {
 namespace {
@@ -17,14 +18,14 @@ CellSpec trips(Kind kind, std::uint32_t connections, std::size_t payload, std::u
     return {kind, Work::round_trips, connections, payload, depth};
 }
 
-/// The echoes' round trips: every number of connections, size and depth.
-std::vector<CellSpec> echo_trips() {
+/// Round trips with every number of connections, size and depth.
+std::vector<CellSpec> all_trips(Kind kind) {
     std::vector<CellSpec> cells;
     for (const std::uint32_t depth : {1U, 16U})
         for (const std::size_t payload : {64U, 4096U, 65536U})
             for (const std::uint32_t connections : {1U, 50U, 1000U})
                 if (connections * payload * depth <= most_in_flight)
-                    cells.push_back(trips(Kind::echo, connections, payload, depth));
+                    cells.push_back(trips(kind, connections, payload, depth));
     return cells;
 }
 
@@ -88,15 +89,14 @@ std::string CellSpec::unit() const {
 }
 
 std::vector<CellSpec> all_cells() {
-    std::vector<CellSpec> cells = echo_trips();
+    std::vector<CellSpec> cells = all_trips(Kind::echo);
     cells.push_back({Kind::echo, Work::churn, 50, 64, 1});
     cells.push_back(bulk(Kind::echo, 1));
     cells.push_back(bulk(Kind::echo, 10));
     cells.push_back({Kind::echo, Work::idle, idle_connections, 64, 1});
-    cells.push_back({Kind::echo, Work::calls, 64, 64, 1});
-    for (const std::uint32_t connections : {1U, 50U, 1000U})
-        cells.push_back(trips(Kind::relay, connections, 64, 1));
-    cells.push_back(trips(Kind::relay, 50, 4096, 1));
+    for (const std::uint32_t connections : {64U, 1000U})
+        cells.push_back({Kind::echo, Work::calls, connections, 64, 1});
+    std::ranges::copy(all_trips(Kind::relay), std::back_inserter(cells));
     cells.push_back({Kind::relay, Work::churn, 50, 64, 1});
     cells.push_back(bulk(Kind::relay, 1));
     cells.push_back(bulk(Kind::relay, 10));
@@ -113,11 +113,12 @@ std::vector<CellSpec> quick_cells() {
 
 std::vector<CellSpec> bar_cells() {
     std::vector<CellSpec> cells;
-    for (CellSpec& cell : echo_trips())
+    for (CellSpec& cell : all_trips(Kind::echo))
         if (cell.payload_bytes > 64 || cell.depth == 1) cells.push_back(cell);
     cells.push_back({Kind::echo, Work::churn, 50, 64, 1});
     cells.push_back({Kind::echo, Work::idle, idle_connections, 64, 1});
-    cells.push_back({Kind::echo, Work::calls, 64, 64, 1});
+    for (const std::uint32_t connections : {64U, 1000U})
+        cells.push_back({Kind::echo, Work::calls, connections, 64, 1});
     cells.push_back(trips(Kind::relay, 1, 64, 1));
     cells.push_back(trips(Kind::relay, 50, 64, 1));
     cells.push_back(bulk(Kind::relay, 1));
