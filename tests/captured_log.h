@@ -1,7 +1,8 @@
-/// What is written to the log, for a test to read.
+/// What is written to the log, for a test to read. Include it behind the modules.
 #pragma once
 #include <fcntl.h>
 #include <sys/mman.h>
+#include <sys/types.h>
 #include <unistd.h>
 
 #include <cstddef>

@@ -25,6 +25,7 @@ using namespace ringfort;
 using coro::Task;
 using net::Acceptor;
 using testing::death_of;
+using testing::says;
 
 namespace {
 
@@ -34,11 +35,6 @@ Task<> accept(Acceptor& from) {
 
 Task<> look(Acceptor& from) {
     (void)co_await from.accept_waiting();
-}
-
-bool says(const std::string& death, std::string_view message) {
-    CAPTURE(death);
-    return death.find(message) != std::string::npos;
 }
 
 }  // namespace

@@ -31,6 +31,7 @@ using namespace ringfort;
 using coro::Task;
 using testing::death_of;
 using testing::run_beside;
+using testing::says;
 using uring::Loop;
 using uring::Socket;
 
@@ -49,10 +50,6 @@ Task<> receive(Socket& socket) {
 Task<> send(Socket& socket) {
     const std::vector<std::byte> bytes(std::size_t{16} << 20);
     (void)co_await socket.send_all(bytes);
-}
-
-bool says(const std::string& text, std::string_view what) {
-    return text.find(what) != std::string::npos && text.find("(lived)") == std::string::npos;
 }
 
 }  // namespace
