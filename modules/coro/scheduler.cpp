@@ -56,9 +56,16 @@ void Scheduler::run_on(Instant end, std::uint32_t per_reading) {
         }
         label_ = label;
         const std::uint32_t most = stalls_.exact(clock_) ? 1 : per_reading;
-        unmeasured_ += run_stretch(label, most > unmeasured_ ? most - unmeasured_ : 1);
-        if (unmeasured_ >= most) measure();
+        unmeasured_ += run_stretch(label, most - unmeasured_);
+        if (unmeasured_ == most) measure();
     }
+}
+
+void Scheduler::read_clock() noexcept {
+    if (unmeasured_ > 0)
+        measure();
+    else
+        clock_ = now();
 }
 
 void Scheduler::measure() noexcept {

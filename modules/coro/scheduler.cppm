@@ -49,11 +49,14 @@ public:
     std::size_t run(Budget budget = {});
     /// Goes on after `run` until nothing is left or the clock, as it was read last, has come to
     /// `end`. For many calls with work of the caller's for the same tasks between them: the clock
-    /// is read when the label changes and every `per_reading` resumptions (at least 1) of all the
-    /// calls, and by `measure`, which follows the last.
+    /// is read when the label changes and every `per_reading` resumptions (at least 1, and the same
+    /// for all the calls), and by `measure`, which follows the last.
     void run_on(Instant end, std::uint32_t per_reading);
     /// Reads the clock for what has been resumed since it was read last, if anything was.
     void measure() noexcept;
+    /// Reads the clock, also if nothing was: after work of the caller's that is not the next
+    /// task's.
+    void read_clock() noexcept;
 
     /// Spends one of the units that a resumed task has. An awaitable that would complete without
     /// suspending calls it; false: the task has had its share, and the awaitable suspends it by

@@ -86,12 +86,11 @@ void Loop::turn() {
     retry_waiting();
     // What runs tasks is last, so that a turn that ends the loop's task waits for nothing more.
     scheduler_.run();
-    const bool directly = !to_receive_.empty();
-    if (directly) [[unlikely]]
-        receive_directly();
+    std::uint32_t direct = 0;  // what waiting makes no fewer of
+    if (!to_receive_.empty()) [[unlikely]]
+        direct = receive_directly();
     crowd_.end_turn();
-    // Calls of their own are not made fewer by waiting.
-    batching_.end_turn(directly ? 0 : completions);
+    batching_.end_turn(completions - std::min(completions, direct));
 }
 
 /// Hands a Multishot's answer to whom it is for.
@@ -108,7 +107,7 @@ void Loop::answer(QuickSend& send, int result, std::uint32_t flags) noexcept {
         answer(senders_.answered(send), result, flags);
 }
 
-/// Hands out what has come; returns how much of it was waited for, answers to posts aside.
+/// Hands out what has come; returns how many completions that were, the answers to posts aside.
 std::uint32_t Loop::reap() noexcept {
     unsigned head = 0;
     unsigned count = 0;
@@ -251,15 +250,16 @@ void Loop::receive_later(Receiver& receiver) noexcept {
 }
 
 /// Receives for those, in rounds, and has each one's task go on before it receives for the next: of
-/// one socket no more than `limits::receive_burst`, as of one that the ring receives from.
-void Loop::receive_directly() {
+/// one socket no more than `limits::receive_burst`, as of one that the ring receives from. Returns
+/// how many calls that took.
+std::uint32_t Loop::receive_directly() {
     coro::List<Multishot> left;
     std::size_t rounds =
         std::max<std::size_t>(1, limits::receive_burst.count / buffers_.buffer_size());
+    const std::uint64_t before = statistics_.direct;
     senders_.post_directly(true);
-    Instant time = scheduler_.clock();
-    const Instant end = time + limits::run_time_per_turn_ms;
-    while (time < end) {
+    const Instant end = scheduler_.clock() + limits::run_time_per_turn_ms;
+    while (scheduler_.clock() < end) {
         if (left.empty() && rounds-- > 0)
             while (Multishot* const told = to_receive_.pop_front()) left.push_back(*told);
         Multishot* const request = left.pop_front();
@@ -268,18 +268,17 @@ void Loop::receive_directly() {
         const bool at_once = scheduler_.empty();
         if (const Multishot* const next = left.front()) (void)Multishot::prefetch(next->tag());
         static_cast<Receiver*>(request)->receive_directly();
-        if (at_once && !scheduler_.empty()) {
+        if (at_once && !scheduler_.empty())
             scheduler_.run_on(end, limits::direct_per_reading);
-            time = scheduler_.clock();
-        } else {
-            time = now();
-        }
+        else
+            scheduler_.read_clock();
     }
     scheduler_.measure();
     senders_.post_directly(false);
     // First in the next turn, before those who were told of in this one.
     while (Multishot* const request = to_receive_.pop_front()) left.push_back(*request);
     while (Multishot* const request = left.pop_front()) to_receive_.push_back(*request);
+    return static_cast<std::uint32_t>(statistics_.direct - before);
 }
 
 /// Has as many of those who found no buffer ask again as there are buffers for, who has waited

@@ -148,7 +148,7 @@ private:
     void starved(Multishot& request, BufferPool& pool) noexcept;
     void watch(Receiver& receiver) noexcept;
     void receive_later(Receiver& receiver) noexcept;
-    void receive_directly();
+    std::uint32_t receive_directly();
     template <class T>
     void retry(coro::List<T>& waiting) noexcept;
     [[nodiscard]] Result<BufferPool*> open_message_buffers();

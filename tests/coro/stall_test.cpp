@@ -129,6 +129,24 @@ TEST_CASE("a service that stalls in what is run on is named, and not the one aft
     scheduler.measure();
 }
 
+TEST_CASE("the clock can be read for work that is nobody's, who goes on next is not named for it") {
+    const CapturedLog log;
+    coro::Scheduler scheduler;
+    coro::Scope scope{coro::Context{.scheduler = &scheduler}, &quick};
+    const auto work = [](Milliseconds time) {
+        const Instant end = now() + time;
+        while (now() < end) continue;
+    };
+    work(limits::stall_ms + Milliseconds{20});
+    const Instant before = scheduler.clock();
+    scheduler.read_clock();
+    CHECK(scheduler.clock() - before >= limits::stall_ms);
+    scope.spawn(hold(Milliseconds{0}));
+    scheduler.run_on(Instant::max(), 5);
+    scheduler.read_clock();  // of what was resumed
+    CHECK(log.lines() == 0);
+}
+
 TEST_CASE("a quick service is not named") {
     const CapturedLog log;
     coro::Scheduler scheduler;

@@ -20,7 +20,6 @@ import ringfort.uring;
 
 using namespace ringfort;
 using coro::Task;
-using testing::expect;
 using testing::put;
 using testing::read_exactly;
 using testing::StreamPair;
@@ -69,15 +68,8 @@ TEST_CASE("a loop that many kept busy does not keep a single one waiting, nor a 
     loop->run([](Loop& on) -> Task<> {
         std::vector<StreamPair> pairs;
         for (int i = 0; i < 64; ++i) pairs.emplace_back(on);
-        for (int round = 0; round < 100; ++round) {
-            coro::Scope tasks{co_await coro::current_context()};
-            for (StreamPair& pair : pairs) {
-                tasks.spawn(expect(pair.near, "hello"));
-                put(pair.far, "hello");
-            }
-            co_await tasks.join();
-        }
-        // It waits for some 32 now; none but these come.
+        co_await testing::exchange(pairs, "hello", 100);
+        // It waits for several now; none but these come.
         for (int i = 0; i < 20; ++i) {
             put(pairs.front().far, "alone");
             CHECK(co_await read_exactly(pairs.front().near, 5) == "alone");

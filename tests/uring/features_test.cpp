@@ -56,7 +56,9 @@ std::string told_without(LeaveOut leave_out) {
 
 }  // namespace
 
-TEST_CASE("of each feature that is missing it is told what follows and which kernel has it") {
+TEST_CASE(
+    "of each feature that is missing it is told what follows, and which kernel has it if it is "
+    "that") {
     CHECK(consequences({}).empty());
     CHECK_THAT(told_without([](Features& of) { of.mode = RingMode::deferred; }),
                ContainsSubstring("memory access") && ContainsSubstring("Linux 6.6"));

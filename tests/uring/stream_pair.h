@@ -6,6 +6,7 @@
 #include <exception>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "sockets.h"
 
@@ -34,6 +35,19 @@ inline ringfort::coro::Task<std::string> read_exactly(ringfort::uring::Socket& s
 /// Receives `piece`, or fails.
 inline ringfort::coro::Task<> expect(ringfort::uring::Socket& socket, std::string piece) {
     CHECK(co_await read_exactly(socket, piece.size()) == piece);
+}
+
+/// Sends each of `pairs` a piece while it waits for one, all at a time, `rounds` times.
+inline ringfort::coro::Task<> exchange(std::vector<StreamPair>& pairs, std::string piece,
+                                       int rounds) {
+    for (int round = 0; round < rounds; ++round) {
+        ringfort::coro::Scope tasks{co_await ringfort::coro::current_context()};
+        for (StreamPair& pair : pairs) {
+            tasks.spawn(expect(pair.near, piece));
+            put(pair.far, piece);
+        }
+        co_await tasks.join();
+    }
 }
 
 }  // namespace testing

@@ -1,4 +1,5 @@
-// Does not compile: CMakeLists.txt has a test that sees to it.
+// Does not compile, and CMakeLists.txt has a test that sees to it. Not named .cpp: it is no source
+// for clang-tidy.
 #include <coroutine>
 #include <exception>
 #include <utility>
