@@ -159,11 +159,11 @@ inline constexpr std::size_t channel_queue_messages = 8'192;
 inline constexpr std::uint32_t messages_per_turn = 64;  ///< the master reads of one worker
 inline constexpr Milliseconds channel_retry_ms{10};     ///< after ENOBUFS, ENOMEM, ETOOMANYREFS
 inline constexpr std::size_t max_service_name_bytes = 63;
-inline constexpr std::size_t max_failure_text_bytes = 1'024;
-inline constexpr std::size_t max_shortcomings = 32;      ///< told in a generation
-inline constexpr std::size_t max_text_bytes = 3'072;     ///< of a part of a text, or a path
-inline constexpr std::size_t max_user_name_bytes = 255;  ///< LOGIN_NAME_MAX, less the NUL
-inline constexpr std::size_t max_user_groups = 512;      ///< in one message
+inline constexpr std::size_t max_report_text_bytes = 1'024;  ///< of a worker's
+inline constexpr std::size_t max_shortcomings = 32;          ///< of a generation's workers, logged
+inline constexpr std::size_t max_text_bytes = 3'072;         ///< of a part of a text, or a path
+inline constexpr std::size_t max_user_name_bytes = 255;      ///< LOGIN_NAME_MAX, less the NUL
+inline constexpr std::size_t max_user_groups = 512;          ///< in one message
 
 /// What services tell their siblings in other workers: its size, and what waits for a slow one.
 inline constexpr std::size_t max_peer_message_bytes = 4'000;

@@ -112,7 +112,7 @@ struct Failed {
     std::uint32_t slot = 0;
     std::uint32_t generation = 0;
     int error_number = 0;  ///< an errno value, 0 to 4095
-    std::string text;  ///< for people; cut at `limits::max_failure_text_bytes` when encoded. What
+    std::string text;  ///< for people; cut at `limits::max_report_text_bytes` when encoded. What
                        ///< is received may hold any bytes: escape it, as the log does
     friend bool operator==(const Failed&, const Failed&) = default;
 };

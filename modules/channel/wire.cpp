@@ -115,13 +115,13 @@ void fields(A& archive, typename A::template Of<Failed> message) {
     archive.error_number(message.error_number);
     archive.check(message.error_number >= 0 &&
                   message.error_number <= static_cast<int>(max_error_number));
-    archive.cut_string(message.text, limits::max_failure_text_bytes);
+    archive.cut_string(message.text, limits::max_report_text_bytes);
 }
 
 template <class A>
 void fields(A& archive, typename A::template Of<Shortcoming> message) {
     worker(archive, message);
-    archive.cut_string(message.text, limits::max_failure_text_bytes);
+    archive.cut_string(message.text, limits::max_report_text_bytes);
 }
 
 template <class A>

@@ -252,6 +252,7 @@ void Master::carry_out(const action::Commit& action) {
     use_log(cycle);
     adjust_environment(environment_, cycle.settings().master);
     log::identify({.role = "master", .generation = action.generation});
+    for (const std::string& text : generation.shortcomings.texts()) log::warning("{}", text);
     for (const cycle::Binding& binding : cycle.bindings())
         if (!binding.carried_over)
             log::info("listening on {} (service {})", binding.first().text(),

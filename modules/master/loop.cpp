@@ -229,10 +229,10 @@ void Master::on_message(WorkerProcess& worker, const channel::Message& message) 
                    draining->connections);
         return;
     }
-    if (const auto* lack = std::get_if<channel::Shortcoming>(&message);
-        lack != nullptr && WorkerId{lack->generation, lack->slot} == id) {
-        if (generations_.at(id.generation).warnings.is_new(lack->text))
-            log::warning("{}", lack->text);
+    if (const auto* shortcoming = std::get_if<channel::Shortcoming>(&message);
+        shortcoming != nullptr && WorkerId{shortcoming->generation, shortcoming->slot} == id) {
+        const bool news = generations_.at(id.generation).shortcomings.note(shortcoming->text);
+        if (news && id.generation <= served_generation_) log::warning("{}", shortcoming->text);
         return;
     }
     kill_for_garbage(worker, std::string{channel::kind(message).name} + " is not for the master");

@@ -16,5 +16,5 @@ export import :loop;
 export import :policy;
 export import :pools;
 export import :roster;
+export import :shortcomings;
 export import :state;
-export import :warnings;

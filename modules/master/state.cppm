@@ -17,7 +17,7 @@ import :loop;
 import :policy;
 import :pools;
 import :roster;
-import :warnings;
+import :shortcomings;
 
 // Not exported: the master's own state, shared by the files that implement it.
 namespace ringfort::master {
@@ -41,7 +41,7 @@ struct Generation {
     std::optional<process::PidFile> new_pid_file;  ///< takes effect when the generation serves
     bool pid_file_is_held = false;                 ///< by another master, or one that starts
     std::shared_ptr<cycle::Listener> new_control;  ///< so does this
-    Warnings warnings;
+    Shortcomings shortcomings;  ///< logged when it serves: before, its log is not the master's
     bool abandoned = false;
 };
 

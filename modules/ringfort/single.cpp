@@ -231,8 +231,8 @@ bool Single::hear() {
         if (std::holds_alternative<channel::Ready>(message)) on_ready();
         if (const auto* failed = std::get_if<channel::Failed>(&message))
             log::error("{}", failed->text);
-        if (const auto* lack = std::get_if<channel::Shortcoming>(&message))
-            log::warning("{}", lack->text);
+        if (const auto* shortcoming = std::get_if<channel::Shortcoming>(&message))
+            log::warning("{}", shortcoming->text);
     }
 }
 

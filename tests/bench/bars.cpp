@@ -140,8 +140,7 @@ void judge_echo(const std::vector<CellResult>& cells, std::vector<Verdict>& all)
         if (spec.kind == Kind::echo && spec.work == Work::round_trips && spec.payload_bytes > 64)
             all.push_back(against(cells, spec.name(), 1.05, peers_of(Kind::echo), "best peer"));
     all.push_back(against(cells, "echo-churn-c50", 1.05, {"epoll"}, "epoll"));
-    for (const char* cell : {"echo-calls-c64", "echo-calls-c1000"})
-        all.push_back(figure(cells, cell, 0.1));
+    for (const CellSpec& spec : calls_cells()) all.push_back(figure(cells, spec.name(), 0.1));
     all.push_back(allocations(cells));
     all.push_back(figure(cells, "echo-idle-c10000", 1024));
 }

@@ -95,16 +95,17 @@ TEST_CASE("compare killed with SIGKILL leaves no server behind") {
         if (std::freopen(directory.file("out").c_str(), "w", stdout) == nullptr) _exit(126);
         const std::string logs = directory.file("");
         execl(BENCH_COMPARE, BENCH_COMPARE, "--build", BENCH_BUILD, "--directory", logs.c_str(),
-              "--cells", "echo-c1-p64-d1", "--contestants", "epoll", "--seconds", "60",
+              "--cells", "relay-c1-p64-d1", "--contestants", "epoll", "--seconds", "60",
               static_cast<char*>(nullptr));
         _exit(127);
     }
     REQUIRE(runner > 0);
-    // Ours is the first to be loaded, and says where when it serves.
+    // The echo behind it lives as long as the cell. Ours is the first relay to be loaded, and says
+    // where when it serves.
     const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(20);
     std::string children;
     while (std::chrono::steady_clock::now() < deadline &&
-           read(directory.file("ringfort-echo.log")).find("listening") == std::string::npos)
+           read(directory.file("ringfort-relay.log")).find("listening") == std::string::npos)
         std::this_thread::sleep_for(std::chrono::milliseconds(10));
     children = read(fmt::format("/proc/{0}/task/{0}/children", runner));
     kill(runner, SIGKILL);

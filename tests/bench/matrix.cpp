@@ -88,14 +88,17 @@ std::string CellSpec::unit() const {
     return {};
 }
 
+std::vector<CellSpec> calls_cells() {
+    return {{Kind::echo, Work::calls, 64, 64, 1}, {Kind::echo, Work::calls, 1000, 64, 1}};
+}
+
 std::vector<CellSpec> all_cells() {
     std::vector<CellSpec> cells = all_trips(Kind::echo);
     cells.push_back({Kind::echo, Work::churn, 50, 64, 1});
     cells.push_back(bulk(Kind::echo, 1));
     cells.push_back(bulk(Kind::echo, 10));
     cells.push_back({Kind::echo, Work::idle, idle_connections, 64, 1});
-    for (const std::uint32_t connections : {64U, 1000U})
-        cells.push_back({Kind::echo, Work::calls, connections, 64, 1});
+    std::ranges::copy(calls_cells(), std::back_inserter(cells));
     std::ranges::copy(all_trips(Kind::relay), std::back_inserter(cells));
     cells.push_back({Kind::relay, Work::churn, 50, 64, 1});
     cells.push_back(bulk(Kind::relay, 1));
@@ -117,8 +120,7 @@ std::vector<CellSpec> bar_cells() {
         if (cell.payload_bytes > 64 || cell.depth == 1) cells.push_back(cell);
     cells.push_back({Kind::echo, Work::churn, 50, 64, 1});
     cells.push_back({Kind::echo, Work::idle, idle_connections, 64, 1});
-    for (const std::uint32_t connections : {64U, 1000U})
-        cells.push_back({Kind::echo, Work::calls, connections, 64, 1});
+    std::ranges::copy(calls_cells(), std::back_inserter(cells));
     cells.push_back(trips(Kind::relay, 1, 64, 1));
     cells.push_back(trips(Kind::relay, 50, 64, 1));
     cells.push_back(bulk(Kind::relay, 1));

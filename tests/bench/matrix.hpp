@@ -40,6 +40,8 @@ struct CellSpec {
 /// The cells of `--quick`, and those that the bars of docs/performance.md need.
 [[nodiscard]] std::vector<CellSpec> quick_cells();
 [[nodiscard]] std::vector<CellSpec> bar_cells();
+/// Returns those that count system calls.
+[[nodiscard]] std::vector<CellSpec> calls_cells();
 
 /// Tells whether one of the patterns (as fnmatch(3) takes them) matches the name; no pattern
 /// matches everything.

@@ -100,10 +100,10 @@ TEST_CASE("fields at their bounds travel, fields past them are refused") {
 }
 
 TEST_CASE("the text of a failure is cut rather than the failure lost") {
-    const std::string text(limits::max_failure_text_bytes + 1, 'x');
+    const std::string text(limits::max_report_text_bytes + 1, 'x');
     const auto decoded = decode(encode(Failed{0, 1, 5, text}).value(), 0);
     REQUIRE(decoded);
-    REQUIRE(std::get<Failed>(*decoded).text.size() == limits::max_failure_text_bytes);
+    REQUIRE(std::get<Failed>(*decoded).text.size() == limits::max_report_text_bytes);
 }
 
 TEST_CASE("a packet cut anywhere or with bytes behind it is refused") {

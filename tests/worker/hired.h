@@ -18,6 +18,8 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <system_error>
+#include <type_traits>
 #include <utility>
 #include <variant>
 
@@ -182,11 +184,11 @@ public:
         REQUIRE((sent || sent.error().is(std::errc::broken_pipe) ||
                  sent.error().is(std::errc::connection_reset)));
     }
-    /// Waits for the worker's next message; fails when it is of another type.
+    /// Waits for the worker's next message; fails when it is of another type. What it does without
+    /// on this machine is passed over, unless that is what is expected.
     template <class Expected>
     Expected receive() {
-        REQUIRE(readable(master_->fd()));
-        auto received = master_->receive();
+        auto received = next(std::is_same_v<Expected, ringfort::channel::Shortcoming>);
         INFO((received ? "" : received.error().text()));
         REQUIRE(received);
         REQUIRE(*received);
@@ -197,8 +199,7 @@ public:
     }
     /// Says whether the worker has ended its side without another word.
     bool says_no_more() {
-        if (!readable(master_->fd())) return false;
-        const auto received = master_->receive();
+        const auto received = next(false);
         return !received && received.error().is(std::errc::connection_reset);
     }
     void leave() { master_.reset(); }
@@ -220,6 +221,17 @@ public:
     [[nodiscard]] const ringfort::Fd& errors() const { return errors_.read; }
 
 private:
+    /// Waits for the worker's next message, of what kind it may be; that it does without something
+    /// only if that is asked for.
+    ringfort::Result<std::optional<ringfort::channel::Received>> next(bool shortcomings) {
+        for (;;) {
+            REQUIRE(readable(master_->fd()));
+            auto received = master_->receive();
+            if (shortcomings || !received || !*received ||
+                !std::holds_alternative<ringfort::channel::Shortcoming>((*received)->message))
+                return received;
+        }
+    }
     int work(ringfort::channel::Channel to_master, ringfort::worker::Options options) {
         ::alarm(deadline_seconds);
         (void)::dup2(errors_.write.get(), STDERR_FILENO);

@@ -16,6 +16,7 @@
 #include <csignal>
 #include <cstddef>
 #include <cstdint>
+#include <cstdlib>
 #include <exception>
 #include <functional>
 #include <map>
@@ -68,6 +69,22 @@ TEST_CASE("a worker answers with the slot and the generation it was given") {
     const auto ready = worker.receive<channel::Ready>();
     CHECK(ready.slot == 3);
     CHECK(ready.generation == 7);
+}
+
+TEST_CASE("a worker says what it does without before it says that it is ready") {
+    const char* const driver = std::getenv("RINGFORT_DRIVER");
+    if (driver != nullptr && std::string_view{driver} == "epoll") SKIP("wanted so: nothing to say");
+    const testing::CounterZone zone;
+    auto older = testing::options();
+    older.loop.features.zero_copy = false;
+    Hired worker{std::move(older)};
+    worker.give(zone.zone);
+    worker.start();
+    const auto shortcoming = worker.receive<channel::Shortcoming>();
+    CHECK(shortcoming.slot == 3);
+    CHECK(shortcoming.generation == 7);
+    CHECK_FALSE(shortcoming.text.empty());
+    (void)worker.receive<channel::Ready>();
 }
 
 TEST_CASE("a worker serves nobody before the order to start") {
