@@ -41,6 +41,13 @@ int poll_timeout_ms(std::initializer_list<std::optional<Instant>> deadlines) {
     return static_cast<int>(left < 0 ? 0 : left > longest ? longest : left);
 }
 
+/// Returns what a worker says if it is of this type, and about itself.
+template <class M>
+const M* said(WorkerId by, const channel::Message& message) noexcept {
+    const auto* const one = std::get_if<M>(&message);
+    return one != nullptr && WorkerId{one->generation, one->slot} == by ? one : nullptr;
+}
+
 }  // namespace
 
 std::uint64_t random_seed() noexcept {
@@ -220,17 +227,13 @@ void Master::on_message(WorkerProcess& worker, const channel::Message& message) 
         note_of_worker(id, failed->text);
         return;
     }
-    if (const auto* ready = std::get_if<channel::Ready>(&message);
-        ready != nullptr && WorkerId{ready->generation, ready->slot} == id)
-        return raise(event::WorkerReady{id});
-    if (const auto* draining = std::get_if<channel::Draining>(&message);
-        draining != nullptr && WorkerId{draining->generation, draining->slot} == id) {
+    if (said<channel::Ready>(id, message) != nullptr) return raise(event::WorkerReady{id});
+    if (const auto* draining = said<channel::Draining>(id, message)) {
         log::debug("worker slot {} of generation {} drains {} connections", id.slot, id.generation,
                    draining->connections);
         return;
     }
-    if (const auto* shortcoming = std::get_if<channel::Shortcoming>(&message);
-        shortcoming != nullptr && WorkerId{shortcoming->generation, shortcoming->slot} == id) {
+    if (const auto* shortcoming = said<channel::Shortcoming>(id, message)) {
         const bool news = generations_.at(id.generation).shortcomings.note(shortcoming->text);
         if (news && id.generation <= served_generation_) log::warning("{}", shortcoming->text);
         return;

@@ -27,7 +27,6 @@ using testing::read_exactly;
 using testing::StreamPair;
 using uring::Crowd;
 using uring::Loop;
-using uring::Socket;
 
 namespace {
 

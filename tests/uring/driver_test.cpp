@@ -33,7 +33,6 @@ import ringfort.uring;
 using namespace ringfort;
 using coro::Task;
 using testing::put;
-using testing::read_exactly;
 using testing::StreamPair;
 using uring::Loop;
 

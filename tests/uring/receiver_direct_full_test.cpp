@@ -22,7 +22,6 @@ using namespace ringfort;
 using coro::Task;
 using testing::expect;
 using testing::put;
-using testing::read_exactly;
 using testing::StreamPair;
 using uring::Loop;
 
