@@ -17,7 +17,7 @@
 
 #include "contestants/contest.h"
 
-enum { buffer_bytes = 64 * 1024, batch = 256 };
+enum { batch = 256 };
 
 struct connection {
     int fd;
@@ -27,12 +27,6 @@ struct connection {
 };
 
 static int poller;
-static _Alignas(page) char pages[in_page + buffer_bytes];
-static char* const buffer = pages + in_page;
-
-static int transient(void) {
-    return errno == EAGAIN || errno == EINTR;
-}
 
 static void watch(int operation, int fd, uint32_t events, void* data) {
     struct epoll_event event = {.events = events, .data = {.ptr = data}};
@@ -48,7 +42,7 @@ static void drop(struct connection* peer) {
 /* Sends; returns the bytes taken, or -1 when the connection is broken. */
 static ssize_t push(const struct connection* peer, const char* bytes, size_t size) {
     ssize_t sent = send(peer->fd, bytes, size, MSG_NOSIGNAL);
-    return sent < 0 && transient() ? 0 : sent;
+    return sent < 0 && again() ? 0 : sent;
 }
 
 static void keep_rest(struct connection* peer, const char* bytes, size_t size) {
@@ -64,17 +58,17 @@ static void keep_rest(struct connection* peer, const char* bytes, size_t size) {
 }
 
 static void on_readable(struct connection* peer) {
-    ssize_t got = recv(peer->fd, buffer, buffer_bytes, 0);
-    if (got < 0 && transient()) return;
+    ssize_t got = recv(peer->fd, receive_buffer(), receive_bytes, 0);
+    if (got < 0 && again()) return;
     if (got <= 0) { /* 0: the peer is done, and all it sent has been answered */
         drop(peer);
         return;
     }
-    ssize_t sent = push(peer, buffer, (size_t)got);
+    ssize_t sent = push(peer, receive_buffer(), (size_t)got);
     if (sent < 0)
         drop(peer);
     else if (sent < got)
-        keep_rest(peer, buffer + sent, (size_t)(got - sent));
+        keep_rest(peer, receive_buffer() + sent, (size_t)(got - sent));
 }
 
 static void on_writable(struct connection* peer) {

@@ -7,6 +7,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,7 +20,19 @@
 enum {
     page = 4096,
     in_page = 512, /* of a buffer's first byte: most copies' other end is where a page begins */
+    receive_bytes = 64 * 1024,
 };
+
+/* Of those that use one buffer for all connections: receive_bytes. */
+static inline char* receive_buffer(void) {
+    static _Alignas(page) char pages[in_page + receive_bytes];
+    return pages + in_page;
+}
+
+/* Whether the call that has just failed may be made again. */
+static inline bool again(void) {
+    return errno == EAGAIN || errno == EINTR;
+}
 
 _Noreturn static inline void die(const char* step) {
     fprintf(stderr, "%s: %s\n", step, strerror(errno));

@@ -5,7 +5,6 @@
 #ifndef RINGFORT_BENCH_EPOLL_STREAMS_H
 #define RINGFORT_BENCH_EPOLL_STREAMS_H
 #include <fcntl.h>
-#include <stdbool.h>
 #include <sys/epoll.h>
 
 #include "contest.h"
@@ -35,10 +34,6 @@ static struct sockaddr_in upstream_address;
 static bool pump(struct side* from);
 static size_t held(const struct side* from);
 static void forget(struct side* from);
-
-static bool again(void) {
-    return errno == EAGAIN || errno == EINTR;
-}
 
 static void watch(struct side* side, uint32_t events) {
     if (side->watched == events) return;

@@ -8,16 +8,13 @@
 
 #include "contest.h"
 
-enum { buffer_bytes = 64 * 1024, backlog = 4096 };
+enum { backlog = 4096 };
 
 /* The bytes to be written stand behind it. */
 struct rest {
     uv_write_t request;
     char bytes[];
 };
-
-static _Alignas(page) char pages[in_page + buffer_bytes];
-static char* const buffer = pages + in_page;
 
 static void on_read(uv_stream_t* stream, ssize_t got, const uv_buf_t* unused);
 
@@ -32,7 +29,7 @@ static void drop(uv_stream_t* stream) {
 static void lend_buffer(uv_handle_t* handle, size_t suggested, uv_buf_t* lent) {
     (void)handle;
     (void)suggested;
-    *lent = uv_buf_init(buffer, buffer_bytes);
+    *lent = uv_buf_init(receive_buffer(), receive_bytes);
 }
 
 static void on_written(uv_write_t* request, int status) {
@@ -63,13 +60,13 @@ static void on_read(uv_stream_t* stream, ssize_t got, const uv_buf_t* unused) {
         drop(stream);
         return;
     }
-    uv_buf_t all = uv_buf_init(buffer, (unsigned)got);
+    uv_buf_t all = uv_buf_init(receive_buffer(), (unsigned)got);
     int sent = uv_try_write(stream, &all, 1);
     if (sent == UV_EAGAIN) sent = 0;
     if (sent < 0)
         drop(stream);
     else if (sent < got)
-        write_later(stream, buffer + sent, (size_t)(got - sent));
+        write_later(stream, receive_buffer() + sent, (size_t)(got - sent));
 }
 
 static void on_connection(uv_stream_t* listener, int status) {
