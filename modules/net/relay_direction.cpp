@@ -70,10 +70,10 @@ coro::Task<Result<void>> send_rest(const Direction& direction) {
     co_return co_await direction.to.flush();
 }
 
-coro::Task<Result<void>> drain(const Direction& direction, Pipe& pipe) {
+coro::Task<Result<void>> drain(const Direction& direction, Pipe& pipe, RawFd to) {
     std::optional<StallGuard> watch;
     for (;;) {
-        const auto sent = pipe.drain(direction.to.fd());
+        const auto sent = pipe.drain(to);
         if (sent) {
             direction.count(*sent);
             if (pipe.size() == 0) co_return {};
@@ -82,14 +82,15 @@ coro::Task<Result<void>> drain(const Direction& direction, Pipe& pipe) {
         }
         if (!watch) watch.emplace(direction.relaying, direction.from.socket());
         // A socket that took a part takes no more now.
-        RF_CO_TRY(co_await direction.relaying.loop.poll(direction.to.fd(), POLLOUT));
+        RF_CO_TRY(co_await direction.relaying.loop.poll(to, POLLOUT));
     }
 }
 
 /// Splices until the direction ends, is bulk no more, or there is no pipe.
-coro::Task<Result<After>> splice(const Direction& direction) {
+coro::Task<Result<After>> splice(Direction direction) {
     PipePool& pipes = PipePool::of_this_thread();
     const RawFd from = direction.from.fd();
+    const RawFd to = direction.to.fd();
     if (!pipes.take()) co_return After::copy;
     RF_CO_TRY(co_await send_rest(direction));
     // Its receive says how it has ended.
@@ -100,6 +101,7 @@ coro::Task<Result<After>> splice(const Direction& direction) {
         // Taken only now: a direction that waits for bytes holds no pipe.
         auto pipe = pipes.take();
         if (!pipe) co_return After::copy;
+        direction.fetch();  // while the kernel moves pages
         const auto filled = pipe->fill(from);
         if (!filled && filled.error().is(std::errc::invalid_argument)) co_return After::copy;
         if (!filled && !again(filled.error())) co_return filled.error();
@@ -107,7 +109,7 @@ coro::Task<Result<After>> splice(const Direction& direction) {
         const bool is_small = !filled || *filled < limits::relay_small_splice.count;
         small = is_small ? small + 1 : 0;
         direction.relaying.guard.touch();
-        if (filled) RF_CO_TRY(co_await drain(direction, *pipe));
+        if (filled) RF_CO_TRY(co_await drain(direction, *pipe, to));
     }
     co_return After::copy;
 }
