@@ -103,8 +103,9 @@ inline constexpr std::uint32_t direct_per_reading = 4;  ///< of the clock, with 
 /// completions are waited for: its IO_LOCAL_TW_DEFAULT_MAX (io_uring/io_uring.c).
 inline constexpr std::uint32_t deferred_works = 20;
 /// From how many completions in a turn on, in the mean of so many turns, the next one waits for
-/// more than the first: for half of the mean, for `batch_most` of them at most, or so long.
+/// more than the first: for this part of the mean, for `batch_most` at most, or so long.
 inline constexpr float batch_from = 8;
+inline constexpr float batch_part = 0.75F;
 inline constexpr float batch_turns = 16;
 inline constexpr std::uint32_t batch_most = 32;
 inline constexpr std::chrono::microseconds batch_wait_us{20};

@@ -41,7 +41,8 @@ int poll_timeout_ms(std::initializer_list<std::optional<Instant>> deadlines) {
     return static_cast<int>(left < 0 ? 0 : left > longest ? longest : left);
 }
 
-/// Returns what a worker says if it is of this type, and about itself.
+/// Returns what a worker says if it is of this type and about itself, nullptr otherwise: what one
+/// says of another is garbage.
 template <class M>
 const M* said(WorkerId by, const channel::Message& message) noexcept {
     const auto* const one = std::get_if<M>(&message);

@@ -86,7 +86,9 @@ coro::Task<Result<void>> drain(const Direction& direction, Pipe& pipe, RawFd to)
     }
 }
 
-/// Splices until the direction ends, is bulk no more, or there is no pipe.
+/// Splices until the direction ends, is bulk no more, or there is no pipe. Takes the direction by
+/// value, and keeps both descriptors: with many relays what the caller and the streams hold is not
+/// in the cache.
 coro::Task<Result<After>> splice(Direction direction) {
     PipePool& pipes = PipePool::of_this_thread();
     const RawFd from = direction.from.fd();

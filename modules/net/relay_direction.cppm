@@ -65,7 +65,7 @@ struct Direction {
     /// cache.
     void fetch() const noexcept {
         __builtin_prefetch(&moved, 1);
-        __builtin_prefetch(&relaying.guard, 1);
+        relaying.guard.fetch();
     }
 };
 

@@ -17,6 +17,11 @@ public:
               std::array<RawFd, 2> sockets) noexcept;
 
     inline void touch() noexcept { last_ = loop_.scheduler().time(); }
+    /// Has the processor fetch what `touch` looks at.
+    inline void fetch() const noexcept {
+        __builtin_prefetch(&loop_);
+        __builtin_prefetch(&last_, 1);
+    }
     [[nodiscard]] inline bool expired() const noexcept { return expired_; }
 
 private:

@@ -148,12 +148,18 @@ TEST_CASE("the clock can be read for work that is nobody's, who goes on next is 
 }
 
 TEST_CASE("a quick service is not named") {
-    const CapturedLog log;
-    coro::Scheduler scheduler;
-    coro::Scope scope{coro::Context{.scheduler = &scheduler}, &quick};
-    for (int i = 0; i < 1'000; ++i) scope.spawn(hold(Milliseconds{0}));
-    while (!scheduler.empty()) scheduler.run();
-    CHECK(log.lines() == 0);
+    bool quickly = false;
+    for (int tries = 0; tries < 10 && !quickly; ++tries) {  // the machine itself may pause
+        const CapturedLog log;
+        coro::Scheduler scheduler;
+        coro::Scope scope{coro::Context{.scheduler = &scheduler}, &quick};
+        const Instant begin = now();
+        for (int i = 0; i < 1'000; ++i) scope.spawn(hold(Milliseconds{0}));
+        while (!scheduler.empty()) scheduler.run();
+        quickly = now() - begin < limits::stall_ms;
+        if (quickly) CHECK(log.lines() == 0);
+    }
+    CHECK(quickly);
 }
 
 TEST_CASE("the first report may count several resumptions, the next is exact, then there is rest") {

@@ -1,5 +1,6 @@
-/* What every hand-written contestant in C does before its first connection, in one place so that
- * none of them is handicapped by accident: fd limit, listener, signals, usage. */
+/* What every hand-written contestant in C does before its first connection, and what several of
+ * them do for each request, in one place so that none of them is handicapped by accident: fd limit,
+ * listener, signals, usage; the buffer, errors that pass. */
 #ifndef RINGFORT_BENCH_CONTEST_H
 #define RINGFORT_BENCH_CONTEST_H
 #include <arpa/inet.h>
@@ -23,7 +24,7 @@ enum {
     receive_bytes = 64 * 1024,
 };
 
-/* Of those that use one buffer for all connections: receive_bytes. */
+/* Returns the buffer, of receive_bytes, that all connections of a program share. */
 static inline char* receive_buffer(void) {
     static _Alignas(page) char pages[in_page + receive_bytes];
     return pages + in_page;

@@ -78,6 +78,12 @@ static void on_connection(struct evconnlistener* listener, evutil_socket_t fd,
     if (event_add(&peer->readable, NULL) != 0) drop(peer);
 }
 
+static void on_accept_failure(struct evconnlistener* listener, void* data) {
+    (void)listener;
+    (void)data;
+    die("accept");
+}
+
 static void on_signal(evutil_socket_t number, short what, void* data) {
     (void)number;
     (void)what;
@@ -89,7 +95,14 @@ int main(int argc, char** argv) {
     uint16_t port = port_of(argc == 2 ? argv[1] : NULL, "libevent_echo PORT");
     lift_fd_limit();
     signal(SIGPIPE, SIG_IGN); /* evbuffer_write is writev(2) */
-    base = event_base_new();
+    /* Who stops reading to write is then one epoll_ctl(2), not two. */
+    struct event_config* config = event_config_new();
+    if (config == NULL || event_config_set_flag(config, EVENT_BASE_FLAG_EPOLL_USE_CHANGELIST |
+                                                            EVENT_BASE_FLAG_IGNORE_ENV) != 0) {
+        die("event_config_new");
+    }
+    base = event_base_new_with_config(config);
+    event_config_free(config);
     if (base == NULL) die("event_base_new");
     const int numbers[] = {SIGTERM, SIGINT};
     for (int i = 0; i < 2; ++i) {
@@ -100,7 +113,8 @@ int main(int argc, char** argv) {
     struct evconnlistener* listener =
         evconnlistener_new(base, on_connection, NULL, LEV_OPT_CLOSE_ON_EXEC, 0, fd);
     if (listener == NULL) die("evconnlistener_new");
+    evconnlistener_set_error_cb(listener, on_accept_failure);
     announce(fd);
-    event_base_dispatch(base);
+    if (event_base_dispatch(base) < 0) die("event_base_dispatch");
     return 0;
 }

@@ -26,10 +26,22 @@ async fn echo(mut stream: TcpStream) {
 
 async fn accept(listener: TcpListener) {
     loop {
-        if let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(echo(stream));
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                tokio::spawn(echo(stream));
+            }
+            Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
+            Err(error) => {
+                eprintln!("tokio_echo: accept: {error}");
+                exit(1);
+            }
         }
     }
+}
+
+async fn exit_on(kind: SignalKind) -> io::Result<()> {
+    signal(kind)?.recv().await;
+    exit(0);
 }
 
 fn lift_fd_limit() {
@@ -61,8 +73,6 @@ fn no_delay(socket: &TcpSocket) -> io::Result<()> {
 
 async fn serve(port: u16) -> io::Result<()> {
     lift_fd_limit();
-    let mut terminated = signal(SignalKind::terminate())?;
-    let mut interrupted = signal(SignalKind::interrupt())?;
     let socket = TcpSocket::new_v4()?;
     socket.set_reuseaddr(true)?;
     no_delay(&socket)?;
@@ -70,12 +80,8 @@ async fn serve(port: u16) -> io::Result<()> {
     let listener = socket.listen(BACKLOG)?;
     println!("listening {}", listener.local_addr()?.port());
     tokio::spawn(accept(listener));
-    tokio::spawn(async move {
-        interrupted.recv().await;
-        exit(0);
-    });
-    terminated.recv().await;
-    Ok(())
+    tokio::spawn(exit_on(SignalKind::interrupt()));
+    exit_on(SignalKind::terminate()).await
 }
 
 fn main() {
