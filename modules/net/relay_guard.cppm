@@ -18,20 +18,17 @@ public:
 
     inline void touch() noexcept { last_ = loop_.scheduler().time(); }
     /// Has the processor fetch what `touch` looks at.
-    inline void fetch() const noexcept {
-        __builtin_prefetch(&loop_);
-        __builtin_prefetch(&last_, 1);
-    }
+    inline void fetch() const noexcept { __builtin_prefetch(&last_, 1); }
     [[nodiscard]] inline bool expired() const noexcept { return expired_; }
 
 private:
     void look() noexcept;
     [[nodiscard]] bool delivers() noexcept;
 
+    Instant last_{};  ///< this and the next: what each touch looks at
     uring::Loop& loop_;
     coro::Scope& scope_;
     Milliseconds limit_;
-    Instant last_{};
     Instant suspected_{};  ///< the last touch, when the limit had passed at a look
     std::array<RawFd, 2> sockets_;
     std::optional<std::uint64_t> delivered_;  ///< at the last look, if something was left

@@ -42,6 +42,8 @@ TEST_CASE(
     CHECK(batching.least() == 1);
     turns(batching, long_after, static_cast<std::uint32_t>(limits::batch_from) - 1);
     CHECK(batching.least() == 1);
+    turns(batching, long_after, static_cast<std::uint32_t>(limits::batch_from) + 1);
+    CHECK(batching.least() > 1);
     turns(batching, long_after, 40);
     CHECK(batching.least() >= 29);
     CHECK(batching.least() <= 30);

@@ -9,6 +9,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -39,8 +40,12 @@ func echo(connection *net.TCPConn) {
 func accept(listener *net.TCPListener) {
 	for {
 		connection, err := listener.AcceptTCP()
-		if err != nil {
+		if errors.Is(err, syscall.ECONNABORTED) {
 			continue
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "go_echo:", err)
+			os.Exit(1)
 		}
 		go echo(connection)
 	}

@@ -8,7 +8,7 @@ use std::process::exit;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::signal::unix::{signal, SignalKind};
+use tokio::signal::unix::{signal, Signal, SignalKind};
 
 const BUFFER_BYTES: usize = 64 * 1024;
 const BACKLOG: u32 = 4096;
@@ -39,8 +39,8 @@ async fn accept(listener: TcpListener) {
     }
 }
 
-async fn exit_on(kind: SignalKind) -> io::Result<()> {
-    signal(kind)?.recv().await;
+async fn exit_on(mut signal: Signal) {
+    signal.recv().await;
     exit(0);
 }
 
@@ -73,6 +73,8 @@ fn no_delay(socket: &TcpSocket) -> io::Result<()> {
 
 async fn serve(port: u16) -> io::Result<()> {
     lift_fd_limit();
+    let terminated = signal(SignalKind::terminate())?;
+    let interrupted = signal(SignalKind::interrupt())?;
     let socket = TcpSocket::new_v4()?;
     socket.set_reuseaddr(true)?;
     no_delay(&socket)?;
@@ -80,8 +82,9 @@ async fn serve(port: u16) -> io::Result<()> {
     let listener = socket.listen(BACKLOG)?;
     println!("listening {}", listener.local_addr()?.port());
     tokio::spawn(accept(listener));
-    tokio::spawn(exit_on(SignalKind::interrupt()));
-    exit_on(SignalKind::terminate()).await
+    tokio::spawn(exit_on(interrupted));
+    exit_on(terminated).await;
+    Ok(())
 }
 
 fn main() {
